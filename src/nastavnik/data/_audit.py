@@ -1,0 +1,187 @@
+"""The audit: what is odd about a table, in plain words, before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nastavnik.data._columns import Columns
+from nastavnik.data._kinds import ColumnInfo, is_missing
+
+_LEAK = 0.995  # how much of the target one column may explain before it looks like the answer itself
+_MANY_ROWS = 20_000
+
+
+def audit(
+    frame: pd.DataFrame, infos: Sequence[ColumnInfo], columns: Columns, target: np.ndarray, *, classes: bool
+) -> list[dict[str, Any]]:
+    """Findings about the data, each ``{"check", "severity", "columns", "message"}``.
+
+    Args:
+        frame: the raw cells of the inputs.
+        infos: how each input column was read.
+        columns: the same cells, read.
+        target: one value a row: class numbers, or real values.
+        classes: whether the target is a class.
+    """
+    found = [
+        *_missing_cells(frame, infos),
+        *_infinities(frame, infos),
+        *_constant(infos, len(frame)),
+        *_duplicate_columns(columns),
+        *_duplicate_rows(frame, target),
+        *_left_out(infos),
+    ]
+    if classes:
+        found += _imbalance(target)
+    return found + _leaks(columns, target, classes)
+
+
+def _finding(check: str, severity: str, names: Sequence[str], message: str) -> dict[str, Any]:
+    return {"check": check, "severity": severity, "columns": list(names), "message": message}
+
+
+def _named(names: Sequence[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _missing_cells(frame: pd.DataFrame, infos: Sequence[ColumnInfo]) -> list[dict[str, Any]]:
+    found = []
+    for info in infos:
+        strange = info.missing_words
+        if info.kind == "number" and not pd.api.types.is_numeric_dtype(frame[info.name]):
+            cells = frame[info.name].astype(object)
+            strange = tuple(w for w in sorted(set(cells[is_missing(cells)].dropna())) if w) + strange
+        words = f", some written {_named([repr(w) for w in strange])}" if strange else ""
+        if info.missing or strange:
+            share = info.missing / max(len(frame), 1)
+            severity = "warning" if share > 0.5 else "info"
+            text = f"{info.name}: {info.missing} of {len(frame)} cells are missing ({share:.1%}){words}"
+            found.append(_finding("missing", severity, [info.name], text))
+    return found
+
+
+def _infinities(frame: pd.DataFrame, infos: Sequence[ColumnInfo]) -> list[dict[str, Any]]:
+    found = []
+    for info in infos:
+        values = frame[info.name]
+        if pd.api.types.is_float_dtype(values):
+            endless = int(np.isinf(values.to_numpy(dtype=np.float64, na_value=np.nan)).sum())
+            if endless:
+                text = f"{info.name}: {endless} infinite values, taken as missing"
+                found.append(_finding("infinite", "warning", [info.name], text))
+    return found
+
+
+def _constant(infos: Sequence[ColumnInfo], rows: int) -> list[dict[str, Any]]:
+    names = [i.name for i in infos if i.distinct <= 1 and i.missing in (0, rows)]
+    if not names:
+        return []
+    text = f"{_named(names)}: the same in every row, so no help to any model"
+    return [_finding("constant", "info", names, text)]
+
+
+def _duplicate_columns(columns: Columns) -> list[dict[str, Any]]:
+    seen: dict[int, str] = {}
+    pairs = []
+    for j, name in enumerate(columns.number_names):
+        values = columns.numbers[:, j]
+        if np.nanmin(values, initial=np.inf) == np.nanmax(values, initial=-np.inf):
+            continue  # constant columns are all alike
+        key = hash(values.tobytes())
+        if key in seen:
+            pairs.append((seen[key], name))
+        seen.setdefault(key, name)
+    if not pairs:
+        return []
+    text = _named([f"{b} repeats {a}" for a, b in pairs])
+    return [_finding("duplicate columns", "info", [b for _, b in pairs], text)]
+
+
+def _duplicate_rows(frame: pd.DataFrame, target: np.ndarray) -> list[dict[str, Any]]:
+    keys = pd.util.hash_pandas_object(frame.astype(str) if frame.shape[1] < 100 else frame, index=False)
+    same_inputs = keys.duplicated(keep=False).to_numpy()
+    if not same_inputs.any():
+        return []
+    whole = pd.DataFrame({"key": keys, "target": target}).duplicated().sum()
+    disagree = pd.DataFrame({"key": keys, "target": target})[same_inputs].groupby("key")["target"].nunique()
+    text = f"{int(whole)} rows repeat an earlier row; copies may stand on both sides of a split"
+    if (disagree > 1).any():
+        text += f"; {int((disagree > 1).sum())} groups of equal inputs have different targets"
+    return [_finding("duplicate rows", "warning" if whole else "info", [], text)]
+
+
+def _left_out(infos: Sequence[ColumnInfo]) -> list[dict[str, Any]]:
+    found = []
+    for info in infos:
+        if info.kind == "text":
+            text = f"{info.name}: free text ({info.reason}) is left out; --kind {info.name}=category keeps it"
+            found.append(_finding("left out", "info", [info.name], text))
+        if info.kind == "identifier":
+            found.append(
+                _finding("left out", "info", [info.name], f"{info.name}: an identifier ({info.reason}), left out")
+            )
+    return found
+
+
+def _imbalance(target: np.ndarray) -> list[dict[str, Any]]:
+    counts = np.bincount(target.astype(int))
+    counts = counts[counts > 0]
+    if counts.min() * 10 >= counts.max():
+        return []
+    text = (
+        f"the classes are unbalanced: the rarest has {counts.min()} rows, the commonest {counts.max()}; "
+        "read balanced accuracy, and think of --class-weights balanced"
+    )
+    return [_finding("imbalance", "warning", [], text)]
+
+
+def _leaks(columns: Columns, target: np.ndarray, classes: bool) -> list[dict[str, Any]]:
+    """Columns that all but give the target away, by how well each alone predicts held-out rows."""
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    rows = np.random.default_rng(0).permutation(len(target))[:_MANY_ROWS]
+    y = target[rows]
+    if len(rows) < 20 or (classes and np.bincount(y.astype(int)).max() == len(y)):
+        return []
+    tree = DecisionTreeClassifier(max_leaf_nodes=64) if classes else DecisionTreeRegressor(max_leaf_nodes=256)
+    found = []
+    for name, values in _suspects(columns.take(rows), y, classes):
+        guess = cross_val_predict(tree, values[:, None], y, cv=2)
+        if classes:
+            errors = np.mean(guess != y) / max(1 - np.bincount(y.astype(int)).max() / len(y), 1e-12)
+        else:
+            errors = np.mean((guess - y) ** 2) / max(np.var(y), 1e-300)
+        if 1 - errors > _LEAK:
+            text = (
+                f"{name} alone tells the target ({1 - errors:.1%} of it): if it is known only afterwards, "
+                f"leave it out with --drop {name}"
+            )
+            found.append(_finding("leak", "warning", [name], text))
+    return found
+
+
+def _suspects(columns: Columns, y: np.ndarray, classes: bool) -> list[tuple[str, np.ndarray]]:
+    """The columns worth a closer look: a cheap screen by rank correlation, or by variance between classes."""
+    numbers = np.nan_to_num(columns.numbers.astype(np.float64))
+    codes = [np.unique(columns.words[:, j].astype(str), return_inverse=True)[1] for j in range(columns.words.shape[1])]
+    words = [(n, c.astype(np.float64)) for n, c in zip(columns.word_names, codes, strict=True)]
+    ranks = numbers.argsort(0).argsort(0).astype(np.float64)
+    ranks -= ranks.mean(0)
+    total = np.maximum((ranks**2).sum(0), 1e-12)
+    if classes:
+        between = np.zeros(ranks.shape[1])
+        for label in np.unique(y):
+            inside = ranks[y == label]
+            between += len(inside) * inside.mean(0) ** 2
+        strength = between / total
+    else:
+        order = y.argsort().argsort() - (len(y) - 1) / 2
+        strength = np.abs(order @ ranks) / np.sqrt(total * (order**2).sum() + 1e-12)
+    strong = np.flatnonzero(strength > 0.6)
+    strong = strong[np.argsort(-strength[strong])][:20]
+    return [(columns.number_names[j], numbers[:, j]) for j in strong] + words

@@ -1,0 +1,188 @@
+"""Preparation of inputs: fitted on training rows, stored as plain JSON and tensors, applied anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from nastavnik.data._columns import Columns
+
+_HEAVY = 12.0  # standard deviations from the mean at which a column counts as heavy-tailed
+_QUANTILES = 256
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network takes in: ``numbers`` float32 [n, d] and ``categories`` int64 [n, c] (0 is unseen or missing)."""
+
+    numbers: torch.Tensor
+    categories: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How columns become ``Inputs``: one record, fitted once.
+
+    Numbers: ``(x - centre) / scale`` by column; a column with heavy tails is centred by its median, scaled by its
+    quartiles and softly clipped to (-3, 3), z / sqrt(1 + (z/3)²) (Holzmüller et al. 2024); method "quantile" maps to normal
+    scores instead. Columns that share one unit (pixels) are centred and scaled as one. Missing numbers become the
+    centre, beside an indicator. Words become numbers 1…L by ``levels``; 0 stands for unseen and missing ones.
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+    method: tuple[str, ...]
+    indicators: tuple[int, ...]
+    quantiles: np.ndarray  # [columns of method "quantile", 256]
+    levels: tuple[tuple[str, ...], ...]
+    number_names: tuple[str, ...]
+    word_names: tuple[str, ...]
+
+    @classmethod
+    def fit(
+        cls,
+        columns: Columns,
+        rows: np.ndarray,
+        *,
+        numbers: str = "auto",
+        structure: np.ndarray | None = None,
+    ) -> Preparation:
+        """Fit on ``rows`` alone.
+
+        Args:
+            columns: all rows.
+            rows: the training rows, whose means, scales and levels are taken.
+            numbers: "auto", "standard", "robust" or "quantile" for every number column.
+            structure: the rows that decide which columns get an indicator and how heavy tails are met: folds
+                share one structure, so that their networks share one shape. By default ``rows``.
+        """
+        basis = columns.numbers[rows if structure is None else structure].astype(np.float64)
+        values = columns.numbers[rows].astype(np.float64)
+        method = _methods(basis, numbers)
+        centre, scale = _centre_and_scale(values, method)
+        soft = [j for j, m in enumerate(method) if m == "quantile"]
+        grid = np.linspace(0, 1, _QUANTILES)
+        quantiles = np.array([np.nanquantile(values[:, j], grid) for j in soft]) if soft else np.zeros((0, _QUANTILES))
+        indicators = tuple(np.flatnonzero(np.isnan(basis).any(0) & ~np.isnan(basis).all(0)).tolist())
+        words = columns.words[rows]
+        levels = tuple(
+            tuple(sorted({w for w in words[:, j] if w is not None})) for j in range(columns.words.shape[1])
+        )
+        names = (columns.number_names, columns.word_names)
+        return cls(centre, scale, tuple(method), indicators, np.nan_to_num(quantiles), levels, *names)
+
+    def apply(self, columns: Columns) -> Inputs:
+        """Prepare rows, of the same columns, from anywhere."""
+        values = columns.numbers.astype(np.float64)
+        missing = np.isnan(values)
+        z = (np.where(missing, self.centre, values) - self.centre) / self.scale
+        for j, method in enumerate(self.method):
+            if method == "robust":
+                z[:, j] = z[:, j] / np.sqrt(1 + (z[:, j] / 3) ** 2)
+        soft = [j for j, m in enumerate(self.method) if m == "quantile"]
+        for j, table in zip(soft, self.quantiles, strict=True):
+            z[:, j] = np.where(missing[:, j], 0.0, _normal_scores(values[:, j], table))
+        marks = missing[:, list(self.indicators)].astype(np.float64)
+        numbers = np.concatenate([z, marks], axis=1).astype(np.float32)
+        categories = np.zeros(columns.words.shape, dtype=np.int64)
+        for j, levels in enumerate(self.levels):
+            number = {word: i + 1 for i, word in enumerate(levels)}
+            categories[:, j] = [number.get(word, 0) for word in columns.words[:, j]]
+        return Inputs(torch.from_numpy(numbers), torch.from_numpy(categories))
+
+    def unseen(self, columns: Columns) -> dict[str, int]:
+        """How many cells of each category column hold a word that training never saw."""
+        counts = {}
+        for j, (name, levels) in enumerate(zip(self.word_names, self.levels, strict=True)):
+            known = set(levels)
+            cells = [w for w in columns.words[:, j] if w is not None and w not in known]
+            if cells:
+                counts[name] = len(cells)
+        return counts
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the columns of ``Inputs.numbers``."""
+        return [*self.number_names, *(f"{self.number_names[j]} is missing" for j in self.indicators)]
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """How many values each category takes, the unseen one included."""
+        return tuple(len(levels) + 1 for levels in self.levels)
+
+    def to_record(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """Plain JSON and tensors."""
+        record = {
+            "method": list(self.method),
+            "indicators": list(self.indicators),
+            "levels": [list(x) for x in self.levels],
+            "number_names": list(self.number_names),
+            "word_names": list(self.word_names),
+        }
+        arrays = {"centre": self.centre, "scale": self.scale, "quantiles": self.quantiles}
+        return record, {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Preparation:
+        """Read what ``to_record`` wrote."""
+        return cls(
+            tensors["centre"].numpy(),
+            tensors["scale"].numpy(),
+            tuple(record["method"]),
+            tuple(record["indicators"]),
+            tensors["quantiles"].numpy(),
+            tuple(tuple(x) for x in record["levels"]),
+            tuple(record["number_names"]),
+            tuple(record["word_names"]),
+        )
+
+
+def _methods(values: np.ndarray, wanted: str) -> list[str]:
+    if wanted != "auto":
+        return [wanted] * values.shape[1]
+    if _one_unit(values):
+        return ["common"] * values.shape[1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = np.abs(values - np.nanmean(values, 0)) / np.nanstd(values, 0) if len(values) else values
+    tails = np.nanmax(np.where(np.isfinite(z), z, 0.0), axis=0, initial=0.0)
+    return ["robust" if t > _HEAVY else "standard" for t in tails]
+
+
+def _one_unit(values: np.ndarray) -> bool:
+    """Whether the columns look like pixels: many, whole, not negative, and mostly reaching one common top."""
+    if values.shape[1] < 16 or np.isnan(values).any() or (values < 0).any() or (values != np.floor(values)).any():
+        return False
+    tops = values.max(0)
+    return bool(tops.max() > 1 and np.mean(tops >= 0.9 * tops.max()) > 0.5)
+
+
+def _centre_and_scale(values: np.ndarray, method: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    empty = np.isnan(values).all(0)
+    filled = np.where(empty, 0.0, values)
+    centre, scale = np.nanmean(filled, 0), np.nanstd(filled, 0)
+    robust = [j for j, m in enumerate(method) if m == "robust"]
+    if robust:
+        low, middle, high = np.nanquantile(filled[:, robust], (0.25, 0.5, 0.75), axis=0)
+        spread = (high - low) / 1.349  # the quartiles of a normal distribution lie 1.349 σ apart
+        centre[robust] = middle
+        scale[robust] = np.where(spread > 0, spread, scale[robust])
+    if "common" in method:
+        centre[:], scale[:] = np.nanmean(filled), np.nanstd(filled)
+    scale = np.where(scale > 1e-12 * np.maximum(np.abs(centre), 1e-300), scale, 1.0)
+    return centre, scale
+
+
+def _normal_scores(values: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """The normal score of each value's quantile, clipped to the table's resolution."""
+    grid = np.linspace(0, 1, len(table))
+    low = np.interp(values, table, grid)
+    high = 1 - np.interp(-values, -table[::-1], grid)  # ties take the middle of their quantiles
+    share = np.clip((low + high) / 2, 0.5 / len(table), 1 - 0.5 / len(table))
+    return torch.special.ndtri(torch.from_numpy(np.nan_to_num(share, nan=0.5))).numpy()

@@ -1,0 +1,146 @@
+"""Reading a source, whatever the user named, into one Table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nastavnik.data._csv import read_csv
+from nastavnik.data._idx import idx_files, read_idx_folder
+from nastavnik.errors import UserError, nearest
+
+BUILT_IN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
+_TEXT = (".csv", ".tsv", ".txt", ".data")
+_PARQUET = (".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Raw rows with names and where they came from.
+
+    ``frame`` holds strings for text files and typed values otherwise; ``part`` holds "train", "validation" or
+    "test" per row where the source divides itself; ``target`` names the target where the source knows it.
+    """
+
+    frame: pd.DataFrame
+    name: str
+    origin: dict[str, Any] = field(default_factory=dict)
+    part: np.ndarray | None = None
+    target: str | None = None
+
+
+def read_source(
+    source: Any, *, delimiter: str | None = None, encoding: str | None = None, y: Any = None
+) -> Table:
+    """Read a file, a folder of IDX files, a built-in set by name, a DataFrame, or a pair of arrays.
+
+    Raises:
+        UserError: nothing there, nothing in it, or nothing we can read.
+    """
+    if isinstance(source, Table):
+        return source
+    if isinstance(source, pd.DataFrame):
+        return _from_frame(source)
+    if isinstance(source, (str, Path)):
+        return _from_path(str(source), delimiter, encoding)
+    if y is None and isinstance(source, tuple) and len(source) == 2:
+        source, y = source
+    return _from_arrays(source, y)
+
+
+def _from_path(source: str, delimiter: str | None, encoding: str | None) -> Table:
+    path = Path(source)
+    if path.is_dir():
+        if not idx_files(path):
+            raise UserError(f"{path} is a folder without IDX files; name a table, or a folder in MNIST's format")
+        frame, part = read_idx_folder(path)
+        given = part if len(set(part)) > 1 else None
+        return Table(frame, path.resolve().name, _origin(path, "idx", _hash_files(idx_files(path))), given, "label")
+    if path.is_file():
+        if path.stat().st_size == 0:
+            raise UserError(f"{path} is empty; a table needs a header line and rows")
+        suffix = path.suffix.lower()
+        if suffix in _PARQUET:
+            frame, kind = _read_parquet(path), "parquet"
+        elif suffix in _TEXT or delimiter or encoding:
+            wanted = delimiter or ("\t" if suffix == ".tsv" else None)
+            frame, kind = read_csv(path, delimiter=wanted, encoding=encoding), "csv"
+        else:
+            raise UserError(f"{path} is of no kind we read: give .csv, .tsv, .txt, .data or .parquet")
+        return Table(frame, path.stem, _origin(path, kind, _hash_files([path])))
+    if source in BUILT_IN:
+        return _built_in(source)
+    hint = nearest(source, BUILT_IN) if "." not in source and "/" not in source else ""
+    raise UserError(f"there is no file {source}{hint}")
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no Parquet file we can read: {str(error).splitlines()[0]}") from error
+    return _from_frame(frame).frame
+
+
+def _built_in(name: str) -> Table:
+    from sklearn import datasets
+
+    bunch = getattr(datasets, f"load_{name}")(as_frame=True)
+    frame = bunch.frame.copy()
+    if name != "diabetes":
+        frame["target"] = frame["target"].map(lambda i: str(bunch.target_names[i]))
+    return Table(frame, name, {"kind": "built-in", "name": name, "sha256": _hash_frame(frame)}, target="target")
+
+
+def _from_frame(frame: pd.DataFrame) -> Table:
+    names = [str(c) for c in frame.columns]
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise UserError(f"the table has {times} columns named {name!r}; give each column a name of its own")
+    if not len(frame) or not names:
+        raise UserError(f"the table is empty: it has {len(frame)} rows and {len(names)} columns")
+    frame = frame.set_axis(names, axis=1).reset_index(drop=True)
+    return Table(frame, "frame", {"kind": "frame", "sha256": _hash_frame(frame)})
+
+
+def _from_arrays(x: Any, y: Any) -> Table:
+    if isinstance(x, pd.DataFrame):
+        frame = _from_frame(x).frame
+    else:
+        x = np.asarray(x)
+        if x.ndim != 2:
+            raise UserError(f"the inputs must have 2 dimensions (rows, columns), but got shape {x.shape}")
+        frame = pd.DataFrame(x, columns=[f"x{j}" for j in range(x.shape[1])])
+    if y is None:
+        return _from_frame(frame)
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or len(y) != len(frame):
+        raise UserError(f"the target must have one value a row: {len(frame)} rows, but the target's shape is {y.shape}")
+    target = "target" if "target" not in frame else "target_"
+    table = _from_frame(frame.assign(**{target: y}))
+    return Table(table.frame, "arrays", {**table.origin, "kind": "arrays"}, target=target)
+
+
+def _origin(path: Path, kind: str, digest: str) -> dict[str, Any]:
+    return {"kind": kind, "path": str(path), "sha256": digest}
+
+
+def _hash_files(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _hash_frame(frame: pd.DataFrame) -> str:
+    digest = hashlib.sha256(repr(list(frame.columns)).encode())
+    digest.update(np.asarray(pd.util.hash_pandas_object(frame, index=False)).tobytes())
+    return digest.hexdigest()

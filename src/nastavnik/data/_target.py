@@ -1,0 +1,139 @@
+"""Preparation of the target: classes to numbers, real values standardized, transformed when their skew asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+_SKEW = 1.0  # beyond this a target counts as skewed
+_NODES = 20  # Gauss–Hermite nodes for means in the target's own units
+
+
+@dataclass(frozen=True)
+class TargetPreparation:
+    """How target values become what the likelihood sees, and back.
+
+    kind "class": words to 0…C-1 by ``classes``. kind "real": ``(t(y) - centre) / scale`` where t is the identity, the
+    logarithm or Yeo–Johnson's transform with ``power``. kind "count": unchanged.
+    """
+
+    kind: str
+    classes: tuple[str, ...] = ()
+    transform: str = "identity"
+    power: float = 1.0
+    centre: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def fit_real(cls, y: np.ndarray, transform: str = "auto") -> TargetPreparation:
+        """Fit on the training rows' values.
+
+        "auto" takes the logarithm of positive values whose skewness exceeds 1 when that at least halves it, else
+        Yeo–Johnson's transform (Yeo & Johnson 2000) under the same condition, else the values as they are.
+        """
+        y = y.astype(np.float64)
+        power = 1.0
+        if transform == "auto":
+            transform = "identity"
+            skew = abs(_skewness(y))
+            if skew > _SKEW and len(y) >= 20:
+                if y.min() > 0 and abs(_skewness(np.log(y))) < skew / 2:
+                    transform = "log"
+                elif abs(_skewness(_yeo_johnson(y, _best_power(y)))) < skew / 2:
+                    transform = "yeo-johnson"
+        if transform == "yeo-johnson":
+            power = _best_power(y)
+        fitted = cls("real", (), transform, power)
+        t = fitted._transform(y)
+        scale = float(t.std())
+        return cls("real", (), transform, power, float(t.mean()), scale if scale > 1e-12 * abs(t.mean()) else 1.0)
+
+    def apply(self, y: np.ndarray) -> torch.Tensor:
+        """Values as the likelihood sees them: int64 classes, or float32."""
+        if self.kind == "class":
+            return torch.from_numpy(y.astype(np.int64))
+        if self.kind == "count":
+            return torch.from_numpy(y.astype(np.float32))
+        return torch.from_numpy(((self._transform(y.astype(np.float64)) - self.centre) / self.scale).astype(np.float32))
+
+    def own_units(self, z: np.ndarray) -> np.ndarray:
+        """Back from what the likelihood sees to the target's own units (quantiles map to quantiles)."""
+        t = np.asarray(z, dtype=np.float64) * self.scale + self.centre
+        if self.transform == "log":
+            return np.exp(np.clip(t, -700, 700))
+        if self.transform == "yeo-johnson":
+            return _yeo_johnson_inverse(t, self.power)
+        return t
+
+    def own_mean(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+        """The mean in own units of a normal distribution in prepared units, by Gauss–Hermite quadrature."""
+        if self.transform == "identity":
+            return self.own_units(mean)
+        nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+        total = np.zeros_like(np.asarray(mean, dtype=np.float64))
+        for node, weight in zip(nodes, weights, strict=True):
+            total += weight * self.own_units(mean + deviation * node)
+        return total / weights.sum()
+
+    def log_jacobian(self, y: np.ndarray) -> np.ndarray:
+        """log |dz/dy| at values y in own units: what turns a density of z into a density of y (nats)."""
+        y = y.astype(np.float64)
+        slope = np.zeros_like(y)
+        if self.transform == "log":
+            slope = -np.log(y)
+        elif self.transform == "yeo-johnson":
+            slope = np.sign(y) * (self.power - 1) * np.log1p(np.abs(y))
+        return slope - np.log(self.scale)
+
+    def allows(self, y: np.ndarray) -> bool:
+        """Whether every value lies in the transform's domain."""
+        return bool(self.transform != "log" or (y > 0).all())
+
+    def _transform(self, y: np.ndarray) -> np.ndarray:
+        if self.transform == "log":
+            return np.log(y)
+        if self.transform == "yeo-johnson":
+            return _yeo_johnson(y, self.power)
+        return y
+
+    def to_json(self) -> dict[str, Any]:
+        """The plain record kept in ``model.json``."""
+        return {**self.__dict__, "classes": list(self.classes)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> TargetPreparation:
+        """Read what ``to_json`` wrote."""
+        return cls(**{**record, "classes": tuple(record["classes"])})
+
+
+def _skewness(y: np.ndarray) -> float:
+    deviation = y.std()
+    return float(np.mean(((y - y.mean()) / deviation) ** 3)) if deviation > 0 else 0.0
+
+
+def _best_power(y: np.ndarray) -> float:
+    from scipy.stats import yeojohnson_normmax
+
+    return float(np.clip(yeojohnson_normmax(y), -2.0, 4.0))
+
+
+def _yeo_johnson(y: np.ndarray, power: float) -> np.ndarray:
+    """Yeo & Johnson 2000, eq. 2.1."""
+    up, down = np.maximum(y, 0), np.maximum(-y, 0)
+    right = np.log1p(up) if abs(power) < 1e-9 else ((1 + up) ** power - 1) / power
+    left = -np.log1p(down) if abs(power - 2) < 1e-9 else -((1 + down) ** (2 - power) - 1) / (2 - power)
+    return np.where(y >= 0, right, left)
+
+
+def _yeo_johnson_inverse(t: np.ndarray, power: float) -> np.ndarray:
+    """The inverse; beyond the transform's range the nearest value inside."""
+    up, down = np.maximum(t, 0), np.maximum(-t, 0)
+    tiny = 1e-12
+    right = np.expm1(np.clip(up, None, 700)) if abs(power) < 1e-9 else np.maximum(up * power + 1, tiny) ** (1 / power) - 1
+    rest = 2 - power
+    left = 1 - np.exp(np.clip(down, None, 700)) if abs(rest) < 1e-9 else 1 - np.maximum(down * rest + 1, tiny) ** (1 / rest)
+    return np.where(t >= 0, right, left)

@@ -1,0 +1,26 @@
+"""The caller's mistakes: one clear sentence each (what, where, how to mend it)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Something the caller can mend. The command line prints its sentence and exits with code 2."""
+
+
+class InterruptedEarly(UserError):
+    """The fit was interrupted before any network had been scored, so there is nothing to deliver."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Words that say what was probably meant: ``"; did you mean 'price'?"``, or the list of what there is."""
+    choices = [str(k) for k in known]
+    close = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.6) or [
+        c for c in choices if c.lower() == str(word).lower()
+    ]
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    shown = ", ".join(choices[:12]) + (", …" if len(choices) > 12 else "")
+    return f"; there is {shown}" if choices else ""

@@ -1,0 +1,118 @@
+"""What a family of networks is: a branch of the space, and a module for each point of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nastavnik.errors import UserError
+from nastavnik.recipe import Value
+from nastavnik.space import Space
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a network takes in and gives out.
+
+    ``numbers`` float inputs, ``cardinalities`` of the category inputs, ``outputs`` the likelihood asks for;
+    ``distinct`` is how many distinct values each number input has, which bounds its embedding;
+    ``examples`` [n, numbers] are training rows for data-dependent parts, None when weights are loaded anyway.
+    """
+
+    numbers: int
+    cardinalities: tuple[int, ...]
+    outputs: int
+    distinct: tuple[int, ...]
+    examples: torch.Tensor | None = None
+
+
+class Family(Protocol):
+    """A kind of network.
+
+    ``space(rows, inputs)`` is its branch: what hangs below ``network.family``, and the ranges of training settings
+    that suit it. ``build`` makes one module with ``forward(numbers, categories) -> outputs`` from the recipe's
+    network section; its initial weights come from torch's current random state, which the engine seeds.
+    """
+
+    name: str
+
+    def space(self, rows: int, inputs: int) -> Space:
+        """The family's branch for a table of so many training rows and inputs."""
+        ...
+
+    def build(self, settings: Mapping[str, Value], signature: Signature) -> nn.Module:
+        """One network."""
+        ...
+
+
+class _OneTensor(nn.Module):
+    """Feeds a module that takes one float tensor: numbers, then categories one-hot."""
+
+    def __init__(self, module: nn.Module, cardinalities: tuple[int, ...]) -> None:
+        super().__init__()
+        self.module = module
+        self.cardinalities = cardinalities
+
+    def forward(self, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
+        parts = [numbers]
+        for j, size in enumerate(self.cardinalities):
+            # comparing is one-hot that vmap can batch
+            parts.append((categories[:, j, None] == torch.arange(size, device=numbers.device)).to(numbers.dtype))
+        out = self.module(torch.cat(parts, dim=1))
+        return out if out.ndim == 2 else out.reshape(len(numbers), -1)
+
+
+@dataclass(frozen=True)
+class Factory:
+    """A user's own module factory ``make(inputs, outputs) -> nn.Module`` as a family.
+
+    The module takes one float tensor [rows, inputs], categories one-hot at its end, and gives [rows, outputs]
+    (logits for classes).
+    """
+
+    make: Callable[[int, int], nn.Module]
+    name: str = "factory"
+
+    def space(self, rows: int, inputs: int) -> Space:
+        """A user's module has no settings of ours but the dropout rate of its ``nn.Dropout`` layers."""
+        from nastavnik.nets._mlp import training_ranges
+
+        return Space(training_ranges(rows))
+
+    def build(self, settings: Mapping[str, Value], signature: Signature) -> nn.Module:
+        """Call the factory.
+
+        Raises:
+            UserError: what comes back is no module, or gives the wrong number of outputs.
+        """
+        width = signature.numbers + sum(signature.cardinalities)
+        module = self.make(width, signature.outputs)
+        if not isinstance(module, nn.Module):
+            raise UserError(f"the module factory must return a torch.nn.Module, but gave {type(module).__name__}")
+        network = _OneTensor(module, signature.cardinalities)
+        self._try(network, signature)
+        return network
+
+    def _try(self, network: nn.Module, signature: Signature) -> None:
+        was = network.training
+        network.eval()
+        with torch.no_grad():
+            numbers = torch.zeros(2, signature.numbers)
+            categories = torch.zeros(2, len(signature.cardinalities), dtype=torch.long)
+            shape = tuple(network(numbers, categories).shape)
+        network.train(was)
+        if shape != (2, signature.outputs):
+            raise UserError(
+                f"the module must give {signature.outputs} outputs a row, shape (2, {signature.outputs}) for 2 rows, "
+                f"but gave {shape}"
+            )
+
+
+def activation(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The activation function of that name."""
+    return {"relu": F.relu, "silu": F.silu, "tanh": torch.tanh, "gelu": F.gelu}[name]

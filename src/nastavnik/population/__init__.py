@@ -1,0 +1,12 @@
+"""The engine: the training of one network is a pure function; a population runs it for K networks at once.
+
+``Learner`` joins a network and its likelihood; ``make_step`` writes the step of ONE; ``Population`` stacks K of them,
+trains them under ``torch.func.vmap``, keeps the best of each, and lets the diverged and the stopped go.
+"""
+
+from nastavnik.population._data import Data as Data
+from nastavnik.population._learner import Learner as Learner
+from nastavnik.population._population import Population as Population
+from nastavnik.population._step import Batch as Batch
+from nastavnik.population._step import State as State
+from nastavnik.population._step import make_step as make_step

@@ -1,0 +1,149 @@
+"""Space: a tree of choices that recipes are drawn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from nastavnik.errors import UserError, nearest
+from nastavnik.recipe import Value
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number from ``low`` to ``high``, both included; whole when ``integer``, even on the log axis when ``log``."""
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+    default: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
+            raise UserError(f"low <= high must hold, but got low={self.low}, high={self.high}")
+        if self.log and self.low <= 0:
+            raise UserError(f"a log axis needs low > 0, but got low={self.low}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values; what hangs below a value exists only where that value is chosen."""
+
+    branches: Mapping[Value, Space]
+    default: Value | None = None
+    searched: tuple[Value, ...] | None = None  # the values drawn by a search; the others only when pinned
+
+    @classmethod
+    def of(cls, *values: Value, default: Value | None = None) -> Choice:
+        """A plain category without branches."""
+        return cls({value: Space() for value in values}, default)
+
+    @property
+    def options(self) -> tuple[Value, ...]:
+        """The values a search draws from."""
+        return tuple(self.branches) if self.searched is None else self.searched
+
+
+Node = Number | Choice
+
+
+def default_of(name: str, node: Node) -> Value:
+    """A node's default answer: declared, or the first option, or the middle of the range."""
+    if isinstance(node, Choice):
+        return node.options[0] if node.default is None else node.default
+    if node.default is not None:
+        return node.default
+    middle = math.sqrt(node.low * node.high) if node.log else (node.low + node.high) / 2
+    return round(middle) if node.integer else middle
+
+
+Ask = Callable[[str, Node], Value]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Named nodes, asked in order; a Choice's chosen branch is asked right after it.
+
+    ``fixed`` values are given, not asked. Hyperparameters of a branch live only under that branch
+    (notes/002 H12).
+    """
+
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    fixed: Mapping[str, Value] = field(default_factory=dict)
+
+    def draw(self, ask: Ask) -> dict[str, Value]:
+        """Draw one point: ``ask(name, node)`` answers each live node."""
+        point: dict[str, Value] = dict(self.fixed)
+        for name, node in self.nodes.items():
+            value = ask(name, node)
+            point[name] = value
+            if isinstance(node, Choice):
+                point.update(node.branches[value].draw(ask))
+        return point
+
+    def names(self) -> Iterator[str]:
+        """Every name that stands anywhere in the tree (some more than once)."""
+        yield from self.fixed
+        for name, node in self.nodes.items():
+            yield name
+            if isinstance(node, Choice):
+                for branch in node.branches.values():
+                    yield from branch.names()
+
+    def pin(self, values: Mapping[str, Value]) -> Space:
+        """The same tree with some names given instead of asked, wherever they stand.
+
+        Raises:
+            UserError: a name that stands nowhere, a value no branch has, a number that is none.
+        """
+        known = set(self.names())
+        for name in values:
+            if name not in known:
+                raise UserError(f"there is no setting '{name}' in a recipe{nearest(name, sorted(known))}")
+        return self._pinned(values)
+
+    def _pinned(self, values: Mapping[str, Value]) -> Space:
+        nodes: dict[str, Node] = {}
+        fixed = {name: values.get(name, value) for name, value in self.fixed.items()}
+        for name, node in self.nodes.items():
+            if isinstance(node, Choice):
+                branches = {value: branch._pinned(values) for value, branch in node.branches.items()}
+                if name in values:
+                    value = _one_of(name, values[name], list(branches))
+                    chosen = branches.get(value, Space())
+                    fixed.update({name: value, **chosen.fixed})
+                    nodes.update(chosen.nodes)
+                else:
+                    nodes[name] = Choice(branches, node.default, node.searched)
+            elif name in values:
+                fixed[name] = _as_number(name, values[name], node)
+            else:
+                nodes[name] = node
+        return Space(nodes, fixed)
+
+    def with_fixed(self, values: Mapping[str, Value]) -> Space:
+        """The same tree with further given values at its root."""
+        return Space(self.nodes, {**self.fixed, **values})
+
+
+def _one_of(name: str, value: Value, options: list[Value]) -> Value:
+    for option in options:
+        if option == value and isinstance(option, bool) == isinstance(value, bool):
+            return option
+    if all(isinstance(o, int) and not isinstance(o, bool) for o in options) and isinstance(value, int):
+        return value  # a width beside the listed ones is as good as they are
+    raise UserError(f"{name} cannot be {value!r}{nearest(str(value), [str(o) for o in options])}")
+
+
+def _as_number(name: str, value: Value, node: Number) -> Value:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UserError(f"{name} must be a number, such as {node.low:g}, but got {value!r}")
+    if node.integer:
+        if value != int(value) or value < 1:
+            raise UserError(f"{name} must be a whole number of at least 1, but got {value!r}")
+        return int(value)
+    if value < 0:
+        raise UserError(f"{name} must not be negative, but got {value!r}")
+    return float(value)
