@@ -1,0 +1,49 @@
+"""Nastavnik trains populations of neural networks and says which one to trust, and why.
+
+``fit`` is the main job, ``Model`` what it delivers; ``NastavnikClassifier`` and ``NastavnikRegressor`` are the same
+job as scikit-learn estimators. Names are imported when they are first used, so that the command line answers at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nastavnik.errors import UserError as UserError
+    from nastavnik.estimators import NastavnikClassifier as NastavnikClassifier
+    from nastavnik.estimators import NastavnikRegressor as NastavnikRegressor
+    from nastavnik.jobs import Run as Run
+    from nastavnik.jobs import fit as fit
+    from nastavnik.jobs import predict as predict
+    from nastavnik.model import Model as Model
+    from nastavnik.population import Population as Population
+    from nastavnik.recipe import Recipe as Recipe
+    from nastavnik.training import likelihoods as likelihoods
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Model": "nastavnik.model",
+    "NastavnikClassifier": "nastavnik.estimators",
+    "NastavnikRegressor": "nastavnik.estimators",
+    "Population": "nastavnik.population",
+    "Recipe": "nastavnik.recipe",
+    "Run": "nastavnik.jobs",
+    "UserError": "nastavnik.errors",
+    "fit": "nastavnik.jobs",
+    "likelihoods": "nastavnik.training",
+    "predict": "nastavnik.jobs",
+}
+__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nastavnik' has no attribute {name!r}")
+    home = import_module(_HOMES[name])
+    return import_module("nastavnik.training.likelihoods") if name == "likelihoods" else getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

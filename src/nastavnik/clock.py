@@ -27,14 +27,10 @@ class Clock:
         """Seconds left of the budget; infinite without one."""
         return float("inf") if self.budget is None else self.budget - self.elapsed
 
-    def until(self, reserve: float) -> Deadline:
-        """The moment at which only ``reserve`` seconds are left."""
-        return Deadline(self, reserve)
 
-
-@dataclass(frozen=True)
+@dataclass
 class Deadline:
-    """A point before the end of a clock's budget."""
+    """A point before the end of a clock's budget: ``reserve`` seconds are kept for what comes after."""
 
     clock: Clock
     reserve: float = 0.0

@@ -49,7 +49,7 @@ class Choice:
 Node = Number | Choice
 
 
-def default_of(name: str, node: Node) -> Value:
+def default_of(node: Node) -> Value:
     """A node's default answer: declared, or the first option, or the middle of the range."""
     if isinstance(node, Choice):
         return node.options[0] if node.default is None else node.default
@@ -73,15 +73,23 @@ class Space:
     nodes: Mapping[str, Node] = field(default_factory=dict)
     fixed: Mapping[str, Value] = field(default_factory=dict)
 
-    def draw(self, ask: Ask) -> dict[str, Value]:
-        """Draw one point: ``ask(name, node)`` answers each live node."""
+    def draw(self, ask: Ask, path: str = "") -> dict[str, Value]:
+        """Draw one point: ``ask(key, node)`` answers each live node.
+
+        The key is the node's name behind the branches that lead to it (``network.family=mlp/network.width``), so that
+        one name may have another range under another branch.
+        """
         point: dict[str, Value] = dict(self.fixed)
         for name, node in self.nodes.items():
-            value = ask(name, node)
+            value = ask(path + name, node)
             point[name] = value
             if isinstance(node, Choice):
-                point.update(node.branches[value].draw(ask))
+                point.update(node.branches[value].draw(ask, f"{path}{name}={value}/"))
         return point
+
+    def default(self) -> dict[str, Value]:
+        """The point of every node's default."""
+        return self.draw(lambda key, node: default_of(node))
 
     def names(self) -> Iterator[str]:
         """Every name that stands anywhere in the tree (some more than once)."""

@@ -12,7 +12,12 @@ from torch.nn import functional as F
 
 from nastavnik.errors import UserError
 from nastavnik.recipe import Value
-from nastavnik.space import Space
+from nastavnik.space import Choice, Number, Space
+from nastavnik.training.optimizers import OPTIMIZERS
+
+RATE = Number(5e-4, 2e-2, log=True, default=2e-3)
+SGD_RATE = Number(5e-3, 0.5, log=True, default=0.05)
+DECAY = Number(1e-4, 0.3, log=True, default=1e-2)
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,8 @@ class Factory:
     name: str = "factory"
 
     def space(self, rows: int, inputs: int) -> Space:
-        """A user's module has no settings of ours but the dropout rate of its ``nn.Dropout`` layers."""
-        from nastavnik.nets._mlp import training_ranges
-
-        return Space(training_ranges(rows))
+        """A user's module brings its own settings; only its training is searched."""
+        return Space({"optimizer.name": optimizer_choice()})
 
     def build(self, settings: Mapping[str, Value], signature: Signature) -> nn.Module:
         """Call the factory.
@@ -111,6 +114,17 @@ class Factory:
                 f"the module must give {signature.outputs} outputs a row, shape (2, {signature.outputs}) for 2 rows, "
                 f"but gave {shape}"
             )
+
+
+def optimizer_choice(rate: Number = RATE, decay: Number = DECAY, sgd_rate: Number = SGD_RATE) -> Choice:
+    """Which optimizer, with the ranges of rate and decay that suit a family; a search draws AdamW unless told."""
+    rates = {"sgd": sgd_rate}
+    branches: dict[Value, Space] = {}
+    for name, optimizer in OPTIMIZERS.items():
+        own = optimizer.space()
+        ranges = {"optimizer.learning_rate": rates.get(name, rate), "optimizer.weight_decay": decay}
+        branches[name] = Space({**ranges, **own.nodes}, own.fixed)
+    return Choice(branches, default="adamw", searched=("adamw",))
 
 
 def activation(name: str) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from nastavnik.nets._family import Signature
+from nastavnik.nets._family import Signature, optimizer_choice
 from nastavnik.recipe import Value
 from nastavnik.space import Number, Space
 
@@ -38,12 +38,9 @@ class Linear:
 
     def space(self, rows: int, inputs: int) -> Space:
         """Rate and decay only; decay may be strong, where ridge regression would be."""
-        return Space(
-            {
-                "optimizer.learning_rate": Number(1e-3, 0.1, log=True, default=0.02),
-                "optimizer.weight_decay": Number(1e-4, 10.0, log=True, default=0.05),
-            }
-        )
+        rate = Number(1e-3, 0.1, log=True, default=0.02)
+        decay = Number(1e-4, 10.0, log=True, default=0.05)
+        return Space({"optimizer.name": optimizer_choice(rate, decay)})
 
     def build(self, settings: Mapping[str, Value], signature: Signature) -> nn.Module:
         """One linear network."""

@@ -9,9 +9,9 @@ from torch import nn
 
 from nastavnik.nets._dropout import Dropout
 from nastavnik.nets._embedding import PiecewiseLinear
-from nastavnik.nets._family import Signature, activation
+from nastavnik.nets._family import Signature, activation, optimizer_choice
 from nastavnik.recipe import Value
-from nastavnik.space import Choice, Node, Number, Space
+from nastavnik.space import Choice, Number, Space
 
 _MOST_EMBEDDED = 8  # dimensions of a category's embedding
 _FEW_INPUTS = 128  # beyond this many inputs (pixels) numbers enter as they are
@@ -75,14 +75,6 @@ def _normalization(name: str, width: int) -> nn.Module:
     return nn.LayerNorm(width) if name == "layer" else nn.Identity()
 
 
-def training_ranges(rows: int) -> dict[str, Node]:
-    """Rates and decays that suit networks with hidden layers."""
-    return {
-        "optimizer.learning_rate": Number(5e-4, 2e-2, log=True, default=2e-3),
-        "optimizer.weight_decay": Number(1e-4, 0.3, log=True, default=1e-2),
-    }
-
-
 class Mlp:
     """Multilayer perceptrons with numeric and categorical embeddings."""
 
@@ -107,7 +99,7 @@ class Mlp:
                 "network.normalization": Choice.of("none", "layer", "batch", default="none"),
                 "network.residual": Choice.of(False, True, default=False),
                 "network.dropout": Number(0.0, 0.5, default=0.3 if rows < 5000 else 0.1),
-                **training_ranges(rows),
+                "optimizer.name": optimizer_choice(),
             }
         )
 

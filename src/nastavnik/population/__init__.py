@@ -6,6 +6,7 @@ trains them under ``torch.func.vmap``, keeps the best of each, and lets the dive
 
 from nastavnik.population._data import Data as Data
 from nastavnik.population._learner import Learner as Learner
+from nastavnik.population._population import Outcome as Outcome
 from nastavnik.population._population import Population as Population
 from nastavnik.population._step import Batch as Batch
 from nastavnik.population._step import State as State

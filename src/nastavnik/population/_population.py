@@ -66,7 +66,7 @@ class Population:
         numbers: the networks' numbers in the trace, K of them; by default 0…K-1.
         total_steps: the length of the schedule.
         patience: evaluations without a better score before a candidate stops; None for never.
-        evaluations: how many evaluations a whole training has.
+        evaluations: how many evaluations a whole training has; 0 for none, and then nothing counts as best.
         block: networks run together; the population is worked through block by block.
         instruments: what is measured at each evaluation.
     """
@@ -96,18 +96,20 @@ class Population:
         self.step = 0
         self.network_steps = 0
         self.outcomes: list[Outcome] = []
-        self._learner = copy.deepcopy(learners[0]).to(data.device)
+        self.learner = copy.deepcopy(learners[0]).to(data.device)
         self._optimizer = OPTIMIZERS[str(recipes[0]["optimizer.name"])](recipes[0].section("optimizer"))
         self._shared, parameters, buffers = _stack(learners, data.device)
         self.state = State(parameters, buffers, vmap(self._optimizer.init)(parameters))
         self._settings = self._stack_settings()
         self._part = torch.arange(len(learners), device=data.device) % data.parts
-        self._batch = data.batch_size(recipes[0].whole("batch_size"))
-        self._every = max(1, math.ceil(total_steps / evaluations))
+        self.batch = data.batch_size(recipes[0].whole("batch_size"))
+        self._judged = evaluations > 0
+        self._every = max(1, math.ceil(total_steps / max(evaluations, 1)))
+        self.widest = min(block, len(learners))  # networks in one call at the start
         schedule = SCHEDULES[str(recipes[0]["schedule.name"])]
         chosen = INSTRUMENTS if instruments is None else instruments
-        self._plain = make_step(self._learner, self._shared, self._optimizer, schedule, {})
-        self._measured = make_step(self._learner, self._shared, self._optimizer, schedule, chosen)
+        self._plain = make_step(self.learner, self._shared, self._optimizer, schedule, {})
+        self._measured = make_step(self.learner, self._shared, self._optimizer, schedule, chosen)
         self._orders: dict[int, torch.Tensor] = {}
         self.best = Best(
             np.full(len(recipes), np.inf),
@@ -132,7 +134,7 @@ class Population:
         while self.step < until and len(self):
             self.step = self._advance(min(until, (self.step // self._every + 1) * self._every), deadline)
             cut = deadline is not None and deadline.passed()
-            if not cut or not np.isfinite(self.best.score).all():
+            if self._judged and not (cut and np.isfinite(self.best.score).all()):
                 self._judge()
             if cut:
                 return
@@ -186,11 +188,11 @@ class Population:
 
     def _rows(self, step: int, block: slice) -> Batch:
         """The batch of a step: shared by all networks, or each network's own part's."""
-        steps = self.data.steps_per_epoch(self._batch)
+        steps = self.data.steps_per_epoch(self.batch)
         epoch, place = divmod(step, steps)
         if epoch not in self._orders:
             self._orders = {e: o for e, o in self._orders.items() if e >= epoch - self._every // steps - 1}
-            self._orders[epoch] = self.data.order(epoch, self._batch)
+            self._orders[epoch] = self.data.order(epoch, self.batch)
         index = self._orders[epoch][place]
         if self.data.parts == 1:
             return Batch(*(t[0][index[0]] for t in (self.data.numbers, self.data.categories, self.data.targets)))
@@ -232,7 +234,7 @@ class Population:
     def _score(self, tensors: Tensors, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         def one(own: Tensors, o: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
             named = {name.removeprefix(_LIKELIHOOD): value for name, value in own.items()}
-            return functional_call(self._learner.likelihood, named, (o, t))
+            return functional_call(self.learner.likelihood, named, (o, t))
 
         with torch.no_grad():
             return vmap(one, in_dims=(0 if tensors else None, 0, 0))(tensors, outputs, targets)
@@ -243,17 +245,17 @@ class Population:
         shared = self.data.parts == 1
 
         def one(own: Tensors, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
-            return functional_call(self._learner, {**self._shared, **own}, (numbers, categories))
+            return functional_call(self.learner, {**self._shared, **own}, (numbers, categories))
 
         call = vmap(one, in_dims=(0, None if shared else 0, None if shared else 0))
         part = self._part[block]
         pieces = []
-        self._learner.eval()
+        self.learner.eval()
         with torch.no_grad():
             for some in rows.split(_ROWS_AT_ONCE, dim=1):
                 index = (0, some[0]) if shared else (part[:, None], some)
                 pieces.append(call(tensors, self.data.numbers[index], self.data.categories[index]))
-        self._learner.train()
+        self.learner.train()
         return torch.cat(pieces, dim=1)
 
     # Coming and going
@@ -291,7 +293,7 @@ class Population:
         return Outcome(self.recipes[c], numbers, status, score, step, self.step, learners)
 
     def _module(self, tensors: Tensors) -> Learner:
-        learner = copy.deepcopy(self._learner)
+        learner = copy.deepcopy(self.learner)
         with torch.no_grad():
             own = dict(learner.named_parameters()) | dict(learner.named_buffers())
             for name, value in {**self._shared, **tensors}.items():
@@ -315,7 +317,7 @@ class Population:
         }
 
     def _measure(self, instrument: str, values: torch.Tensor, step: int) -> None:
-        epoch = step / self.data.steps_per_epoch(self._batch)
+        epoch = step / self.data.steps_per_epoch(self.batch)
         self.trace.add(self.numbers, step, epoch, instrument, values.detach().float().cpu().numpy())
 
 

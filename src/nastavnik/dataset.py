@@ -1,0 +1,232 @@
+"""Dataset: inputs and target with names and kinds, the audit, and the split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nastavnik.data import (
+    ColumnInfo,
+    Columns,
+    Split,
+    Table,
+    audit,
+    describe_columns,
+    is_missing,
+    split_rows,
+    to_columns,
+)
+from nastavnik.errors import UserError, nearest
+from nastavnik.task import Task, find_task
+
+FEWEST_ROWS = 20
+FOLDS = 5
+FEW_ROWS = 2000  # below this a tenth is too little to stop, choose and calibrate on
+_PART_WORDS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A table read for one task. ``infos`` are the input columns, ``roles`` what every column is used for."""
+
+    name: str
+    infos: tuple[ColumnInfo, ...]
+    roles: Mapping[str, str]
+    columns: Columns
+    task: Task
+    split: Split
+    audit: list[dict[str, Any]]
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The record kept in ``dataset.json``."""
+        return {
+            "name": self.name,
+            "rows": len(self.columns),
+            "task": {**self.task.to_json(), "why": self.task.why},
+            "targets": [self.task.target],
+            "columns": [{**info.to_json(), "role": self.roles[info.name]} for info in self.infos],
+            "not_used": {name: role for name, role in self.roles.items() if role not in ("input", "target")},
+            "split": self.split.to_json(),
+            "audit": self.audit,
+            "notes": self.notes,
+        }
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """How a table is to be read: see ``nastavnik fit --help``."""
+
+    target: str | None = None
+    task: str | None = None
+    kinds: Mapping[str, str] | None = None
+    drop: tuple[str, ...] = ()
+    group: str | None = None
+    time: str | None = None
+    split: str | None = None
+    folds: int | None = None
+    test: float = 0.1
+    class_weights: str = "none"
+    seed: int = 0
+    networks: int | None = None
+    fewest_rows: int = FEWEST_ROWS
+
+
+def make_dataset(table: Table, options: DatasetOptions) -> Dataset:
+    """Find kinds, roles and task; read the columns; audit and split them.
+
+    Raises:
+        UserError: a column named by an option is not there, the target will not do, or rows are too few.
+    """
+    frame = table.frame
+    if len(frame) < options.fewest_rows:
+        raise UserError(f"the table has {len(frame)} rows; at least {options.fewest_rows} are needed")
+    target = _target(table, options)
+    for option, name in (("--group", options.group), ("--time", options.time), ("--split-column", options.split)):
+        if name is not None and name not in frame.columns:
+            raise UserError(f"{option} names a column {name!r} that is not there{nearest(name, frame.columns)}")
+    for name in options.drop:
+        if name not in frame.columns:
+            raise UserError(f"--drop names a column {name!r} that is not there{nearest(name, frame.columns)}")
+    infos = describe_columns(frame, options.kinds)
+    by_name = {info.name: info for info in infos}
+    task = find_task(frame, by_name[target], options.task)
+    if options.class_weights != "none":
+        task = Task(task.kind, task.target, task.values, task.classes, task.why, options.class_weights)
+    roles, notes = _roles(infos, target, options)
+    inputs = tuple(info for info in infos if roles[info.name] == "input")
+    if not inputs:
+        raise UserError(f"no column is left to predict {target!r} from: {_listed(roles, target)}")
+    columns = to_columns(frame, inputs)
+    found = audit(frame[[i.name for i in infos if i.name != target]], [i for i in infos if i.name != target], columns, task.values, classes=task.is_classification)
+    split = _split(table, task, by_name, roles, options, notes)
+    return Dataset(table.name, inputs, roles, columns, task, split, found, notes)
+
+
+def _target(table: Table, options: DatasetOptions) -> str:
+    names = list(table.frame.columns)
+    target = options.target or table.target
+    if target is None:
+        raise UserError(f"which column is to be predicted? Name it with --target{nearest('', names)}")
+    if target not in names:
+        raise UserError(f"there is no column {target!r}{nearest(target, names)}")
+    return target
+
+
+def _roles(
+    infos: list[ColumnInfo], target: str, options: DatasetOptions
+) -> tuple[dict[str, str], list[str]]:
+    """What each column is used for, and what the run says about it."""
+    roles = {}
+    notes = []
+    for info in infos:
+        if info.name == target:
+            roles[info.name] = "target"
+        elif info.name in options.drop:
+            roles[info.name] = "dropped"
+        elif info.name == options.split:
+            roles[info.name] = "split"
+        elif info.name == options.group:
+            roles[info.name] = "group"
+        elif info.kind == "identifier":
+            roles[info.name] = "identifier"
+        elif info.kind == "text":
+            roles[info.name] = "text, left out"
+            notes.append(f"{info.name} is free text ({info.reason}) and left out")
+        else:
+            roles[info.name] = "input"
+    return roles, notes
+
+
+def _listed(roles: Mapping[str, str], target: str) -> str:
+    return ", ".join(f"{name} ({role})" for name, role in roles.items() if name != target) or "there is no other"
+
+
+def _split(
+    table: Table,
+    task: Task,
+    infos: Mapping[str, ColumnInfo],
+    roles: Mapping[str, str],
+    options: DatasetOptions,
+    notes: list[str],
+) -> Split:
+    frame = table.frame
+    n = len(frame)
+    groups = times = None
+    given = table.part
+    if options.split is not None:
+        given = _given_parts(frame[options.split], options.split)
+    if options.group is not None:
+        groups = frame[options.group].astype(str).to_numpy()
+    elif options.time is not None:
+        times = _times(frame[options.time], infos[options.time])
+    elif given is None:
+        groups = _shared_identifier(frame, infos, roles, notes)
+    classes = task.values if task.is_classification else None
+    rest = n - int(round(options.test * n)) if given is None else int((given != "test").sum())
+    folds = options.folds
+    if folds is None:
+        enough = options.networks is None or options.networks >= 2 * FOLDS + 1
+        ready = given is not None and bool((given == "validation").any())
+        folds = FOLDS if rest < FEW_ROWS and enough and times is None and not ready else 0
+        if folds:
+            notes.append(
+                f"{rest} rows besides the test part: networks are chosen by {folds}-fold cross-validation, the final "
+                "one is trained on all of them for the chosen number of steps"
+            )
+    return split_rows(
+        n,
+        seed=options.seed,
+        classes=classes,
+        groups=groups,
+        times=times,
+        given=given,
+        folds=folds or None,
+        test=options.test,
+    )
+
+
+def _given_parts(values: pd.Series, name: str) -> np.ndarray:
+    words = values.astype(str).str.strip().str.lower().map(_PART_WORDS)
+    if words.isna().any():
+        row = int(np.flatnonzero(words.isna())[0])
+        raise UserError(
+            f"the split column {name!r} says {values.iloc[row]!r} in row {row + 1}; it must say train, validation or test"
+        )
+    return words.to_numpy(dtype=object)
+
+
+def _times(values: pd.Series, info: ColumnInfo) -> np.ndarray:
+    columns = to_columns(values.to_frame(), [info]) if info.kind in ("date", "number") else None
+    if columns is None:
+        raise UserError(f"--time {info.name}: it holds no dates or numbers to order rows by")
+    times = columns.numbers[:, 0]
+    if np.isnan(times).any():
+        row = int(np.flatnonzero(np.isnan(times))[0]) + 1
+        raise UserError(f"--time {info.name}: row {row} has no time; mend or leave out that row")
+    return times
+
+
+def _shared_identifier(
+    frame: pd.DataFrame, infos: Mapping[str, ColumnInfo], roles: Mapping[str, str], notes: list[str]
+) -> np.ndarray | None:
+    """Rows that share an identifier are one thing seen twice: they must not straddle the split."""
+    for name, role in roles.items():
+        if role == "identifier" and not is_missing(frame[name]).any() and infos[name].distinct < len(frame):
+            repeated = len(frame) - infos[name].distinct
+            notes.append(f"{name} identifies rows but {repeated} rows repeat one: rows of one {name} stay together")
+            return frame[name].astype(str).to_numpy()
+    return None

@@ -1,0 +1,216 @@
+"""Choosing among the candidates of a search, training the final network where folds were used, and the one test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from nastavnik.dataset import Dataset
+from nastavnik.errors import UserError
+from nastavnik.jobs._request import FitRequest
+from nastavnik.metrics import Scores, difference, scores
+from nastavnik.model import Member, Model, calibrate, member_predictive
+from nastavnik.population import Population
+from nastavnik.predictive import Predictive, mixture, stitch
+from nastavnik.recipe import Recipe
+from nastavnik.selection import Baseline, Candidate, Part, Search, greedy_ensemble, importance
+
+_FINAL_MEMBERS = 4  # networks of an ensemble that is trained anew after cross-validation
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What was chosen, and everything the report says of it.
+
+    ``held_out`` are the chosen model's predictions of the validation rows ``rows`` (out of fold after
+    cross-validation), ``test`` those of the test rows; ``other`` names the delivery not chosen (single or ensemble)
+    and its scores.
+    """
+
+    model: Model
+    deliver: str
+    candidates: tuple[Candidate, ...]
+    numbers: tuple[int, ...]
+    final_networks: int
+    rows: np.ndarray
+    held_out: Predictive
+    validation: Scores
+    test_rows: np.ndarray
+    test_predictive: Predictive | None
+    test: Scores | None
+    touches: int
+    baselines: dict[str, dict[str, Any]]
+    comparison: dict[str, Any]
+    columns: list[dict[str, float | str]]
+
+
+def deliver(
+    search: Search,
+    dataset: Dataset,
+    request: FitRequest,
+    baselines: Sequence[Baseline],
+    *,
+    touches: int,
+    expired: Callable[[], bool],
+) -> Delivery:
+    """Choose, train finally, calibrate, and touch the test part once."""
+    chooser = _Chooser(search, dataset)
+    single, ensemble = [chooser.ranking[0]], chooser.ensemble()
+    chosen = single if request.deliver == "single" else ensemble
+    model, chosen, numbers, finals = chooser.model(chosen)
+    rows, y = chooser.rows, dataset.task.values
+    held_out = chooser.held_out(chosen)
+    test_rows = dataset.split.test
+    test_columns = dataset.columns.take(test_rows)
+    test_predictive = model.predictive(test_columns) if len(test_rows) else None
+    both = {"single": chooser.held_out(single), "ensemble": chooser.held_out(ensemble)}
+    gain = difference(both["single"].neg_log_likelihood(y[rows]), both["ensemble"].neg_log_likelihood(y[rows]))
+    comparison: dict[str, Any] = {
+        "members": [c.number for c in ensemble],
+        "validation": {name: scores(p, y[rows], seed=request.seed) for name, p in both.items()},
+        "nll_gain_of_ensemble": gain,
+    }
+    if len(test_rows) and dataset.split.folds is None:
+        other = ensemble if request.deliver == "single" else single
+        name = "ensemble" if request.deliver == "single" else "single"
+        comparison["test"] = {name: scores(chooser.model(other)[0].predictive(test_columns), y[test_rows])}
+    columns = []
+    if baselines or len(test_rows):
+        held_columns = dataset.columns.take(rows)
+        columns = importance(model.predictive, held_columns, y[rows], seed=request.seed, expired=expired)
+    return Delivery(
+        model,
+        request.deliver,
+        tuple(chosen),
+        numbers,
+        finals,
+        rows,
+        held_out,
+        scores(held_out, y[rows], seed=request.seed),
+        test_rows,
+        test_predictive,
+        None if test_predictive is None else scores(test_predictive, y[test_rows], seed=request.seed),
+        touches if len(test_rows) else 0,
+        _baseline_records(baselines, dataset, request.seed),
+        comparison,
+        columns,
+    )
+
+
+class _Chooser:
+    """The pool of candidates with their held-out predictions; makes models of them."""
+
+    def __init__(self, search: Search, dataset: Dataset) -> None:
+        self.search, self.dataset, self.bench = search, dataset, search.bench
+        self.ranking = [c for c in search.ranking if c.number in search.pool]
+        parts = dataset.split.parts
+        self.rows = np.sort(np.concatenate([validation for _, validation in parts]))
+        place = {row: i for i, row in enumerate(self.rows.tolist())}
+        self._places = [np.array([place[r] for r in validation.tolist()]) for _, validation in parts]
+        self._validation = [validation for _, validation in parts]
+        self._temperatures: dict[int, float] = {}
+        self._predictions: dict[int, Predictive] = {}
+
+    def temperature(self, candidate: Candidate) -> float:
+        """Fitted on the candidate's held-out rows, 1 where it does not help."""
+        if candidate.number not in self._temperatures:
+            learners = self.search.pool[candidate.number]
+            pairs = [part.rows(rows) for part, rows in zip(self.bench.parts, self._validation, strict=True)]
+            self._temperatures[candidate.number] = calibrate(learners, [x for x, _ in pairs], [t for _, t in pairs])
+        return self._temperatures[candidate.number]
+
+    def prediction(self, candidate: Candidate) -> Predictive:
+        """One candidate's held-out predictions, in the order of ``rows``."""
+        if candidate.number not in self._predictions:
+            temperature = self.temperature(candidate)
+            pieces = []
+            for part, learner, rows in zip(
+                self.bench.parts, self.search.pool[candidate.number], self._validation, strict=True
+            ):
+                member = Member(learner, candidate.recipe, temperature)
+                pieces.append(member_predictive(member, part.rows(rows)[0], part.target))
+            self._predictions[candidate.number] = stitch(pieces, self._places, len(self.rows))
+        return self._predictions[candidate.number]
+
+    def held_out(self, chosen: Sequence[Candidate]) -> Predictive:
+        """Held-out predictions of candidates together."""
+        return mixture([self.prediction(c) for c in chosen])
+
+    def ensemble(self) -> list[Candidate]:
+        """The greedy ensemble of the pool, a candidate as often as it was picked."""
+        pool = [self.prediction(c) for c in self.ranking]
+        picks = greedy_ensemble(pool, self.dataset.task.values[self.rows])
+        chosen = [self.ranking[i] for i in picks]
+        return chosen[:_FINAL_MEMBERS] if self.bench.folds > 1 else chosen
+
+    def model(self, chosen: Sequence[Candidate]) -> tuple[Model, list[Candidate], tuple[int, ...], int]:
+        """The candidates as a model; after cross-validation their recipes are trained anew on all but the test rows.
+
+        Returns the model, its candidates, the numbers of its networks, and how many networks were trained for it.
+        """
+        if self.bench.folds == 1:
+            members = [Member(self.search.pool[c.number][0], c.recipe, self.temperature(c)) for c in chosen]
+            numbers = tuple(c.numbers[0] for c in chosen)
+            return self._model(self.bench.parts[0], members), list(chosen), numbers, 0
+        part, data = self.bench.whole()
+        first = len(self.search.history) * self.bench.folds
+        ranked = [*chosen, *(c for c in self.ranking if c not in chosen)]
+        members, kept = [], []
+        for candidate in ranked:
+            number = first + len(members)
+            member = _train_finally(self.search, candidate, part, data, number, self.temperature(candidate))
+            if member is not None:
+                members.append(member)
+                kept.append(candidate)
+            if len(members) == len(chosen):
+                numbers = tuple(range(first, first + len(members)))
+                return self._model(part, members), kept, numbers, len(members)
+        raise UserError("every final training diverged; try --set optimizer.learning_rate=0.001")
+
+    def _model(self, part: Part, members: Sequence[Member]) -> Model:
+        task = self.dataset.task.to_json()
+        return Model(task, self.dataset.infos, part.preparation, part.target, part.signature, tuple(members))
+
+
+def _train_finally(
+    search: Search, candidate: Candidate, part: Part, data: Any, number: int, temperature: float
+) -> Member | None:
+    """One network on everything but the test rows, for the number of epochs that was best in the folds."""
+    bench = search.bench
+    recipe: Recipe = candidate.recipe
+    batch = bench.data.batch_size(recipe.whole("batch_size"))
+    stretch = data.steps_per_epoch(batch) / bench.data.steps_per_epoch(batch)
+    total = max(1, round(candidate.total_steps * stretch))
+    population = Population(
+        [bench.learner(recipe, part)],
+        [recipe],
+        data,
+        total_steps=total,
+        numbers=[number],
+        evaluations=0,
+        block=1,
+        trace=search.trace,
+    )
+    population.train(max(1, min(total, round(candidate.best_step * stretch))))
+    search.network_steps += population.network_steps
+    learner = population.network(0)
+    finite = all(bool(torch.isfinite(p).all()) for p in learner.parameters())
+    return Member(learner, recipe, temperature) if finite else None
+
+
+def _baseline_records(baselines: Sequence[Baseline], dataset: Dataset, seed: int) -> dict[str, dict[str, Any]]:
+    """Each baseline's test scores; they belong to the one final touch."""
+    records: dict[str, dict[str, Any]] = {}
+    rows, y = dataset.split.test, dataset.task.values
+    for baseline in baselines:
+        record: dict[str, Any] = {"seconds": baseline.seconds}
+        if len(rows):
+            record["test"] = scores(baseline.predict(dataset.columns.take(rows)), y[rows], seed=seed)
+        if baseline.rows < baseline.all_rows:
+            record["trained_on_rows"] = baseline.rows
+        records[baseline.name] = record
+    return records

@@ -1,0 +1,48 @@
+"""predict: what a run's model says of new rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from nastavnik.data import read_source
+from nastavnik.errors import UserError
+from nastavnik.files import write_atomically
+from nastavnik.model import Model
+
+
+def predict(
+    run: str | Path,
+    source: str | Path,
+    *,
+    out: str | Path | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+) -> pd.DataFrame:
+    """Predict a table's rows, in its order.
+
+    Args:
+        run: a run's folder.
+        source: anything ``fit`` reads.
+        out: a ``.csv`` or ``.parquet`` file for the predictions; nothing is written without it.
+        delimiter: of a text table, found when not given.
+        encoding: of a text table, found when not given.
+
+    Returns:
+        ``prediction`` and ``p_<class>``, or ``prediction, low, high``.
+
+    Raises:
+        UserError: a column is missing, a cell is not of its kind, or a file cannot be read or written.
+    """
+    model = Model.load(run)
+    path = None if out is None else Path(out)
+    if path is not None and path.suffix.lower() not in (".csv", ".parquet"):
+        raise UserError(f"--out {path} must end in .csv or .parquet")
+    table = model.predict(read_source(source, delimiter=delimiter, encoding=encoding).frame)
+    if path is not None:
+        if path.suffix.lower() == ".csv":
+            write_atomically(path, lambda part: table.to_csv(part, index=False))
+        else:
+            write_atomically(path, lambda part: table.to_parquet(part, index=False))
+    return table

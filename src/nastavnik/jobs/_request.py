@@ -1,0 +1,116 @@
+"""What is asked of a fit, checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from nastavnik.errors import UserError, nearest
+from nastavnik.recipe import Value
+
+CRITERIA = ("validation",)
+DELIVERIES = ("single", "ensemble")
+CLASS_WEIGHTS = ("none", "balanced")
+DEFAULT_BUDGET = 120.0
+_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """One fit, in plain values; what ``run.json`` keeps under ``asked``.
+
+    ``budget`` is in seconds, ``networks`` in trained networks (folds and final networks counted); without either
+    the budget is two minutes. ``settings`` pins parts of the recipe by dotted name. ``test`` is the test part's
+    share, 0 for none. ``folds`` is None for the default: 5 under 2,000 rows, else a hold-out; 0 forces a hold-out.
+    """
+
+    source: str | None = None
+    target: str | None = None
+    budget: float | None = None
+    networks: int | None = None
+    seed: int = 0
+    families: tuple[str, ...] = ()
+    criterion: str = "validation"
+    deliver: str = "single"
+    device: str = "cpu"
+    threads: int | None = None
+    task: str | None = None
+    settings: Mapping[str, Value] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    group: str | None = None
+    time: str | None = None
+    split: str | None = None
+    folds: int | None = None
+    test: float = 0.1
+    class_weights: str = "none"
+    delimiter: str | None = None
+    encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        _member("--criterion", self.criterion, CRITERIA)
+        _member("--deliver", self.deliver, DELIVERIES)
+        _member("--class-weights", self.class_weights, CLASS_WEIGHTS)
+        for name, least in (("networks", 1), ("threads", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise UserError(f"--{name} must be a whole number of at least {least}, but got {value!r}")
+        if self.folds is not None and (self.folds < 0 or self.folds == 1):
+            raise UserError(f"--folds must be 0 (a hold-out) or at least 2, but got {self.folds}")
+        if not 0 <= self.test <= 0.9:
+            raise UserError(f"--test must be a share from 0 to 0.9, but got {self.test}")
+        if sum(x is not None for x in (self.group, self.time, self.split)) > 1:
+            raise UserError("--group, --time and --split-column exclude each other; give one")
+
+    @property
+    def budget_or_default(self) -> float | None:
+        """The budget in seconds; two minutes when neither budget nor networks is given."""
+        return DEFAULT_BUDGET if self.budget is None and self.networks is None else self.budget
+
+    def to_json(self) -> dict[str, Any]:
+        """The plain record."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> FitRequest:
+        """Read what ``to_json`` wrote."""
+        known = {f.name for f in fields(cls)}
+        tuples = {name: tuple(record.get(name, ())) for name in ("families", "drop")}
+        return cls(**{**{k: v for k, v in record.items() if k in known}, **tuples})
+
+
+def parse_budget(word: str | float | None) -> float | None:
+    """Seconds of ``40``, ``"40s"``, ``"2m"``, ``"1.5h"``.
+
+    Raises:
+        UserError: it is no positive span of time.
+    """
+    if word is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|)\s*", str(word))
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise UserError(f"--budget {word!r} is no span of time; write 40s, 2m or 1h")
+    return seconds
+
+
+def parse_pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
+    """``name=value`` texts of an option such as ``--kind``.
+
+    Raises:
+        UserError: a text without ``=``.
+    """
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.rpartition("=")
+        if not equals or not name or not value:
+            raise UserError(f"{option} {text!r} is no COLUMN=KIND, such as {option} zipcode=category")
+        pairs[name] = value
+    return pairs
+
+
+def _member(option: str, value: str, options: tuple[str, ...]) -> None:
+    if value not in options:
+        raise UserError(f"{option} cannot be {value!r}{nearest(value, options)}")

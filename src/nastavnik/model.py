@@ -1,0 +1,231 @@
+"""Model: the chosen network or networks with the data preparation, ready to predict anywhere."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from nastavnik.data import ColumnInfo, Columns, Inputs, Preparation, TargetPreparation, to_columns
+from nastavnik.errors import UserError
+from nastavnik.files import read_json, write_atomically, write_json
+from nastavnik.metrics import LEVEL
+from nastavnik.nets import FAMILIES, Family, Signature
+from nastavnik.population import Learner
+from nastavnik.predictive import ClassPredictive, Predictive, mixture
+from nastavnik.recipe import Recipe
+from nastavnik.task import make_likelihood, predictive_of
+
+_ROWS_AT_ONCE = 4096
+
+
+class DataWarning(UserWarning):
+    """Something odd in the rows to be predicted that does not stop the prediction."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of a model: weights, the recipe it came from, and the temperature of its distribution."""
+
+    learner: Learner
+    recipe: Recipe
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """Networks that predict together, each with the same weight.
+
+    ``task`` is the record ``{"kind", "target", "classes"}``; ``columns`` describes the input columns of a raw table.
+    Predictions are computed in float64, so that a row's prediction does not depend on its neighbours.
+    """
+
+    task: Mapping[str, Any]
+    columns: tuple[ColumnInfo, ...]
+    preparation: Preparation
+    target: TargetPreparation
+    signature: Signature
+    members: tuple[Member, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names, empty where the target is no class."""
+        return tuple(self.task.get("classes", ()))
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """One row of predictions for each row of a raw table, in its order.
+
+        Classification: ``prediction`` and ``p_<class>``; otherwise ``prediction``, ``low``, ``high`` (95 %).
+
+        Raises:
+            UserError: a column is not there, or a cell is not of its column's kind.
+        """
+        predictive = self.predictive(self.read(frame))
+        if isinstance(predictive, ClassPredictive):
+            table: dict[str, Any] = {"prediction": np.array(self.classes, dtype=object)[predictive.point()]}
+            for j, name in enumerate(self.classes):
+                table[f"p_{name}"] = predictive.probabilities[:, j]
+            return pd.DataFrame(table, index=frame.index)
+        interval = predictive.interval(LEVEL)
+        assert interval is not None
+        low, high = interval
+        return pd.DataFrame({"prediction": predictive.point(), "low": low, "high": high}, index=frame.index)
+
+    def read(self, frame: pd.DataFrame) -> Columns:
+        """A raw table's input columns; unseen categories and missing cells are warned of."""
+        columns = to_columns(frame, self.columns)
+        for name, count in self.preparation.unseen(columns).items():
+            warnings.warn(f"{name}: {count} rows hold a category that training never saw", DataWarning, stacklevel=3)
+        missing = np.isnan(columns.numbers).any(0)
+        for j in np.flatnonzero(missing):
+            if j not in self.preparation.indicators:
+                text = f"{columns.number_names[j]}: missing cells, though training had none; its centre is taken"
+                warnings.warn(text, DataWarning, stacklevel=3)
+        return columns
+
+    def predictive(self, columns: Columns) -> Predictive:
+        """The mixture of the members' distributions."""
+        inputs = self.preparation.apply(columns)
+        return mixture([member_predictive(m, inputs, self.target) for m in self.members])
+
+    def save(self, folder: Path, card: str | None = None) -> None:
+        """Write ``model.safetensors``, ``model.json`` and ``card.md``; nothing is pickled."""
+        from safetensors.torch import save_file
+
+        record, tensors = self.preparation.to_record()
+        tensors = {f"preparation.{name}": t for name, t in tensors.items()}
+        for i, member in enumerate(self.members):
+            state = member.learner.state_dict()
+            tensors |= {f"members.{i}.{name}": t.detach().cpu().contiguous() for name, t in state.items()}
+        # without metadata and in sorted order: the same weights are the same bytes
+        ordered = {name: tensors[name] for name in sorted(tensors)}
+        write_atomically(folder / "model.safetensors", lambda part: save_file(ordered, part))
+        signature = {k: v for k, v in self.signature.__dict__.items() if k != "examples"}
+        members = [{"recipe": m.recipe.to_json(), "temperature": m.temperature} for m in self.members]
+        write_json(
+            folder / "model.json",
+            {
+                "task": dict(self.task),
+                "columns": [info.to_json() for info in self.columns],
+                "preparation": record,
+                "target": self.target.to_json(),
+                "signature": signature,
+                "members": members,
+            },
+        )
+        if card is not None:
+            write_atomically(folder / "card.md", lambda part: part.write_text(card, encoding="utf-8"))
+
+    @classmethod
+    def load(cls, folder: str | Path, *, family: Family | None = None) -> Model:
+        """Load from a run's folder or its ``model`` folder.
+
+        Args:
+            folder: where ``fit`` wrote the run.
+            family: needed when the networks came from a module factory of your own: ``Factory(make)``.
+
+        Raises:
+            UserError: there is no finished model, or its family is not known here.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = Path(folder)
+        inner = folder / "model"
+        folder = inner if (inner / "model.json").exists() else folder
+        if not (folder / "model.json").exists():
+            raise UserError(f"there is no model in {folder}; give the folder of a finished run")
+        record = read_json(folder / "model.json")
+        try:
+            tensors = load_file(folder / "model.safetensors")
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{folder / 'model.safetensors'} cannot be read: {error}; run the fit again") from error
+        raw = record["signature"]
+        signature = Signature(raw["numbers"], tuple(raw["cardinalities"]), raw["outputs"], tuple(raw["distinct"]))
+        prepared = {n.removeprefix("preparation."): t for n, t in tensors.items() if n.startswith("preparation.")}
+        members = []
+        for i, entry in enumerate(record["members"]):
+            recipe = Recipe.from_json(entry["recipe"])
+            learner = _rebuild(recipe, signature, record["task"], family)
+            start = f"members.{i}."
+            learner.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
+            members.append(Member(learner.eval(), recipe, entry["temperature"]))
+        return cls(
+            record["task"],
+            tuple(ColumnInfo.from_json(c) for c in record["columns"]),
+            Preparation.from_record(record["preparation"], prepared),
+            TargetPreparation.from_json(record["target"]),
+            signature,
+            tuple(members),
+        )
+
+
+def build_network(recipe: Recipe, signature: Signature, family: Family | None = None) -> nn.Module:
+    """The recipe's network, by its family's name in the table or by the family given."""
+    name = str(recipe["network.family"])
+    if family is None or family.name != name:
+        if name not in FAMILIES:
+            raise UserError(
+                f"the networks came from the family {name!r}, which is not ours; give it: Model.load(…, family=Factory(make))"
+            )
+        family = FAMILIES[name]
+    return family.build(recipe.section("network"), signature)
+
+
+def _rebuild(recipe: Recipe, signature: Signature, task: Mapping[str, Any], family: Family | None) -> Learner:
+    noise = recipe.get("likelihood.noise", "learned")
+    return Learner.seeded(
+        int(recipe.get("seed", 0)),
+        lambda: (
+            build_network(recipe, signature, family),
+            make_likelihood(task["kind"], len(task.get("classes", ())), noise),
+        ),
+    )
+
+
+def member_predictive(member: Member, inputs: Inputs, target: TargetPreparation) -> Predictive:
+    """One network's distribution for prepared rows, computed in float64 on the CPU."""
+    import copy
+
+    learner = copy.deepcopy(member.learner).double().cpu().eval()
+    pieces: list[dict[str, torch.Tensor]] = []
+    with torch.no_grad():
+        for start in range(0, max(len(inputs), 1), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            outputs = learner(inputs.numbers[rows].double(), inputs.categories[rows])
+            pieces.append(learner.likelihood.describe(outputs, member.temperature))
+    return predictive_of({name: torch.cat([p[name] for p in pieces]) for name in pieces[0]}, target)
+
+
+def calibrate(
+    learners: Sequence[Learner], inputs: Sequence[Inputs], targets: Sequence[torch.Tensor]
+) -> float:
+    """One temperature for these networks, each with its own held-out rows; 1 where it does not help.
+
+    The temperature helps when the rows' negative log likelihood falls by more than one standard error of the paired
+    differences (notes: calibration must not be paid for with noise).
+    """
+    import copy
+
+    with torch.no_grad():
+        doubles = [copy.deepcopy(learner).double().cpu().eval() for learner in learners]
+        outputs = [m(i.numbers.double(), i.categories) for m, i in zip(doubles, inputs, strict=True)]
+        right = [t.double() if t.is_floating_point() else t for t in targets]
+        sets = list(zip(doubles, outputs, right, strict=True))
+        each = torch.stack([m.likelihood.best_temperature(o, t) for m, o, t in sets])
+        grid = torch.exp(torch.linspace(float(each.min().log()) - 0.2, float(each.max().log()) + 0.2, 41))
+
+        def losses(temperature: float) -> torch.Tensor:
+            return torch.cat([m.likelihood.neg_log_likelihood(o, t, temperature) for m, o, t in sets])
+
+        best = float(min(grid.tolist(), key=lambda t: float(losses(t).mean())))
+        gain = losses(1.0) - losses(best)
+    error = float(gain.std() / max(len(gain), 1) ** 0.5) if len(gain) > 1 else float("inf")
+    return best if float(gain.mean()) > error else 1.0

@@ -1,0 +1,13 @@
+"""Choosing: what is searched, how candidates are drawn and compared, what is chosen, and against which baselines."""
+
+from nastavnik.selection._baselines import Baseline as Baseline
+from nastavnik.selection._baselines import fit_baselines as fit_baselines
+from nastavnik.selection._ensemble import greedy_ensemble as greedy_ensemble
+from nastavnik.selection._importance import importance as importance
+from nastavnik.selection._sampler import ask as ask
+from nastavnik.selection._search import Candidate as Candidate
+from nastavnik.selection._search import Search as Search
+from nastavnik.selection._space import families_named as families_named
+from nastavnik.selection._space import table_space as table_space
+from nastavnik.selection._workbench import Part as Part
+from nastavnik.selection._workbench import Workbench as Workbench

@@ -1,0 +1,41 @@
+"""What training costs: a forecast in seconds, corrected by what was measured in this run."""
+
+from __future__ import annotations
+
+
+from torch import nn
+
+from nastavnik.population import Population
+
+_FLOPS = 5e10  # a guess, in multiply-adds forward and backward a second; corrected at once
+_BYTES = 8e9
+_CALL = 3e-3  # seconds of Python and dispatch a step
+
+
+class CostModel:
+    """Seconds = correction × steps × (shapes × call + networks × (arithmetic + memory traffic of the update))."""
+
+    def __init__(self) -> None:
+        self.correction = 1.0
+
+    def seconds(self, size: int, networks: int, shapes: int, steps: int, batch: int) -> float:
+        """Forecast for ``networks`` of ``size`` weights each, trained as ``shapes`` populations."""
+        return self.correction * steps * (shapes * _CALL + networks * _each(size, batch))
+
+    def learn(self, measured: dict[Population, float]) -> None:
+        """Take the measured seconds of populations into account."""
+        seconds = sum(measured.values())
+        raw = sum(
+            p.network_steps * (_CALL / p.widest + _each(_size(p.learner), p.batch)) for p in measured
+        )
+        if raw > 0 and seconds > 0.2:
+            self.correction = seconds / raw
+
+
+def _each(size: int, batch: int) -> float:
+    """Seconds a network and step beside the call."""
+    return 6.0 * size * batch / _FLOPS + 60.0 * size / _BYTES
+
+
+def _size(learner: nn.Module) -> int:
+    return sum(p.numel() for p in learner.parameters() if p.ndim >= 2)

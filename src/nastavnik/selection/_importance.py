@@ -1,0 +1,75 @@
+"""Which columns matter: the loss when one column's values are shuffled among the rows (Breiman 2001)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from nastavnik.data import Columns
+from nastavnik.predictive import Predictive
+
+_MOST_WORK = 400_000  # rows × columns
+_REPEATS = 2
+
+
+def importance(
+    predict: Callable[[Columns], Predictive],
+    columns: Columns,
+    y: np.ndarray,
+    *,
+    seed: int,
+    expired: Callable[[], bool] = lambda: False,
+) -> list[dict[str, float | str]]:
+    """Rise of the negative log likelihood (nats per example) by column, the largest first.
+
+    A date's parts are shuffled together. Of many rows and columns a sample of rows is used; columns that the time no
+    longer reached are left out. A column whose meaning another one repeats looks unimportant.
+
+    Args:
+        predict: the model, on rows in own columns.
+        columns: held-out rows.
+        y: their targets in own units.
+        seed: of the shuffles.
+        expired: asked before each column.
+    """
+    rng = np.random.default_rng(seed)
+    width = columns.numbers.shape[1] + columns.words.shape[1]
+    most = max(100, _MOST_WORK // max(width, 1))
+    if len(columns) > most:
+        rows = np.sort(rng.choice(len(columns), most, replace=False))
+        columns, y = columns.take(rows), y[rows]
+    usual = predict(columns).neg_log_likelihood(y)
+    found: list[dict[str, float | str]] = []
+    for name, numbers, words in _groups(columns):
+        if expired():
+            break
+        rises = [
+            predict(_shuffled(columns, numbers, words, rng)).neg_log_likelihood(y) - usual for _ in range(_REPEATS)
+        ]
+        rise = np.mean(rises, axis=0)
+        error = float(rise.std() / max(len(rise), 1) ** 0.5)
+        found.append({"column": name, "rise": float(rise.mean()), "standard_error": error})
+    return sorted(found, key=lambda f: -float(f["rise"]))
+
+
+def _groups(columns: Columns) -> list[tuple[str, list[int], list[int]]]:
+    groups: dict[str, list[int]] = {}
+    dates = {n.rsplit(".", 1)[0] for n in columns.number_names if n.endswith(".days")}
+    for j, name in enumerate(columns.number_names):
+        stem = name.rsplit(".", 1)[0]
+        groups.setdefault(stem if stem in dates else name, []).append(j)
+    found: list[tuple[str, list[int], list[int]]] = [(name, indices, []) for name, indices in groups.items()]
+    return found + [(name, [], [j]) for j, name in enumerate(columns.word_names)]
+
+
+def _shuffled(columns: Columns, numbers: list[int], words: list[int], rng: np.random.Generator) -> Columns:
+    order = rng.permutation(len(columns))
+    new_numbers, new_words = columns.numbers, columns.words
+    if numbers:
+        new_numbers = columns.numbers.copy()
+        new_numbers[:, numbers] = columns.numbers[order][:, numbers]
+    if words:
+        new_words = columns.words.copy()
+        new_words[:, words] = columns.words[order][:, words]
+    return Columns(new_numbers, new_words, columns.number_names, columns.word_names)

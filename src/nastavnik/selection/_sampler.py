@@ -1,0 +1,96 @@
+"""Drawing recipes through Optuna: a random start, then TPE; a pure function of (space, history, seed, generation)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from nastavnik.recipe import VARYING, Value
+from nastavnik.space import Choice, Node, Number, Space
+
+_STARTUP = 12  # scored recipes before TPE is believed
+_SIBLINGS = 3  # recipes that share a shape, and so a population
+
+
+def ask(
+    space: Space, history: Sequence[tuple[dict[str, Value], float]], count: int, *, seed: int, generation: int
+) -> list[tuple[dict[str, Value], dict[str, Value]]]:
+    """Draw ``count`` points; returns (keys, values) of each: what was asked by key, and the whole point.
+
+    The study is built anew from the history (keys and scores, lower is better) each time, so that a search can be
+    resumed at any generation and goes on as if it had never stopped. Every third recipe leads a shape that the two
+    after it share, so that they train as one population.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    distributions: dict[str, Any] = {}
+    _collect(space, "", distributions)
+    study = optuna.create_study(sampler=_sampler(seed, generation, 0))
+    finite = [s for _, s in history if math.isfinite(s)]
+    worst = max(finite, default=0.0)
+    study.add_trials(
+        [
+            optuna.trial.create_trial(
+                params=keys,
+                distributions={key: distributions[key] for key in keys},
+                value=score if math.isfinite(score) else worst,
+            )
+            for keys, score in history
+            if all(key in distributions for key in keys)
+        ]
+    )
+    drawn: list[tuple[dict[str, Value], dict[str, Value]]] = []
+    leader: dict[str, Value] = {}
+    for i in range(count):
+        sampler = _sampler(seed, generation, i)
+        if count >= 2 * _SIBLINGS and i % _SIBLINGS and leader:
+            sampler = optuna.samplers.PartialFixedSampler(leader, sampler)
+        study.sampler = sampler
+        trial = study.ask()
+        point = space.draw(lambda key, node, t=trial: _suggest(t, key, node))  # type: ignore[misc]
+        keys = dict(trial.params)
+        if i % _SIBLINGS == 0:
+            leader = {key: value for key, value in keys.items() if key.rsplit("/", 1)[-1] not in VARYING}
+        drawn.append((keys, point))
+    return drawn
+
+
+def _sampler(seed: int, generation: int, i: int) -> Any:
+    import warnings
+
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(
+            n_startup_trials=_STARTUP,
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+            seed=(seed * 7919 + generation * 104_729 + i * 15_485_863) % 2**32,
+        )
+
+
+def _suggest(trial: Any, key: str, node: Node) -> Value:
+    if isinstance(node, Choice):
+        return trial.suggest_categorical(key, list(node.options))
+    if node.integer:
+        return trial.suggest_int(key, int(node.low), int(node.high), log=node.log)
+    return trial.suggest_float(key, node.low, node.high, log=node.log)
+
+
+def _collect(space: Space, path: str, into: dict[str, Any]) -> None:
+    """Optuna's distribution of every key of the tree."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    for name, node in space.nodes.items():
+        key = path + name
+        if isinstance(node, Number):
+            kind = IntDistribution if node.integer else FloatDistribution
+            into[key] = kind(node.low, node.high, log=node.log)
+        else:
+            into[key] = CategoricalDistribution(list(node.options))
+            for value, branch in node.branches.items():
+                _collect(branch, f"{path}{name}={value}/", into)

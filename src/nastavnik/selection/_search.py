@@ -1,0 +1,300 @@
+"""The search: recipes drawn in brackets, trained as populations, halved between rungs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from nastavnik.clock import Deadline
+from nastavnik.population import Learner, Outcome, Population
+from nastavnik.progress import Progress, Watcher
+from nastavnik.recipe import Recipe, Value
+from nastavnik.selection._cost import CostModel
+from nastavnik.selection._sampler import ask
+from nastavnik.selection._workbench import Workbench
+from nastavnik.space import Choice, Node, Space, default_of
+from nastavnik.trace import Trace
+
+RUNGS = (0.15, 0.4)  # shares of the training after which the worse half is dropped
+POOL = 12  # candidates whose weights are kept
+_PATIENCE = 12  # evaluations, of 30 in a whole training
+_BRACKET = 16  # most recipes trained side by side
+_BLOCK_PARAMETERS = 4_000_000  # networks run together have at most about so many parameters
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe that was trained: its place in the search, its score and what became of it.
+
+    ``score`` is in nats per validation example (mean over folds); ``numbers`` are its networks' numbers in the trace.
+    """
+
+    number: int
+    generation: int
+    keys: dict[str, Value]
+    recipe: Recipe
+    numbers: tuple[int, ...]
+    status: str
+    score: float
+    best_step: int
+    steps: int
+    total_steps: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The record kept in the checkpoint."""
+        return {**asdict(replace(self, recipe=Recipe({}))), "recipe": self.recipe.to_json()}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Candidate:
+        """Read what ``to_json`` wrote."""
+        score = math.inf if record["score"] is None else record["score"]
+        changed = {"recipe": Recipe.from_json(record["recipe"]), "numbers": tuple(record["numbers"]), "score": score}
+        return cls(**{**record, **changed})
+
+
+class Search:
+    """Draws brackets of recipes, trains each as populations by shape, and drops the worse half at each rung.
+
+    Under a budget of networks the sizes of brackets follow a fixed rule; under a budget of time they follow the time
+    left and what networks have cost so far.
+    """
+
+    def __init__(
+        self,
+        bench: Workbench,
+        space: Space,
+        *,
+        seed: int,
+        deadline: Deadline,
+        networks: int | None,
+        trace: Trace,
+        watcher: Watcher | None = None,
+    ) -> None:
+        self.bench, self.space, self.seed = bench, space, seed
+        self.deadline, self.networks, self.trace = deadline, networks, trace
+        self.watcher = watcher or Watcher()
+        self.history: list[Candidate] = []
+        self.pool: dict[int, tuple[Learner, ...]] = {}
+        self.generation = 0
+        self.network_steps = 0
+        self.cost = CostModel()
+        self._usual = bench.learner(self._recipe(space.default(), 0), bench.parts[0])
+
+    @property
+    def ranking(self) -> list[Candidate]:
+        """Candidates with a score, best first."""
+        scored = [c for c in self.history if math.isfinite(c.score)]
+        return sorted(scored, key=lambda c: (c.score, c.number))
+
+    def run(self, after_bracket: Callable[[], None] = lambda: None) -> None:
+        """Search until the budget is used."""
+        while True:
+            count, share = self._plan()
+            if count == 0:
+                return
+            self._bracket(self._draw(count), share)
+            self.generation += 1
+            after_bracket()
+
+    # Planning
+
+    def _plan(self) -> tuple[int, float]:
+        """How many recipes the next bracket holds, and which share of the usual epochs they are trained."""
+        asked = len(self.history)
+        most = _BRACKET
+        if self.networks is not None:
+            most = min(most, self.networks // self.bench.folds - asked)
+        if most <= 0 or (self.deadline.passed() and asked):
+            return 0, 1.0
+        left = self.deadline.left
+        if math.isinf(left):
+            return most, 1.0
+        one = self._forecast(1)
+        if one > 0.8 * left:
+            if asked:
+                return 0, 1.0
+            return 1, max(0.02, 0.8 * left / one)
+        # a bracket costs about half of what its recipes would cost without halving
+        fits = [n for n in range(1, most + 1) if 0.5 * self._forecast(n) < 0.6 * left]
+        return max(fits, default=1), 1.0
+
+    def _forecast(self, count: int) -> float:
+        """Seconds that so many recipes of the usual kind take, all folds, three of one shape at a time."""
+        recipe = self._recipe(self.space.default(), 0)
+        batch = self.bench.data.batch_size(recipe.whole("batch_size"))
+        size = sum(p.numel() for p in self._usual.parameters() if p.ndim >= 2)
+        shapes = math.ceil(count / 3)
+        return self.cost.seconds(size, count * self.bench.folds, shapes, self._total_steps(recipe), batch)
+
+    def _draw(self, count: int) -> list[tuple[dict[str, Value], Recipe]]:
+        """The first bracket begins with each family's own default; the rest is asked of the sampler."""
+        asked = len(self.history)
+        drawn: list[tuple[dict[str, Value], dict[str, Value]]] = []
+        if self.generation == 0:
+            drawn = _defaults(self.space)[:count]
+        history = [(c.keys, c.score) for c in self.history]
+        rest = count - len(drawn)
+        if rest:
+            drawn += ask(self.space, history, rest, seed=self.seed, generation=self.generation)
+        return [(keys, self._recipe(point, asked + i)) for i, (keys, point) in enumerate(drawn)]
+
+    def _recipe(self, point: dict[str, Value], number: int) -> Recipe:
+        return Recipe({**point, "seed": (self.seed * 100_003 + number) % 2**31})
+
+    def _total_steps(self, recipe: Recipe, share: float = 1.0) -> int:
+        data = self.bench.data
+        batch = data.batch_size(recipe.whole("batch_size"))
+        return max(1, round(share * recipe.whole("epochs") * data.steps_per_epoch(batch)))
+
+    # Training
+
+    def _bracket(self, drawn: list[tuple[dict[str, Value], Recipe]], share: float) -> None:
+        """Train one bracket through its rungs."""
+        populations = self._populations([recipe for _, recipe in drawn], share)
+        rungs = RUNGS if len(drawn) >= 4 else ()
+        seconds = {p: 0.0 for p in populations}
+        for rung in (*rungs, 1.0):
+            for population in populations:
+                self.watcher.doing(f"training {len(population)} networks of one shape to {rung:.0%} of their steps")
+                self._tell(populations)
+                started = time.monotonic()
+                population.train(math.ceil(rung * population.total_steps), self.deadline)
+                seconds[population] += time.monotonic() - started
+            if rung < 1.0 and not self.deadline.passed():
+                _halve(populations)
+            self.cost.learn(seconds)
+        cut = self.deadline.passed()
+        steps = sum(max(1, p.network_steps) for p in populations)
+        self.network_steps += sum(p.network_steps for p in populations)
+        outcomes: dict[Recipe, tuple[Outcome, int]] = {}
+        for p in populations:
+            status = "cut" if cut and p.step < p.total_steps else "finished"
+            outcomes |= {o.recipe: (o, p.total_steps) for o in p.harvest(status)}
+        per_step = sum(seconds.values()) / steps
+        for keys, recipe in drawn:
+            outcome, total = outcomes[recipe]
+            self._record(keys, outcome, total, per_step * outcome.steps * self.bench.folds)
+        self._keep_best()
+        self._tell([])
+
+    def _populations(self, recipes: list[Recipe], share: float) -> list[Population]:
+        groups: dict[Any, list[tuple[int, Recipe]]] = {}
+        for i, recipe in enumerate(recipes):
+            groups.setdefault(recipe.shape, []).append((i, recipe))
+        first = len(self.history) * self.bench.folds
+        populations = []
+        for members in groups.values():
+            learners = [self.bench.learner(recipe, part) for _, recipe in members for part in self.bench.parts]
+            size = sum(p.numel() for p in learners[0].parameters())
+            numbers = [first + i * self.bench.folds + g for i, _ in members for g in range(self.bench.folds)]
+            population = Population(
+                learners,
+                [recipe for _, recipe in members],
+                self.bench.data,
+                total_steps=self._total_steps(members[0][1], share),
+                numbers=numbers,
+                patience=_PATIENCE,
+                block=max(1, min(64, _BLOCK_PARAMETERS // size)),
+                trace=self.trace,
+            )
+            populations.append(population)
+        return populations
+
+    def _record(self, keys: dict[str, Value], outcome: Outcome, total_steps: int, seconds: float) -> None:
+        number = len(self.history)
+        candidate = Candidate(
+            number,
+            self.generation,
+            keys,
+            outcome.recipe,
+            outcome.numbers,
+            outcome.status,
+            outcome.score,
+            outcome.best_step,
+            outcome.steps,
+            total_steps,
+            seconds,
+        )
+        self.history.append(candidate)
+        self.pool[number] = outcome.learners
+
+    def _keep_best(self) -> None:
+        """Weights are kept of the best few only."""
+        kept = {c.number for c in self.ranking[:POOL]}
+        self.pool = {number: learners for number, learners in self.pool.items() if number in kept}
+
+    def _tell(self, populations: list[Population]) -> None:
+        alive = sum(len(p) for p in populations)
+        gone = sum(len(o.numbers) for p in populations for o in p.outcomes)
+        scores = [float(p.best.score.min()) for p in populations if len(p)]
+        best = min([c.score for c in self.ranking[:1]] + scores, default=math.inf)
+        folds = self.bench.folds
+        dropped = gone + folds * sum(c.status in ("dropped", "stopped", "diverged") for c in self.history)
+        self.watcher.progress(Progress(len(self.history) * folds + alive + gone, alive, dropped, best))
+
+    # Checkpoints
+
+    def to_record(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """What a resumed search needs: plain JSON and tensors."""
+        record = {
+            "generation": self.generation,
+            "network_steps": self.network_steps,
+            "history": [c.to_json() for c in self.history],
+        }
+        tensors = {
+            f"{number}.{g}.{name}": tensor.detach().cpu().contiguous()
+            for number, learners in self.pool.items()
+            for g, learner in enumerate(learners)
+            for name, tensor in learner.state_dict().items()
+        }
+        return record, tensors
+
+    def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take up where ``to_record`` was written."""
+        self.generation, self.network_steps = record["generation"], record["network_steps"]
+        self.history = [Candidate.from_json(c) for c in record["history"]]
+        pooled = {int(name.split(".")[0]) for name in tensors}
+        for candidate in (c for c in self.history if c.number in pooled):
+            learners = []
+            for g, part in enumerate(self.bench.parts):
+                start = f"{candidate.number}.{g}."
+                learner = self.bench.learner(candidate.recipe, part)
+                learner.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
+                learners.append(learner.eval())
+            self.pool[candidate.number] = tuple(learners)
+
+
+def _halve(populations: list[Population]) -> None:
+    """Drop the worse half of all candidates of a bracket by their best score so far."""
+    scores = np.concatenate([p.best.score for p in populations])
+    if len(scores) < 2:
+        return
+    bar = np.sort(scores)[(len(scores) - 1) // 2]
+    for p in populations:
+        p.release(p.best.score > bar, "dropped")
+
+
+def _defaults(space: Space) -> list[tuple[dict[str, Value], dict[str, Value]]]:
+    """Each family's default point, the default family's first; with the keys a sampler would have asked."""
+    node = space.nodes.get("network.family")
+    families = node.options if isinstance(node, Choice) else (None,)
+    if isinstance(node, Choice):
+        families = tuple(sorted(families, key=lambda f: f != node.default))
+    points = []
+    for family in families:
+        keys: dict[str, Value] = {}
+
+        def answer(key: str, node: Node, family: Value | None = family, keys: dict[str, Value] = keys) -> Value:
+            keys[key] = family if key == "network.family" and family is not None else default_of(node)
+            return keys[key]
+
+        point = space.draw(answer)
+        points.append((keys, point))
+    return points

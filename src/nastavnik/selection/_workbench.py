@@ -1,0 +1,112 @@
+"""The workbench: a table prepared for training, part by part, and learners built to fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from nastavnik.data import Columns, Inputs, Preparation, Split, TargetPreparation
+from nastavnik.model import build_network
+from nastavnik.nets import Family, Signature
+from nastavnik.population import Data, Learner
+from nastavnik.recipe import Recipe
+from nastavnik.task import Task
+
+_ROWS_FOR_DISTINCT = 5000
+
+
+@dataclass(frozen=True)
+class Part:
+    """One fitted preparation and all rows prepared by it; ``train`` are the rows it was fitted on."""
+
+    preparation: Preparation
+    target: TargetPreparation
+    inputs: Inputs
+    targets: torch.Tensor
+    signature: Signature
+    train: np.ndarray
+
+    def rows(self, rows: np.ndarray) -> tuple[Inputs, torch.Tensor]:
+        """Some rows, prepared."""
+        return Inputs(self.inputs.numbers[rows], self.inputs.categories[rows]), self.targets[rows]
+
+
+class Workbench:
+    """Columns, task and split; gives the parts that candidates are trained and validated on.
+
+    ``settings`` are the preparation's own ("preparation.numbers", "preparation.target"), one choice for a whole run.
+    """
+
+    def __init__(
+        self,
+        columns: Columns,
+        task: Task,
+        split: Split,
+        *,
+        families: Sequence[Family],
+        settings: dict[str, str],
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
+        self.columns, self.task, self.split = columns, task, split
+        self.seed, self.device = seed, device
+        self._families = {family.name: family for family in families}
+        self._settings = settings
+        self._distinct = _distinct(columns, split.development)
+        self.parts = [self._fit(train) for train, _ in split.parts]
+        pairs = list(split.parts)
+        self.data = Data.of(
+            [p.inputs for p in self.parts], [p.targets for p in self.parts], pairs, seed=seed, device=device
+        )
+
+    @property
+    def folds(self) -> int:
+        """Networks a candidate needs: one for each part."""
+        return len(self.parts)
+
+    def whole(self) -> tuple[Part, Data]:
+        """Everything but the test rows as one part, for the final training after cross-validation."""
+        rows = self.split.development
+        part = self._fit(rows)
+        return part, Data.of([part.inputs], [part.targets], [(rows, rows)], seed=self.seed, device=self.device)
+
+    def learner(self, recipe: Recipe, part: Part) -> Learner:
+        """A fresh network and likelihood, from the recipe's own seed."""
+        family = self._families.get(str(recipe["network.family"]))
+        return Learner.seeded(
+            recipe.whole("seed"),
+            lambda: (build_network(recipe, part.signature, family), self.task.likelihood(recipe, part.train)),
+        )
+
+    def _fit(self, train: np.ndarray) -> Part:
+        preparation = Preparation.fit(
+            self.columns,
+            train,
+            numbers=self._settings.get("preparation.numbers", "auto"),
+            structure=self.split.development,
+        )
+        target = self.task.fit_target(train, self._settings.get("preparation.target", "auto"))
+        inputs = preparation.apply(self.columns)
+        distinct = [*self._distinct, *[2] * len(preparation.indicators)]
+        levels = self._most_levels()
+        outputs = self.task.likelihood({"likelihood.noise": self._settings.get("likelihood.noise", "learned")}).outputs
+        signature = Signature(
+            inputs.numbers.shape[1], levels, outputs, tuple(distinct), inputs.numbers[torch.from_numpy(train)]
+        )
+        return Part(preparation, target, inputs, target.apply(self.task.values), signature, train)
+
+    def _most_levels(self) -> tuple[int, ...]:
+        """Sizes of the category embeddings, the same in every fold: all levels of the development rows, and unseen."""
+        words = self.columns.words[self.split.development]
+        return tuple(len({w for w in words[:, j] if w is not None}) + 1 for j in range(words.shape[1]))
+
+
+def _distinct(columns: Columns, rows: np.ndarray) -> list[int]:
+    """How many distinct values each number column has, in at most 5,000 rows."""
+    some = rows if len(rows) <= _ROWS_FOR_DISTINCT else np.random.default_rng(0).choice(rows, _ROWS_FOR_DISTINCT, False)
+    values = columns.numbers[some]
+    ordered = np.sort(np.nan_to_num(values), axis=0)
+    return (1 + (np.diff(ordered, axis=0) != 0).sum(0)).tolist()

@@ -1,0 +1,172 @@
+"""Task: a dataset's target, the likelihood that suits it, and the metric it is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from nastavnik.data import ColumnInfo, TargetPreparation, is_missing, to_numbers, to_words
+from nastavnik.errors import UserError
+from nastavnik.predictive import ClassPredictive, CountPredictive, Predictive, RealPredictive
+from nastavnik.recipe import Recipe
+from nastavnik.training.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, Poisson
+
+KINDS = ("classification", "regression", "count")
+MOST_CLASSES = 20  # whole numbers of more distinct values are numbers
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be predicted. ``kind`` decides the likelihood, its output and the scores.
+
+    ``values`` are the target in own units: class numbers, or real values; ``why`` says how the kind was found.
+    The score that networks are chosen by is the validation negative log likelihood, a proper score.
+    """
+
+    kind: str
+    target: str
+    values: np.ndarray
+    classes: tuple[str, ...] = ()
+    why: str = ""
+    class_weights: str = "none"
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether the target is a class."""
+        return self.kind == "classification"
+
+    @property
+    def headline(self) -> str:
+        """The metric shown first."""
+        return "accuracy" if self.is_classification else "r2"
+
+    def to_json(self) -> dict[str, Any]:
+        """The record that stands in ``result.json``."""
+        record: dict[str, Any] = {"kind": self.kind, "target": self.target}
+        if self.is_classification:
+            record["classes"] = list(self.classes)
+        return record
+
+    def fit_target(self, rows: np.ndarray, transform: str = "auto") -> TargetPreparation:
+        """The target's preparation, fitted on training rows."""
+        if self.is_classification:
+            return TargetPreparation("class", self.classes)
+        if self.kind == "count":
+            return TargetPreparation("count")
+        return TargetPreparation.fit_real(self.values[rows], transform)
+
+    def likelihood(self, recipe: Recipe | Mapping[str, Any], rows: np.ndarray | None = None) -> Likelihood:
+        """A fresh likelihood of the recipe's kind; ``rows`` are the training rows that class weights come from."""
+        smoothing = float(recipe.get("loss.label_smoothing", 0.0))
+        weights = None
+        if self.class_weights == "balanced" and rows is not None:
+            counts = np.bincount(self.values[rows].astype(int), minlength=len(self.classes))
+            weights = len(rows) / (len(self.classes) * np.maximum(counts, 1))
+        return make_likelihood(self.kind, len(self.classes), recipe.get("likelihood.noise", "learned"), weights, smoothing)
+
+
+def make_likelihood(
+    kind: str,
+    classes: int,
+    noise: Any = "learned",
+    weights: np.ndarray | None = None,
+    smoothing: float = 0.0,
+) -> Likelihood:
+    """The likelihood that matches a kind of target."""
+    if kind == "count":
+        return Poisson()
+    if kind == "regression":
+        return Gaussian(noise)
+    each = None if weights is None else weights.tolist()
+    return Bernoulli(each, smoothing) if classes == 2 else Categorical(classes, each, smoothing)
+
+
+def predictive_of(description: dict[str, torch.Tensor], target: TargetPreparation) -> Predictive:
+    """One network's described distribution in the target's own units."""
+    arrays = {name: t.detach().double().cpu().numpy() for name, t in description.items()}
+    if "probabilities" in arrays:
+        return ClassPredictive(arrays["probabilities"])
+    if "rate" in arrays:
+        return CountPredictive(arrays["rate"][None])
+    return RealPredictive(arrays["mean"][None], arrays["deviation"][None], target)
+
+
+def find_task(frame: pd.DataFrame, info: ColumnInfo, wanted: str | None = None) -> Task:
+    """The task of a target column, found from its values or as wanted.
+
+    Raises:
+        UserError: a target of one value, with missing cells, of free text, or not of the wanted kind.
+    """
+    if wanted is not None and wanted not in KINDS:
+        raise UserError(f"--task must be one of {', '.join(KINDS)}, but got {wanted!r}")
+    values = frame[info.name]
+    missing = is_missing(values)
+    if missing.all():
+        raise UserError(f"every cell of the target {info.name!r} is missing; choose another with --target")
+    if missing.any():
+        row = int(np.flatnonzero(missing)[0]) + 1
+        raise UserError(
+            f"the target {info.name!r} is missing in {int(missing.sum())} of {len(missing)} rows (first: row {row}); "
+            "leave those rows out"
+        )
+    if info.kind == "date":
+        raise UserError(f"the target {info.name!r} holds dates; name a number or category with --target")
+    if info.kind == "text" or (info.kind == "identifier" and not _is_numeric(values, info)):
+        raise UserError(
+            f"the target {info.name!r} is free text ({info.distinct} distinct values in {len(values)} rows); "
+            "name a number or category with --target"
+        )
+    if info.distinct < 2:
+        raise UserError(f"the target {info.name!r} has 1 class, {values.iloc[0]!r}, in every row; there is nothing to learn")
+    numeric = info.kind in ("number", "identifier") and _is_numeric(values, info)
+    if wanted in ("regression", "count") and not numeric:
+        raise UserError(f"--task {wanted} needs numbers, but the target {info.name!r} is a {info.kind}")
+    if numeric and wanted != "classification":
+        return _number_task(values, info, wanted)
+    if numeric or info.kind == "category" or wanted == "classification":
+        return _class_task(values, info, f"{info.kind} of {info.distinct} values" if wanted is None else "as asked")
+    return _class_task(values, info, f"a {info.kind}")
+
+
+def _is_numeric(values: pd.Series, info: ColumnInfo) -> bool:
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return True
+    return info.kind == "number"
+
+
+def _number_task(values: pd.Series, info: ColumnInfo, wanted: str | None) -> Task:
+    numbers = to_numbers(values, info)
+    if np.isnan(numbers).any() or not np.isfinite(numbers).all():
+        row = int(np.flatnonzero(~np.isfinite(numbers))[0]) + 1
+        raise UserError(f"the target {info.name!r} is not a finite number in row {row}; mend or leave out that row")
+    whole = bool(np.all(numbers == np.floor(numbers)))
+    if wanted == "count":
+        if not whole or numbers.min() < 0:
+            raise UserError(f"--task count needs whole numbers from 0 up, but {info.name!r} reaches {numbers.min():g}")
+        return Task("count", info.name, numbers, why="as asked")
+    if wanted is None and whole and info.distinct <= MOST_CLASSES:
+        why = f"{info.distinct} distinct whole numbers, up to {MOST_CLASSES} are taken as classes"
+        return _class_task(values, info, why)
+    why = "as asked" if wanted else f"numbers of {info.distinct} distinct values"
+    return Task("regression", info.name, numbers, why=why)
+
+
+def _class_task(values: pd.Series, info: ColumnInfo, why: str) -> Task:
+    words = to_words(values, info)
+    classes = tuple(sorted(set(words), key=_class_order))
+    number = {word: i for i, word in enumerate(classes)}
+    if len(classes) > 1000 or len(classes) > 0.5 * len(words) + 5:
+        raise UserError(f"the target {info.name!r} has {len(classes)} classes in {len(words)} rows; too many to learn")
+    return Task("classification", info.name, np.array([number[w] for w in words]), classes, why)
+
+
+def _class_order(word: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(word), word)
+    except ValueError:
+        return (1, 0.0, word)
