@@ -275,10 +275,7 @@ def _search_networks(request: FitRequest, bench: Workbench) -> int:
 
 def _checkpoint(search: Search, folder: RunFolder, deadline: Deadline, request: FitRequest) -> None:
     """After each bracket: what a resumed run needs; and how long the final training will take."""
-    if search.bench.folds > 1 and search.ranking:
-        members = 1 if request.deliver == "single" else 4
-        each = max(c.seconds / max(c.steps, 1) * c.total_steps / search.bench.folds for c in search.ranking[:3])
-        deadline.reserve = _finish_reserve(deadline.clock) + 1.5 * members * each
+    deadline.reserve = _finish_reserve(deadline.clock) + search.final_seconds(1 if request.deliver == "single" else 4)
     if folder.path is None:
         return
     from safetensors.torch import save_file

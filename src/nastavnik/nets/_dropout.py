@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,17 +21,25 @@ def _mix(x: torch.Tensor) -> torch.Tensor:
     return x ^ ((x >> 16) & 0xFFFF)
 
 
+@functools.lru_cache(maxsize=256)
+def _positions(count: int, salt: int, device: torch.device) -> torch.Tensor:
+    """Hashed positions 0…count-1, computed once (in numpy, apart from any transform that may be running)."""
+    x = np.arange(count, dtype=np.uint64) * 0x9E3779B9 + salt
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        x = ((x ^ (x >> np.uint64(shift))) * factor) & 0xFFFFFFFF
+    mixed = (x ^ (x >> np.uint64(16))).astype(np.uint32)
+    return torch.from_numpy(mixed.view(np.int32)).to(device)
+
+
 def uniform_bits(stream: torch.Tensor, step: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     """Signed 32-bit integers [rows, columns], uniform, from a counter-based stream (Salmon et al. 2011 for the idea).
 
-    Row and column are hashed apart and joined by one more multiplication each way, so that a mask costs a handful
-    of integer operations an element. The same arguments give the same bits, alone or under ``torch.vmap``.
+    Row and column are hashed apart and joined by one more round, so that a mask costs a handful of integer
+    operations an element. The same arguments give the same bits, alone or under ``torch.vmap``.
     """
-    device = stream.device
-    key = _mix(_mix(stream) + step * _GOLDEN)
-    by_row = _mix(torch.arange(rows, dtype=torch.int32, device=device) * _GOLDEN + key)
-    by_column = _mix(torch.arange(columns, dtype=torch.int32, device=device) * _GOLDEN ^ _MIX_1)
-    x = (by_row[:, None] ^ by_column[None, :]) * _MIX_1
+    key = stream + step * _GOLDEN
+    by_row = _mix(_positions(rows, 1, stream.device) ^ key)
+    x = (by_row[:, None] ^ _positions(columns, 2, stream.device)[None, :]) * _MIX_1
     return (x ^ ((x >> 15) & 0x1FFFF)) * _MIX_2
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nastavnik.recipe import VARYING, Value
@@ -14,13 +14,19 @@ _SIBLINGS = 3  # recipes that share a shape, and so a population
 
 
 def ask(
-    space: Space, history: Sequence[tuple[dict[str, Value], float]], count: int, *, seed: int, generation: int
+    space: Space,
+    history: Sequence[tuple[dict[str, Value], float]],
+    count: int,
+    *,
+    seed: int,
+    generation: int,
+    leader: Mapping[str, Value] | None = None,
 ) -> list[tuple[dict[str, Value], dict[str, Value]]]:
     """Draw ``count`` points; returns (keys, values) of each: what was asked by key, and the whole point.
 
     The study is built anew from the history (keys and scores, lower is better) each time, so that a search can be
-    resumed at any generation and goes on as if it had never stopped. Every third recipe leads a shape that the two
-    after it share, so that they train as one population.
+    resumed at any generation and goes on as if it had never stopped. Recipes come in threes that share a shape, so
+    that they train as one population; the first ones share the shape of the keys ``leader`` where it is given.
     """
     import optuna
 
@@ -42,19 +48,25 @@ def ask(
         ]
     )
     drawn: list[tuple[dict[str, Value], dict[str, Value]]] = []
-    leader: dict[str, Value] = {}
+    shape = _shape(leader or {})
+    first = 1 if shape else 0  # the leader given is one of its three
     for i in range(count):
         sampler = _sampler(seed, generation, i)
-        if count >= 2 * _SIBLINGS and i % _SIBLINGS and leader:
-            sampler = optuna.samplers.PartialFixedSampler(leader, sampler)
+        leads = (i + first) % _SIBLINGS == 0
+        if not leads and shape:
+            sampler = optuna.samplers.PartialFixedSampler(shape, sampler)
         study.sampler = sampler
         trial = study.ask()
         point = space.draw(lambda key, node, t=trial: _suggest(t, key, node))  # type: ignore[misc]
         keys = dict(trial.params)
-        if i % _SIBLINGS == 0:
-            leader = {key: value for key, value in keys.items() if key.rsplit("/", 1)[-1] not in VARYING}
+        if leads:
+            shape = _shape(keys)
         drawn.append((keys, point))
     return drawn
+
+
+def _shape(keys: Mapping[str, Value]) -> dict[str, Value]:
+    return {key: value for key, value in keys.items() if key.rsplit("/", 1)[-1] not in VARYING}
 
 
 def _sampler(seed: int, generation: int, i: int) -> Any:

@@ -125,6 +125,17 @@ class Search:
         fits = [n for n in range(1, most + 1) if 0.5 * self._forecast(n) < 0.6 * left]
         return max(fits, default=1), 1.0
 
+    def final_seconds(self, members: int) -> float:
+        """What training so many of the best candidates anew on all rows will take."""
+        if self.bench.folds == 1 or not self.ranking:
+            return 0.0
+        longest = 0.0
+        for c in self.ranking[:members]:
+            size = sum(p.numel() for p in self.pool[c.number][0].parameters() if p.ndim >= 2)
+            batch = self.bench.data.batch_size(c.recipe.whole("batch_size"))
+            longest = max(longest, self.cost.seconds(size, 1, 1, c.total_steps, batch))
+        return members * longest * self.bench.folds / (self.bench.folds - 1)
+
     def _forecast(self, count: int) -> float:
         """Seconds that so many recipes of the usual kind take, all folds, three of one shape at a time."""
         recipe = self._recipe(self.space.default(), 0)
@@ -142,7 +153,8 @@ class Search:
         history = [(c.keys, c.score) for c in self.history]
         rest = count - len(drawn)
         if rest:
-            drawn += ask(self.space, history, rest, seed=self.seed, generation=self.generation)
+            leader = drawn[0][0] if drawn else None
+            drawn += ask(self.space, history, rest, seed=self.seed, generation=self.generation, leader=leader)
         return [(keys, self._recipe(point, asked + i)) for i, (keys, point) in enumerate(drawn)]
 
     def _recipe(self, point: dict[str, Value], number: int) -> Recipe:
