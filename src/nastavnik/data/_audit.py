@@ -174,14 +174,17 @@ def _suspects(columns: Columns, y: np.ndarray, classes: bool) -> list[tuple[str,
     ranks -= ranks.mean(0)
     total = np.maximum((ranks**2).sum(0), 1e-12)
     if classes:
-        between = np.zeros(ranks.shape[1])
-        for label in np.unique(y):
-            inside = ranks[y == label]
-            between += len(inside) * inside.mean(0) ** 2
-        strength = between / total
+        perfect = np.sort(y).argsort(kind="stable").argsort().astype(np.float64)[:, None]
+        attainable = _between(perfect - perfect.mean(), np.sort(y))[0]  # by a column that sorts the classes exactly
+        strength = _between(ranks, y) / attainable
     else:
         order = y.argsort().argsort() - (len(y) - 1) / 2
         strength = np.abs(order @ ranks) / np.sqrt(total * (order**2).sum() + 1e-12)
     strong = np.flatnonzero(strength > 0.6)
     strong = strong[np.argsort(-strength[strong])][:20]
     return [(columns.number_names[j], numbers[:, j]) for j in strong] + words
+
+
+def _between(ranks: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The sum of squares of ranks that lies between the classes, by column."""
+    return np.sum([np.sum(y == label) * ranks[y == label].mean(0) ** 2 for label in np.unique(y)], axis=0)

@@ -120,7 +120,7 @@ def _date_parts(values: pd.Series, info: ColumnInfo) -> dict[str, np.ndarray]:
         "days": np.where(dates.isna(), np.nan, days),
         "year": dates.dt.year.to_numpy(dtype=np.float64, na_value=np.nan),
         "month": dates.dt.month.to_numpy(dtype=np.float64, na_value=np.nan),
-        "weekday": dates.dt.weekday.to_numpy(dtype=np.float64, na_value=np.nan),
+        "weekday": dates.dt.day_of_week.to_numpy(dtype=np.float64, na_value=np.nan),
     }
     if info.date_format is None or "%H" in info.date_format or info.date_format == "mixed-zone":
         parts["hour"] = dates.dt.hour.to_numpy(dtype=np.float64, na_value=np.nan)

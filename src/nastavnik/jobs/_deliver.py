@@ -46,6 +46,7 @@ class Delivery:
     baselines: dict[str, dict[str, Any]]
     comparison: dict[str, Any]
     columns: list[dict[str, float | str]]
+    finalists: list[dict[str, Any]]
 
 
 def deliver(
@@ -98,6 +99,7 @@ def deliver(
         _baseline_records(baselines, dataset, request.seed),
         comparison,
         columns,
+        chooser.finalists(chosen),
     )
 
 
@@ -146,6 +148,29 @@ class _Chooser:
         picks = greedy_ensemble(pool, self.dataset.task.values[self.rows])
         chosen = [self.ranking[i] for i in picks]
         return chosen[:_FINAL_MEMBERS] if self.bench.folds > 1 else chosen
+
+    def finalists(self, chosen: Sequence[Candidate]) -> list[dict[str, Any]]:
+        """The pool, best first: calibrated loss with its half width (1.96 standard errors), and against the chosen."""
+        y = self.dataset.task.values[self.rows]
+        reference = self.held_out(chosen).neg_log_likelihood(y)
+        numbers = {c.number for c in chosen}
+        found = []
+        for c in self.ranking:
+            loss = self.prediction(c).neg_log_likelihood(y)
+            gap = loss - reference
+            error = 1.96 * float(gap.std()) / max(len(y), 1) ** 0.5
+            against = "no difference these rows can show" if abs(gap.mean()) <= error else f"worse by {gap.mean():.4f}"
+            found.append(
+                {
+                    "number": c.number,
+                    "nll": float(loss.mean()),
+                    "half_width": 1.96 * float(loss.std()) / max(len(y), 1) ** 0.5,
+                    "chosen": c.number in numbers,
+                    "against": "chosen" if c.number in numbers else against,
+                    "words": c.recipe.in_words(),
+                }
+            )
+        return sorted(found, key=lambda f: float(f["nll"]))
 
     def model(self, chosen: Sequence[Candidate]) -> tuple[Model, list[Candidate], tuple[int, ...], int]:
         """The candidates as a model; after cross-validation their recipes are trained anew on all but the test rows.

@@ -95,7 +95,7 @@ def fit(
         folder = RunFolder.resume(resume)
         request = FitRequest.from_json({**folder.record["asked"], **{k: v for k, v in asked.items() if v is not None}})
     else:
-        names, own = _families(family)
+        names, own = families_of(family)
         known = set(FitRequest.__dataclass_fields__)
         for name in asked:
             if name not in known:
@@ -104,7 +104,7 @@ def fit(
         request = FitRequest(**asked, source=path, target=target, families=names, settings=dict(settings or {}))
         folder = RunFolder.create(out, request.to_json(), force=force)
         return fit_request(request, folder, source=source, y=y, family=own, watcher=watcher)
-    _, own = _families(family)
+    _, own = families_of(family)
     return fit_request(request, folder, source=source, y=y, family=own, watcher=watcher)
 
 
@@ -165,7 +165,7 @@ def fit_request(
     return Run(delivery.model, result, trace.frame(), network_table(search, delivery), dataset, folder.path)
 
 
-def _families(family: Any) -> tuple[tuple[str, ...], Family | None]:
+def families_of(family: Any) -> tuple[tuple[str, ...], Family | None]:
     """Names, or the user's own factory as a family."""
     if family is None:
         return (), None

@@ -45,7 +45,7 @@ class PiecewiseLinear(nn.Module):
 def _bins(values: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Left edges, widths and clipping bounds of one input's bins; what quantiles cannot tell apart stays unused."""
     grid = torch.linspace(0, 1, count + 1, dtype=torch.float64)
-    edges = torch.unique(torch.quantile(values.double()[: 2**24], grid).float())
+    edges = torch.unique(torch.quantile(values.double()[: 2**24], grid, interpolation="nearest").float())
     if len(edges) == 1:
         edges = torch.stack([edges[0], edges[0] + 1])
     used = len(edges) - 1

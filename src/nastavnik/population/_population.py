@@ -307,10 +307,11 @@ class Population:
 
     def _stack_settings(self) -> Tensors:
         """The optimizer's numbers, one a network."""
+        dtype = next(iter(self.state.parameters.values())).dtype
         return {
             name: torch.tensor(
                 [r.number(f"optimizer.{name}", default) for r in self.recipes for _ in range(self.data.parts)],
-                dtype=torch.float32,
+                dtype=dtype,
                 device=self.data.device,
             )
             for name, default in self._optimizer.settings.items()

@@ -33,7 +33,7 @@ def ask(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     distributions: dict[str, Any] = {}
     _collect(space, "", distributions)
-    study = optuna.create_study(sampler=_sampler(seed, generation, 0))
+    study = optuna.create_study(sampler=_sampler(seed, generation, 0, {}))
     finite = [s for _, s in history if math.isfinite(s)]
     worst = max(finite, default=0.0)
     study.add_trials(
@@ -49,13 +49,14 @@ def ask(
     )
     drawn: list[tuple[dict[str, Value], dict[str, Value]]] = []
     shape = _shape(leader or {})
+    family = space.nodes.get("network.family")
+    start: dict[str, Value] = {}
+    if isinstance(family, Choice) and family.default is not None and len(history) < _STARTUP:
+        start = {"network.family": family.default}  # random draws are not spent on the small families
     first = 1 if shape else 0  # the leader given is one of its three
     for i in range(count):
-        sampler = _sampler(seed, generation, i)
         leads = (i + first) % _SIBLINGS == 0
-        if not leads and shape:
-            sampler = optuna.samplers.PartialFixedSampler(shape, sampler)
-        study.sampler = sampler
+        study.sampler = _sampler(seed, generation, i, start if leads else shape)
         trial = study.ask()
         point = space.draw(lambda key, node, t=trial: _suggest(t, key, node))  # type: ignore[misc]
         keys = dict(trial.params)
@@ -69,20 +70,22 @@ def _shape(keys: Mapping[str, Value]) -> dict[str, Value]:
     return {key: value for key, value in keys.items() if key.rsplit("/", 1)[-1] not in VARYING}
 
 
-def _sampler(seed: int, generation: int, i: int) -> Any:
+def _sampler(seed: int, generation: int, i: int, fixed: Mapping[str, Value]) -> Any:
+    """TPE with some keys given."""
     import warnings
 
     import optuna
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
+        sampler = optuna.samplers.TPESampler(
             n_startup_trials=_STARTUP,
             multivariate=True,
             group=True,
             constant_liar=True,
             seed=(seed * 7919 + generation * 104_729 + i * 15_485_863) % 2**32,
         )
+        return optuna.samplers.PartialFixedSampler(dict(fixed), sampler) if fixed else sampler
 
 
 def _suggest(trial: Any, key: str, node: Node) -> Value:

@@ -173,7 +173,7 @@ class Search:
         rungs = RUNGS if len(drawn) >= 4 else ()
         seconds = {p: 0.0 for p in populations}
         for rung in (*rungs, 1.0):
-            for population in populations:
+            for population in (p for p in populations if len(p)):
                 self.watcher.doing(f"training {len(population)} networks of one shape to {rung:.0%} of their steps")
                 self._tell(populations)
                 started = time.monotonic()

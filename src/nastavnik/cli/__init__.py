@@ -1,0 +1,3 @@
+"""The command line: shows and takes orders, decides nothing."""
+
+from nastavnik.cli._main import main as main

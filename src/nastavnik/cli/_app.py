@@ -1,0 +1,190 @@
+"""The commands and their options; whatever is heavy is imported inside a command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nastavnik import __version__
+from nastavnik.errors import UserError
+
+_FAMILY_HELP = "Families of networks to search, with commas between; all by default."
+
+
+def make_app() -> tuple[Any, type[Exception], type[BaseException]]:
+    """The command, and the exceptions by which it says that its words were wrong or that it was broken off."""
+    app = typer.Typer(
+        help="Trains populations of neural networks and says which one to trust, and why.",
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_root)
+    app.command("fit")(fit)
+    app.command("predict")(predict)
+    command = typer.main.get_command(app)
+    return command, _usage_error(), typer.Abort
+
+
+def _usage_error() -> type[Exception]:
+    """The base of every complaint about options: typer shows only its leaves."""
+    return next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Trains populations of neural networks and says which one to trust, and why."""
+
+
+def fit(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="A table (.csv, .tsv, .parquet), a folder of IDX files, or digits, iris, wine, breast_cancer, diabetes."
+        ),
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="The column to be predicted.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder; runs/<source>-<n> by default.")] = None,
+    budget: Annotated[str | None, typer.Option(help="A span of time: 40s, 2m, 1h. 2m by default.")] = None,
+    networks: Annotated[
+        int | None, typer.Option(help="How many networks to train; makes the result repeatable byte by byte.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides everything random, the split included.")] = 0,
+    family: Annotated[str | None, typer.Option(help=_FAMILY_HELP)] = None,
+    criterion: Annotated[str, typer.Option(help="What networks are chosen by: validation.")] = "validation",
+    deliver: Annotated[str, typer.Option(help="The best network (single), or several together (ensemble).")] = "single",
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(help="Processor threads; all by default.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Pin a part of the recipe: optimizer.learning_rate=0.1")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="classification, regression or count; found by default.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="A column's kind: zipcode=category")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="A column to leave out.")] = None,
+    group: Annotated[str | None, typer.Option(help="Rows of one value of this column stay in one part.")] = None,
+    time: Annotated[str | None, typer.Option(help="Split by this column: the latest rows are the test part.")] = None,
+    split_column: Annotated[str | None, typer.Option(help="A column that says train, validation or test.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Folds of cross-validation; 0 for a hold-out. 5 under 2,000 rows by default.")
+    ] = None,
+    test: Annotated[float, typer.Option(help="The test part's share.")] = 0.1,
+    class_weights: Annotated[str, typer.Option(help="none, or balanced: rare classes weigh more in training.")] = "none",
+    delimiter: Annotated[str | None, typer.Option(help="Between the fields of a text table; found by default.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a text table; found by default.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier run in --out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print result.json on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Train a population of networks on a table, choose one, test it once, and write a report."""
+    from nastavnik.clock import Clock
+    from nastavnik.jobs._request import FitRequest, parse_budget, parse_pairs
+    from nastavnik.recipe import parse_settings
+    from nastavnik.run_folder import RunFolder, next_free
+
+    clock = Clock()
+    limits: dict[str, Any] = {"budget": parse_budget(budget), "networks": networks}
+    if resume is not None:
+        if source is not None or target is not None or out is not None or settings or force:
+            raise UserError("--resume goes on with what was asked; give only --budget or --networks beside it")
+        folder = RunFolder.resume(resume)
+        if folder.status == "finished" and all(v is None for v in limits.values()):
+            _say(f"{resume} is finished; give --budget or --networks to go on", quiet)
+            _show(resume, as_json)
+            return
+        request = FitRequest.from_json({**folder.record["asked"], **{k: v for k, v in limits.items() if v is not None}})
+        if networks is not None and budget is None:
+            request = FitRequest.from_json({**request.to_json(), "budget": None})
+    else:
+        if source is None:
+            raise UserError("name a table to fit, such as: nastavnik fit houses.csv --target price")
+        request = FitRequest(
+            source=source,
+            target=target,
+            seed=seed,
+            families=tuple(family.split(",")) if family else (),
+            criterion=criterion,
+            deliver=deliver,
+            device=device,
+            threads=threads,
+            task=task,
+            settings=parse_settings(settings or ()),
+            kinds=parse_pairs("--kind", tuple(kind or ())),
+            drop=tuple(drop or ()),
+            group=group,
+            time=time,
+            split=split_column,
+            folds=folds,
+            test=test,
+            class_weights=class_weights,
+            delimiter=delimiter,
+            encoding=encoding,
+            **limits,
+        )
+        place = out or next_free(Path(source).resolve().stem or "run")
+        folder = RunFolder.create(place, request.to_json(), force=force)
+    from nastavnik.cli._display import make_watcher
+    from nastavnik.jobs._fit import fit_request
+
+    with make_watcher(quiet) as watcher:
+        run = fit_request(request, folder, clock=clock, watcher=watcher)
+    assert run.folder is not None
+    if not quiet:
+        from nastavnik.cli._display import summary
+
+        print(summary(run.result, run.folder), file=sys.stderr)
+    if as_json:
+        _show(run.folder, True)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    source: Annotated[str, typer.Argument(help="A table with the columns the run was trained on.")],
+    out: Annotated[Path | None, typer.Option(help="A .csv or .parquet file; stdout by default.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Between the fields of a text table; found by default.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a text table; found by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON records.")] = False,
+) -> None:
+    """Predict a table's rows, in its order."""
+    import warnings
+
+    from nastavnik.jobs import predict as run_predict
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        table = run_predict(run, source, out=out, delimiter=delimiter, encoding=encoding)
+    from nastavnik.model import DataWarning
+
+    for warning in caught:
+        if issubclass(warning.category, DataWarning):
+            print(f"nastavnik: {warning.message}", file=sys.stderr)
+    if as_json:
+        print(table.to_json(orient="records", indent=1))
+    elif out is None:
+        table.to_csv(sys.stdout, index=False)
+    else:
+        print(f"{len(table)} predictions in {out}", file=sys.stderr)
+
+
+def _say(text: str, quiet: bool) -> None:
+    if not quiet:
+        print(text, file=sys.stderr)
+
+
+def _show(folder: Path, as_json: bool) -> None:
+    """result.json on stdout, as it stands."""
+    if as_json:
+        print((folder / "result.json").read_text(encoding="utf-8"), end="")

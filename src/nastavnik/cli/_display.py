@@ -1,0 +1,132 @@
+"""What a person sees while a fit runs: a live line in a terminal, plain lines elsewhere; all on stderr."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nastavnik.clock import Clock
+from nastavnik.progress import Progress, Watcher
+
+
+@contextmanager
+def make_watcher(quiet: bool) -> Iterator[Watcher]:
+    """The watcher that suits stderr."""
+    if quiet:
+        yield Watcher()
+    elif sys.stderr.isatty():
+        live = _LiveWatcher()
+        try:
+            yield live
+        finally:
+            live.end()
+    else:
+        yield _PlainWatcher()
+
+
+class _PlainWatcher(Watcher):
+    """A line for each stage and note, with the seconds so far."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self._last = ""
+
+    def begin(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def doing(self, what: str) -> None:
+        if what != self._last:
+            self._last = what
+            self._print(what)
+
+    def note(self, text: str) -> None:
+        self._print(text)
+
+    def progress(self, progress: Progress) -> None:
+        self._print(in_words(progress))
+
+    def _print(self, text: str) -> None:
+        print(f"{self.clock.elapsed:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+
+class _LiveWatcher(Watcher):
+    """One live block: time left, networks alive and dropped, the best so far, and what is being done."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self.clock = Clock()
+        self._doing, self._progress = "starting", Progress()
+        self._console = Console(stderr=True)
+        self._live = Live(get_renderable=self._render, console=self._console, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def begin(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def doing(self, what: str) -> None:
+        self._doing = what
+
+    def note(self, text: str) -> None:
+        self._console.print(text, style="dim", highlight=False)
+
+    def progress(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def end(self) -> None:
+        self._live.stop()
+
+    def _render(self) -> Any:
+        from rich.panel import Panel
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row("now", self._doing + ("  (ending, as you asked)" if self.clock.stop_requested else ""))
+        grid.add_row("networks", in_words(self._progress))
+        if self.clock.budget is None:
+            grid.add_row("time", f"{self.clock.elapsed:.0f} s so far")
+        else:
+            bar = ProgressBar(total=self.clock.budget, completed=min(self.clock.elapsed, self.clock.budget), width=40)
+            grid.add_row("time left", f"{max(0.0, self.clock.left):.0f} s")
+            grid.add_row("", bar)
+        return Panel(grid, title="nastavnik fit", subtitle="Ctrl-C: finish with the best so far", width=90)
+
+
+def in_words(progress: Progress) -> str:
+    """Counts and the best score."""
+    best = "" if math.isinf(progress.best) else f", best validation loss {progress.best:.4f} nats"
+    return f"{progress.trained} trained, {progress.alive} alive, {progress.dropped} stopped{best}"
+
+
+def summary(result: dict[str, Any], folder: Path) -> str:
+    """The last lines a person reads: how good, against what, and where to look."""
+    head = "accuracy" if result["task"]["kind"] == "classification" else "r2"
+    lines = []
+    for part in ("validation", "test"):
+        if result[part]:
+            lines.append(f"{part:>10}: {head} {interval(result[part][head])}, nll {interval(result[part]['nll'])}")
+    scored = {n: b["test"][head]["value"] for n, b in result["baselines"].items() if "test" in b}
+    if scored and result["test"]:
+        name = max(scored, key=lambda n: scored[n])
+        ours = result["test"][head]["value"]
+        verdict = "ahead of us" if scored[name] > ours else "behind"
+        lines.append(f"{'baseline':>10}: the best is {name.replace('_', ' ')}, {head} {scored[name]:.4f} ({verdict})")
+    cost = result["cost"]
+    lines.append(
+        f"{'cost':>10}: {cost['networks']} networks in {cost['seconds']:.0f} s, "
+        f"{cost['wasted_seconds']:.0f} s of it on networks that were stopped"
+    )
+    lines.append(f"{'report':>10}: {folder / 'report.html'}")
+    lines.append(f"{'predict':>10}: nastavnik predict {folder} TABLE --out predictions.csv")
+    return "\n".join(lines)
+
+
+def interval(score: dict[str, float]) -> str:
+    """A value with its interval."""
+    return f"{score['value']:.4f} ({score['low']:.4f} to {score['high']:.4f})"

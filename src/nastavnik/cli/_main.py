@@ -1,0 +1,42 @@
+"""Where every command enters: mistakes become one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 the caller's mistake, 1 ours, 130 stopped by a second Ctrl-C."""
+    from nastavnik.cli._app import make_app
+    from nastavnik.errors import UserError
+
+    app, usage_error, abort = make_app()
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(words, standalone_mode=False, prog_name="nastavnik")
+    except usage_error as error:
+        _fail(f"{_sentence(error)} (see 'nastavnik {_command(words)}--help')")
+    except UserError as error:
+        _fail(str(error))
+    except (abort, KeyboardInterrupt):
+        print("nastavnik: stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(sentence: str) -> None:
+    print(f"nastavnik: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _sentence(error: BaseException) -> str:
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    message = " ".join(message.split()).rstrip(".")
+    return message[:1].lower() + message[1:]
+
+
+def _command(words: list[str]) -> str:
+    return f"{words[0]} " if words and not words[0].startswith("-") else ""

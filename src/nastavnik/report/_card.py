@@ -1,0 +1,48 @@
+"""The model's card: what it is, how good, how it was made, and what it is not for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nastavnik.dataset import Dataset
+from nastavnik.jobs._deliver import Delivery
+from nastavnik.report._words import against_baselines, cost, figure, metric_name, verdict
+
+
+def model_card(result: dict[str, Any], delivery: Delivery, dataset: Dataset) -> str:
+    """Markdown."""
+    task = result["task"]
+    lines = [
+        f"# {task['target']} from {dataset.name}",
+        "",
+        f"{task['kind'].capitalize()} of `{task['target']}` from {len(dataset.infos)} columns, by "
+        f"{len(delivery.model.members)} network(s). {verdict(result)} {against_baselines(result)}",
+        "",
+        "## Scores",
+        "",
+        "| score | validation | test |",
+        "|---|---|---|",
+    ]
+    for name, score in result["validation"].items():
+        test = result["test"][name] if result["test"] else None
+        lines.append(f"| {metric_name(name)} | {_cell(score)} | {_cell(test)} |")
+    lines += ["", "Intervals: 95 %, bootstrap over rows. Validation rows also chose the network; test rows did not."]
+    lines += ["", "## Recipe", ""]
+    lines += [f"- {c.recipe.in_words()}" for c in delivery.candidates]
+    lines += ["", "## Data", "", f"{len(dataset.columns)} rows, split {dataset.split.method}. {cost(result)}", ""]
+    lines += [f"- {finding['message']}" for finding in dataset.audit]
+    lines += [
+        "",
+        "## Limits",
+        "",
+        "The scores hold for rows drawn like these. Unseen categories and missing cells are predicted with a warning; "
+        "values far outside the training rows are extrapolated without one.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _cell(score: dict[str, float] | None) -> str:
+    if score is None:
+        return "–"
+    return f"{figure(score['value'])} ({figure(score['low'])} to {figure(score['high'])})"

@@ -1,0 +1,194 @@
+"""The report's pictures, each a plotly figure made from what a run measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from nastavnik.jobs._deliver import Delivery
+from nastavnik.predictive import ClassPredictive, Predictive
+from nastavnik.selection import Search
+
+INK, BLUE, ORANGE, GREY, RED = "#1f2933", "#2166ac", "#e08214", "#b8c0c8", "#b2182b"
+_MOST_CURVES = 300
+_MOST_POINTS = 4000
+
+
+def curves(trace: pd.DataFrame, search: Search, chosen: set[int]) -> go.Figure:
+    """Validation loss of every network over its steps; the chosen ones in colour."""
+    figure = _blank("steps", "validation loss (nats per row)")
+    losses = trace[trace["instrument"] == "validation loss"]
+    status = {n: c.status for c in search.history for n in c.numbers}
+    highlighted = {n for c in search.history if c.number in chosen for n in c.numbers}
+    groups: dict[str, list[pd.DataFrame]] = {"stopped early": [], "finished": [], "chosen": []}
+    for network, part in list(losses.groupby("network", sort=True)):
+        kind = "chosen" if network in highlighted else "finished" if status.get(network) == "finished" else "stopped early"
+        groups[kind].append(part)
+    style = {"stopped early": (GREY, 0.8, 0.5), "finished": (BLUE, 1.0, 0.5), "chosen": (ORANGE, 2.2, 1.0)}
+    for kind, parts in groups.items():
+        if not parts:
+            continue
+        colour, width, opacity = style[kind]
+        x, y, text = _lines(parts[-_MOST_CURVES:])
+        figure.add_trace(
+            go.Scatter(
+                x=x,
+                y=y,
+                mode="lines",
+                name=f"{kind} ({len(parts)})",
+                text=text,
+                line={"color": colour, "width": width},
+                opacity=opacity,
+                hovertemplate="network %{text}<br>step %{x}<br>loss %{y:.4f}<extra></extra>",
+            )
+        )
+    finite = losses["value"][np.isfinite(losses["value"])]
+    if len(finite):
+        low, high = float(finite.min()), float(finite.quantile(0.95))
+        pad = 0.05 * (high - low + 1e-9)
+        figure.update_yaxes(range=[low - pad, high + pad])
+    return figure
+
+
+def _lines(parts: list[pd.DataFrame]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Many curves as one, with gaps between them."""
+    x: list[Any] = []
+    y: list[Any] = []
+    text: list[Any] = []
+    for part in parts:
+        x += [*part["step"].tolist(), None]
+        y += [*part["value"].round(6).tolist(), None]
+        text += [*part["network"].tolist(), None]
+    return x, y, text
+
+
+def candidates(rows: list[dict[str, Any]]) -> go.Figure:
+    """Validation loss of the best candidates with intervals; the chosen one in colour."""
+    figure = _blank("validation loss (nats per row)", "")
+    figure.add_trace(
+        go.Scatter(
+            x=[r["nll"] for r in rows],
+            y=[f"candidate {r['number']}" for r in rows],
+            error_x={"type": "data", "array": [r["half_width"] for r in rows], "color": GREY},
+            mode="markers",
+            marker={"size": 10, "color": [ORANGE if r["chosen"] else BLUE for r in rows]},
+            text=[r["words"] for r in rows],
+            hovertemplate="%{text}<br>%{x:.4f}<extra></extra>",
+            showlegend=False,
+        )
+    )
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(height=140 + 26 * len(rows))
+    return figure
+
+
+def fit_picture(predictive: Predictive, y: np.ndarray, classes: tuple[str, ...], part: str) -> go.Figure:
+    """Classes: confidence against accuracy; otherwise predicted against true values."""
+    if isinstance(predictive, ClassPredictive):
+        return _reliability(predictive, y, part)
+    point = predictive.point()
+    some = np.random.default_rng(0).permutation(len(y))[:_MOST_POINTS]
+    figure = _blank(f"predicted ({part} rows)", "true")
+    figure.add_trace(
+        go.Scattergl(
+            x=point[some],
+            y=y[some],
+            mode="markers",
+            marker={"size": 4, "color": BLUE, "opacity": 0.5},
+            name="rows",
+            text=some,
+            hovertemplate="predicted %{x:.4g}<br>true %{y:.4g}<extra></extra>",
+        )
+    )
+    ends = [float(min(point.min(), y.min())), float(max(point.max(), y.max()))]
+    figure.add_trace(go.Scatter(x=ends, y=ends, mode="lines", line={"color": INK, "dash": "dot"}, name="exact"))
+    return figure
+
+
+def _reliability(predictive: ClassPredictive, y: np.ndarray, part: str) -> go.Figure:
+    confidence = predictive.probabilities.max(1)
+    right = predictive.point() == y
+    edges = np.linspace(0, 1, 11)
+    place = np.clip(np.digitize(confidence, edges) - 1, 0, 9)
+    figure = _blank(f"confidence ({part} rows)", "share that is right")
+    used = [b for b in range(10) if (place == b).any()]
+    figure.add_trace(
+        go.Bar(
+            x=[(edges[b] + edges[b + 1]) / 2 for b in used],
+            y=[float(right[place == b].mean()) for b in used],
+            text=[f"{int((place == b).sum())} rows" for b in used],
+            width=0.09,
+            marker={"color": BLUE, "opacity": 0.7},
+            name="measured",
+            hovertemplate="confidence about %{x:.2f}<br>right %{y:.3f}<br>%{text}<extra></extra>",
+        )
+    )
+    figure.add_trace(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": INK, "dash": "dot"}, name="calibrated"))
+    figure.update_xaxes(range=[0, 1.02])
+    figure.update_yaxes(range=[0, 1.02])
+    return figure
+
+
+def columns(delivery: Delivery, most: int = 20) -> go.Figure:
+    """How much the loss rises when a column is shuffled."""
+    rows = delivery.columns[:most]
+    figure = _blank("rise of the loss when shuffled (nats per row)", "")
+    figure.add_trace(
+        go.Bar(
+            x=[r["rise"] for r in rows],
+            y=[str(r["column"]) for r in rows],
+            error_x={"type": "data", "array": [1.96 * float(r["standard_error"]) for r in rows], "color": GREY},
+            orientation="h",
+            marker={"color": BLUE},
+            showlegend=False,
+        )
+    )
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(height=140 + 22 * len(rows))
+    return figure
+
+
+def baselines(result: dict[str, Any], head: str) -> go.Figure:
+    """Ours and every baseline on the test rows, with intervals."""
+    scored = {n.replace("_", " "): b["test"][head] for n, b in result["baselines"].items() if "test" in b}
+    names = ["this model", *scored]
+    values = [result["test"][head], *scored.values()]
+    figure = _blank(f"{'accuracy' if head == 'accuracy' else 'R²'} on the test rows", "")
+    figure.add_trace(
+        go.Scatter(
+            x=[v["value"] for v in values],
+            y=names,
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [v["high"] - v["value"] for v in values],
+                "arrayminus": [v["value"] - v["low"] for v in values],
+                "color": GREY,
+            },
+            mode="markers",
+            marker={"size": 11, "color": [ORANGE] + [BLUE] * len(scored)},
+            showlegend=False,
+            hovertemplate="%{y}: %{x:.4f}<extra></extra>",
+        )
+    )
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(height=140 + 28 * len(names))
+    return figure
+
+
+def _blank(x: str, y: str) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        template="plotly_white",
+        height=380,
+        margin={"l": 60, "r": 20, "t": 20, "b": 50},
+        font={"family": "system-ui, sans-serif", "color": INK, "size": 13},
+        legend={"orientation": "h", "y": 1.08},
+        xaxis_title=x,
+        yaxis_title=y,
+    )
+    figure.update_yaxes(automargin=True)
+    return figure

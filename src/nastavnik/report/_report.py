@@ -1,0 +1,88 @@
+"""Writing ``report.html``: one file with everything inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nastavnik.dataset import Dataset
+from nastavnik.files import write_text
+from nastavnik.jobs._deliver import Delivery
+from nastavnik.predictive import ClassPredictive, Predictive
+from nastavnik.report import _figures as figures
+from nastavnik.report._words import against_baselines, cost, figure, headline, metric_name, surer, verdict
+from nastavnik.selection import Search
+
+_WORST = 12
+
+
+def write_report(
+    path: Path, result: dict[str, Any], delivery: Delivery, search: Search, dataset: Dataset, run: dict[str, Any]
+) -> None:
+    """Render the template with the run's pictures and tables."""
+    import jinja2
+    from plotly.offline import get_plotlyjs
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("nastavnik.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["figure"] = figure
+    head = headline(result)
+    part, predictive, rows = _shown_part(delivery)
+    y = dataset.task.values
+    classes = dataset.task.classes
+    pictures = {"curves": figures.curves(search.trace.frame(), search, {c.number for c in delivery.candidates})}
+    pictures["fit"] = figures.fit_picture(predictive, y[rows], classes, part)
+    pictures["candidates"] = figures.candidates(delivery.finalists)
+    if delivery.columns:
+        pictures["columns"] = figures.columns(delivery)
+    if result["test"] and result["baselines"]:
+        pictures["baselines"] = figures.baselines(result, head)
+    page = environment.get_template("template.html").render(
+        title=f"{result['task']['target']} from {dataset.name}",
+        result=result,
+        head=head,
+        metric_name=metric_name,
+        verdict=verdict(result),
+        against=against_baselines(result),
+        cost=cost(result),
+        surer=surer(result, len(rows)),
+        recipes=[c.recipe.in_words() for c in delivery.candidates],
+        finalists=delivery.finalists,
+        dataset=dataset,
+        delivery=delivery,
+        split={name: len(getattr(dataset.split, name)) for name in ("train", "validation", "test")},
+        worst=_worst(predictive, y[rows], rows, classes),
+        worst_part=part,
+        temperature=[m.temperature for m in delivery.model.members],
+        run=run,
+        plotlyjs=get_plotlyjs(),
+        pictures={
+            name: picture.to_html(full_html=False, include_plotlyjs=False, div_id=f"picture-{name}", config={"displaylogo": False, "responsive": True})
+            for name, picture in pictures.items()
+        },
+    )
+    write_text(path, page)
+
+
+def _shown_part(delivery: Delivery) -> tuple[str, Predictive, np.ndarray]:
+    if delivery.test_predictive is not None:
+        return "test", delivery.test_predictive, delivery.test_rows
+    return "validation", delivery.held_out, delivery.rows
+
+
+def _worst(predictive: Predictive, y: np.ndarray, rows: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, str]]:
+    """The rows the model finds most surprising."""
+    loss = predictive.neg_log_likelihood(y)
+    order = np.argsort(-loss)[:_WORST]
+    point = predictive.point()
+    found = []
+    for i in order:
+        if isinstance(predictive, ClassPredictive):
+            true, guess = classes[int(y[i])], f"{classes[int(point[i])]} ({predictive.probabilities[i].max():.2f})"
+        else:
+            true, guess = figure(float(y[i])), figure(float(point[i]))
+        found.append({"row": str(int(rows[i]) + 1), "true": true, "predicted": guess, "loss": figure(float(loss[i]))})
+    return found

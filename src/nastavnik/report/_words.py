@@ -1,0 +1,85 @@
+"""Sentences that report and card share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "nll": "negative log likelihood (nats per row)",
+    "ece": "calibration error",
+    "r2": "R²",
+    "rmse": "root mean squared error",
+    "mae": "mean absolute error",
+    "coverage": "coverage of the 95 % intervals",
+}
+
+
+def metric_name(name: str) -> str:
+    """A metric's name for people."""
+    return _NAMES.get(name, name)
+
+
+def figure(value: float | None) -> str:
+    """A number in four significant digits, large ones with separators."""
+    if value is None:
+        return "–"
+    if abs(value) >= 10_000:
+        return f"{value:,.0f}".replace(",", "\u2009")
+    return f"{value:.4g}"
+
+
+def headline(result: dict[str, Any]) -> str:
+    """The metric of the task that is shown first."""
+    return "accuracy" if result["task"]["kind"] == "classification" else "r2"
+
+
+def verdict(result: dict[str, Any]) -> str:
+    """How good the choice is, in one sentence."""
+    head = headline(result)
+    part = "test" if result["test"] else "validation"
+    score = result[part][head]
+    touched = "rows that nothing was chosen on" if part == "test" else "validation rows, which also chose it"
+    return (
+        f"{metric_name(head).capitalize()} {figure(score['value'])} "
+        f"(95 % interval {figure(score['low'])} to {figure(score['high'])}) on {touched}."
+    )
+
+
+def against_baselines(result: dict[str, Any]) -> str:
+    """Whether a cheap baseline does as well, in one sentence."""
+    head = headline(result)
+    scored = {name: b["test"][head] for name, b in result["baselines"].items() if "test" in b}
+    if not scored or not result["test"]:
+        return ""
+    name = max(scored, key=lambda n: scored[n]["value"])
+    ours, theirs = result["test"][head], scored[name]
+    words = name.replace("_", " ")
+    gap = ours["value"] - theirs["value"]
+    inside = theirs["low"] <= ours["value"] <= theirs["high"] and ours["low"] <= theirs["value"] <= ours["high"]
+    if inside:
+        return f"The best baseline, {words}, reaches {figure(theirs['value'])}: no difference that these rows can show."
+    order = "below ours" if gap > 0 else "above ours: take it instead, unless you need what a network gives"
+    return f"The best baseline, {words}, reaches {figure(theirs['value'])}, {order}."
+
+
+def cost(result: dict[str, Any]) -> str:
+    """What it cost, in one sentence."""
+    c = result["cost"]
+    share = c["wasted_seconds"] / max(c["seconds"], 1e-9)
+    return (
+        f"{c['networks']} networks, {c['network_steps']:,} network steps, {c['seconds']:.0f} seconds; "
+        f"{c['wasted_seconds']:.0f} seconds ({share:.0%}) went into networks that were stopped."
+    )
+
+
+def surer(result: dict[str, Any], rows: int) -> str:
+    """What it would cost to be surer: intervals shrink with the root of the number of rows."""
+    head = headline(result)
+    part = result["test"] or result["validation"]
+    width = part[head]["high"] - part[head]["low"]
+    return (
+        f"The interval is {figure(width)} wide on {rows} rows; half of that needs about {4 * rows} held-out rows, "
+        "whatever the network."
+    )
