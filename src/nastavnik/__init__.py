@@ -35,7 +35,7 @@ _HOMES = {
     "likelihoods": "nastavnik.training",
     "predict": "nastavnik.jobs",
 }
-__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604
+__all__ = [*sorted(_HOMES), "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -111,7 +111,13 @@ def make_dataset(table: Table, options: DatasetOptions) -> Dataset:
     if not inputs:
         raise UserError(f"no column is left to predict {target!r} from: {_listed(roles, target)}")
     columns = to_columns(frame, inputs)
-    found = audit(frame[[i.name for i in infos if i.name != target]], [i for i in infos if i.name != target], columns, task.values, classes=task.is_classification)
+    found = audit(
+        frame[[i.name for i in infos if i.name != target]],
+        [i for i in infos if i.name != target],
+        columns,
+        task.values,
+        classes=task.is_classification,
+    )
     split = _split(table, task, by_name, roles, options, notes)
     return Dataset(table.name, inputs, roles, columns, task, split, found, notes)
 
@@ -126,9 +132,7 @@ def _target(table: Table, options: DatasetOptions) -> str:
     return target
 
 
-def _roles(
-    infos: list[ColumnInfo], target: str, options: DatasetOptions
-) -> tuple[dict[str, str], list[str]]:
+def _roles(infos: list[ColumnInfo], target: str, options: DatasetOptions) -> tuple[dict[str, str], list[str]]:
     """What each column is used for, and what the run says about it."""
     roles = {}
     notes = []

@@ -75,7 +75,9 @@ class _Nastavnik(BaseEstimator):
             class_weights=self.class_weights,
         )
         table = Table(frame, "arrays", {"kind": "arrays"}, target=_TARGET)
-        run = fit_request(request, RunFolder(None, {"status": "running"}), source=table, family=own, extras=False, fewest_rows=2)
+        run = fit_request(
+            request, RunFolder(None, {"status": "running"}), source=table, family=own, extras=False, fewest_rows=2
+        )
         self.model_, self.result_ = run.model, run.result
 
     def _frame(self, x: Any, **options: Any) -> tuple[pd.DataFrame, np.ndarray | None, dict[str, str]]:
@@ -139,7 +141,8 @@ class NastavnikClassifier(ClassifierMixin, _Nastavnik):
 
     def predict(self, X: Any) -> np.ndarray:
         """The likeliest class of each row [n]."""
-        return self.classes_[self.predict_proba(X).argmax(1)]
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(1)]
 
 
 class NastavnikRegressor(RegressorMixin, _Nastavnik):
@@ -156,7 +159,7 @@ class NastavnikRegressor(RegressorMixin, _Nastavnik):
 
     def fit(self, X: Any, y: Any) -> NastavnikRegressor:
         """Train on inputs [n, d] and real values [n]."""
-        frame, values, kinds = self._frame(X, y=y, y_numeric=True)
+        frame, values, kinds = self._frame(X, y=y, y_numeric=True, ensure_min_samples=2)
         assert values is not None
         values = values.astype(np.float64)
         if np.ptp(values) == 0:
@@ -166,4 +169,5 @@ class NastavnikRegressor(RegressorMixin, _Nastavnik):
 
     def predict(self, X: Any) -> np.ndarray:
         """The mean of each row's target [n]."""
-        return self.model_.predictive(self._columns(X)).point()
+        columns = self._columns(X)
+        return self.model_.predictive(columns).point()

@@ -22,6 +22,7 @@ from nastavnik.population import Learner
 from nastavnik.predictive import ClassPredictive, Predictive, mixture
 from nastavnik.recipe import Recipe
 from nastavnik.task import make_likelihood, predictive_of
+from nastavnik.training.likelihoods import TEMPERATURES
 
 _ROWS_AT_ONCE = 4096
 
@@ -204,9 +205,7 @@ def member_predictive(member: Member, inputs: Inputs, target: TargetPreparation)
     return predictive_of({name: torch.cat([p[name] for p in pieces]) for name in pieces[0]}, target)
 
 
-def calibrate(
-    learners: Sequence[Learner], inputs: Sequence[Inputs], targets: Sequence[torch.Tensor]
-) -> float:
+def calibrate(learners: Sequence[Learner], inputs: Sequence[Inputs], targets: Sequence[torch.Tensor]) -> float:
     """One temperature for these networks, each with its own held-out rows; 1 where it does not help.
 
     The temperature helps when the rows' negative log likelihood falls by more than one standard error of the paired
@@ -219,13 +218,15 @@ def calibrate(
         outputs = [m(i.numbers.double(), i.categories) for m, i in zip(doubles, inputs, strict=True)]
         right = [t.double() if t.is_floating_point() else t for t in targets]
         sets = list(zip(doubles, outputs, right, strict=True))
-        each = torch.stack([m.likelihood.best_temperature(o, t) for m, o, t in sets])
-        grid = torch.exp(torch.linspace(float(each.min().log()) - 0.2, float(each.max().log()) + 0.2, 41))
 
         def losses(temperature: float) -> torch.Tensor:
             return torch.cat([m.likelihood.neg_log_likelihood(o, t, temperature) for m, o, t in sets])
 
-        best = float(min(grid.tolist(), key=lambda t: float(losses(t).mean())))
+        def loss(temperature: float) -> float:
+            return float(losses(temperature).mean())
+
+        coarse = min(TEMPERATURES, key=loss)
+        best = min((coarse * 2.0 ** (i / 30) for i in range(-10, 11)), key=loss)
         gain = losses(1.0) - losses(best)
     error = float(gain.std() / max(len(gain), 1) ** 0.5) if len(gain) > 1 else float("inf")
     return best if float(gain.mean()) > error else 1.0

@@ -152,7 +152,9 @@ def stitch(parts: Sequence[Predictive], rows: Sequence[np.ndarray], n: int) -> P
         joined = np.concatenate([p.probabilities for p in parts if isinstance(p, ClassPredictive)])
         return ClassPredictive(joined[order])
     if isinstance(parts[0], CountPredictive):
-        return CountPredictive(np.concatenate([p.rate for p in parts if isinstance(p, CountPredictive)], axis=1)[:, order])
+        return CountPredictive(
+            np.concatenate([p.rate for p in parts if isinstance(p, CountPredictive)], axis=1)[:, order]
+        )
     reals = [p for p in parts if isinstance(p, RealPredictive)]
     base = reals[0].target
     mean = np.concatenate([_rescaled(p, base)[0] for p in reals], axis=1)

@@ -19,6 +19,7 @@ class Number:
     log: bool = False
     integer: bool = False
     default: float | None = None
+    below: float = math.inf  # a pinned value must be less than this
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
@@ -154,4 +155,6 @@ def _as_number(name: str, value: Value, node: Number) -> Value:
         return int(value)
     if value < 0:
         raise UserError(f"{name} must not be negative, but got {value!r}")
+    if value >= node.below:
+        raise UserError(f"{name} must be less than {node.below:g}, but got {value!r}")
     return float(value)

@@ -67,7 +67,9 @@ class Task:
         if self.class_weights == "balanced" and rows is not None:
             counts = np.bincount(self.values[rows].astype(int), minlength=len(self.classes))
             weights = len(rows) / (len(self.classes) * np.maximum(counts, 1))
-        return make_likelihood(self.kind, len(self.classes), recipe.get("likelihood.noise", "learned"), weights, smoothing)
+        return make_likelihood(
+            self.kind, len(self.classes), recipe.get("likelihood.noise", "learned"), weights, smoothing
+        )
 
 
 def make_likelihood(
@@ -122,7 +124,9 @@ def find_task(frame: pd.DataFrame, info: ColumnInfo, wanted: str | None = None) 
             "name a number or category with --target"
         )
     if info.distinct < 2:
-        raise UserError(f"the target {info.name!r} has 1 class, {values.iloc[0]!r}, in every row; there is nothing to learn")
+        raise UserError(
+            f"the target {info.name!r} has 1 class, {values.iloc[0]!r}, in every row; there is nothing to learn"
+        )
     numeric = info.kind in ("number", "identifier") and _is_numeric(values, info)
     if wanted in ("regression", "count") and not numeric:
         raise UserError(f"--task {wanted} needs numbers, but the target {info.name!r} is a {info.kind}")

@@ -41,7 +41,9 @@ def test_kinds_are_found(name: str, values: list[object], kind: str) -> None:
 
 
 def test_numbers_are_read_with_comma_and_strange_words_for_missing() -> None:
-    frame = pd.DataFrame({"c": [f"{i},5" for i in range(50)], "q": ["?"] * 3 + ["unknown"] + [str(i) for i in range(46)]})
+    frame = pd.DataFrame(
+        {"c": [f"{i},5" for i in range(50)], "q": ["?"] * 3 + ["unknown"] + [str(i) for i in range(46)]}
+    )
     infos = describe_columns(frame)
     columns = to_columns(frame, infos)
     assert infos[1].missing == 3

@@ -56,7 +56,13 @@ def test_mnist_is_mnist(real_data: Path) -> None:
 
 
 def test_every_built_in_set_is_read() -> None:
-    shapes = {"digits": (1797, 65), "iris": (150, 5), "wine": (178, 14), "breast_cancer": (569, 31), "diabetes": (442, 11)}
+    shapes = {
+        "digits": (1797, 65),
+        "iris": (150, 5),
+        "wine": (178, 14),
+        "breast_cancer": (569, 31),
+        "diabetes": (442, 11),
+    }
     for name, shape in shapes.items():
         table = read_source(name)
         assert table.frame.shape == shape

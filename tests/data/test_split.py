@@ -8,7 +8,9 @@ from nastavnik.errors import UserError
 
 
 @settings(max_examples=60, deadline=None)
-@given(n=st.integers(30, 400), seed=st.integers(0, 2**20), classes=st.integers(0, 4), folds=st.sampled_from([None, 3, 5]))
+@given(
+    n=st.integers(30, 400), seed=st.integers(0, 2**20), classes=st.integers(0, 4), folds=st.sampled_from([None, 3, 5])
+)
 def test_parts_are_disjoint_and_whole(n: int, seed: int, classes: int, folds: int | None) -> None:
     labels = np.random.default_rng(seed).integers(0, classes, n) if classes else None
     split = split_rows(n, seed=seed, classes=labels, folds=folds)

@@ -6,7 +6,15 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
-from nastavnik.training.likelihoods import LIKELIHOODS, Bernoulli, Categorical, Gaussian, Likelihood, Poisson
+from nastavnik.training.likelihoods import (
+    LIKELIHOODS,
+    TEMPERATURES,
+    Bernoulli,
+    Categorical,
+    Gaussian,
+    Likelihood,
+    Poisson,
+)
 
 
 def draw(name: str) -> tuple[Likelihood, torch.Tensor, torch.Tensor]:
@@ -73,14 +81,14 @@ def test_smoothing_and_weights_are_torchs() -> None:
     torch.testing.assert_close(ours, F.cross_entropy(outputs, y, torch.tensor(weights), reduction="none"))
 
 
-def test_the_best_temperature_is_found() -> None:
+def test_the_profile_finds_the_temperature() -> None:
     g = torch.Generator().manual_seed(1)
     logits = 2 * torch.randn(20_000, 3, generator=g)
-    y = torch.distributions.Categorical(logits=logits / 2).sample()
-    assert Categorical(3).best_temperature(logits, y).item() == pytest.approx(2.0, rel=0.13)  # the grid's step
-    gaussian = Gaussian(0.5)
-    z = torch.randn(20_000, generator=g) * 1.5
-    assert gaussian.best_temperature(torch.zeros(20_000, 1), z).item() == pytest.approx(3.0, rel=0.02)
+    y = torch.multinomial(torch.softmax(logits / 2, 1), 1, generator=g)[:, 0]
+    assert TEMPERATURES[int(Categorical(3)(logits, y).argmin())] == pytest.approx(2.0)
+    z = torch.randn(20_000, generator=g) * 2
+    assert TEMPERATURES[int(Gaussian(0.5)(torch.zeros(20_000, 1), z).argmin())] == pytest.approx(4.0)
+    assert TEMPERATURES[9] == 1.0
 
 
 def test_the_learned_noise_reaches_the_residuals_deviation() -> None:

@@ -81,7 +81,9 @@ def fit(
         int | None, typer.Option(help="Folds of cross-validation; 0 for a hold-out. 5 under 2,000 rows by default.")
     ] = None,
     test: Annotated[float, typer.Option(help="The test part's share.")] = 0.1,
-    class_weights: Annotated[str, typer.Option(help="none, or balanced: rare classes weigh more in training.")] = "none",
+    class_weights: Annotated[
+        str, typer.Option(help="none, or balanced: rare classes weigh more in training.")
+    ] = "none",
     delimiter: Annotated[str | None, typer.Option(help="Between the fields of a text table; found by default.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text table; found by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,

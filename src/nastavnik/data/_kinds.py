@@ -170,9 +170,7 @@ def _find_kind(name: str, values: pd.Series, present: pd.Series, distinct: int) 
     return {"kind": "text", "reason": f"{distinct} distinct texts"}
 
 
-def _number_or_code(
-    name: str, numbers: np.ndarray, distinct: int, rows: int, found: dict[str, Any]
-) -> dict[str, Any]:
+def _number_or_code(name: str, numbers: np.ndarray, distinct: int, rows: int, found: dict[str, Any]) -> dict[str, Any]:
     whole = bool(np.all(np.isfinite(numbers)) and np.all(numbers == np.floor(numbers)))
     if whole and _ID_NAME.match(name) and distinct > 0.5 * rows and distinct > 10:
         reason = f"its name, and {distinct} distinct whole numbers in {rows} rows"

@@ -72,9 +72,7 @@ class Preparation:
         quantiles = np.array([np.nanquantile(values[:, j], grid) for j in soft]) if soft else np.zeros((0, _QUANTILES))
         indicators = tuple(np.flatnonzero(np.isnan(basis).any(0) & ~np.isnan(basis).all(0)).tolist())
         words = columns.words[rows]
-        levels = tuple(
-            tuple(sorted({w for w in words[:, j] if w is not None})) for j in range(columns.words.shape[1])
-        )
+        levels = tuple(tuple(sorted({w for w in words[:, j] if w is not None})) for j in range(columns.words.shape[1]))
         names = (columns.number_names, columns.word_names)
         return cls(centre, scale, tuple(method), indicators, np.nan_to_num(quantiles), levels, *names)
 

@@ -35,9 +35,7 @@ class Table:
     target: str | None = None
 
 
-def read_source(
-    source: Any, *, delimiter: str | None = None, encoding: str | None = None, y: Any = None
-) -> Table:
+def read_source(source: Any, *, delimiter: str | None = None, encoding: str | None = None, y: Any = None) -> Table:
     """Read a file, a folder of IDX files, a built-in set by name, a DataFrame, or a pair of arrays.
 
     Raises:

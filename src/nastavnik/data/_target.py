@@ -133,7 +133,13 @@ def _yeo_johnson_inverse(t: np.ndarray, power: float) -> np.ndarray:
     """The inverse; beyond the transform's range the nearest value inside."""
     up, down = np.maximum(t, 0), np.maximum(-t, 0)
     tiny = 1e-12
-    right = np.expm1(np.clip(up, None, 700)) if abs(power) < 1e-9 else np.maximum(up * power + 1, tiny) ** (1 / power) - 1
+    right = (
+        np.expm1(np.clip(up, None, 700)) if abs(power) < 1e-9 else np.maximum(up * power + 1, tiny) ** (1 / power) - 1
+    )
     rest = 2 - power
-    left = 1 - np.exp(np.clip(down, None, 700)) if abs(rest) < 1e-9 else 1 - np.maximum(down * rest + 1, tiny) ** (1 / rest)
+    left = (
+        1 - np.exp(np.clip(down, None, 700))
+        if abs(rest) < 1e-9
+        else 1 - np.maximum(down * rest + 1, tiny) ** (1 / rest)
+    )
     return np.where(t >= 0, right, left)

@@ -108,7 +108,6 @@ class _Chooser:
 
     def __init__(self, search: Search, dataset: Dataset) -> None:
         self.search, self.dataset, self.bench = search, dataset, search.bench
-        self.ranking = [c for c in search.ranking if c.number in search.pool]
         parts = dataset.split.parts
         self.rows = np.sort(np.concatenate([validation for _, validation in parts]))
         place = {row: i for i, row in enumerate(self.rows.tolist())}
@@ -116,6 +115,9 @@ class _Chooser:
         self._validation = [validation for _, validation in parts]
         self._temperatures: dict[int, float] = {}
         self._predictions: dict[int, Predictive] = {}
+        y = dataset.task.values[self.rows]
+        pool = [c for c in search.ranking if c.number in search.pool]
+        self.ranking = sorted(pool, key=lambda c: float(self.prediction(c).neg_log_likelihood(y).mean()))
 
     def temperature(self, candidate: Candidate) -> float:
         """Fitted on the candidate's held-out rows, 1 where it does not help."""

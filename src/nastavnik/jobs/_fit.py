@@ -130,6 +130,7 @@ def fit_request(
     watcher.begin(clock)
     resumed = (folder.path is not None) and (folder.path / "checkpoint" / "search.json").exists()
     try:
+        _check_device(request.device)
         watcher.doing("reading the table")
         table = _read(request, folder, source, y)
         dataset = make_dataset(table, _dataset_options(request, fewest_rows))
@@ -149,7 +150,9 @@ def fit_request(
         trace = Trace() if folder.path is None else Trace.read(folder.path / "trace")
         deadline = Deadline(clock, _finish_reserve(clock))
         networks = None if request.networks is None else _search_networks(request, bench)
-        search = Search(bench, space, seed=request.seed, deadline=deadline, networks=networks, trace=trace, watcher=watcher)
+        search = Search(
+            bench, space, seed=request.seed, deadline=deadline, networks=networks, trace=trace, watcher=watcher
+        )
         if resumed:
             _restore(search, folder)
         search.run(lambda: _checkpoint(search, folder, deadline, request))
@@ -157,7 +160,9 @@ def fit_request(
             folder.write(status="interrupted")
             raise InterruptedEarly(_nothing_scored(search, clock, folder))
         watcher.doing("choosing and testing")
-        delivery = deliver(search, dataset, request, baselines, touches=_touches(folder) + 1, expired=lambda: clock.left < 1.5)
+        delivery = deliver(
+            search, dataset, request, baselines, touches=_touches(folder) + 1, expired=lambda: clock.left < 1.5
+        )
     result = result_record(delivery, search, request, clock)
     _write(folder, delivery, search, result, dataset, extras)
     status = "interrupted" if clock.stop_requested else "finished"
@@ -237,6 +242,15 @@ def _prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> t
         device=request.device,
     )
     return bench, space
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    known = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not known.get(name.split(":")[0], False):
+        here = ", ".join(n for n, available in known.items() if available)
+        raise UserError(f"there is no device {name!r} on this machine; there is {here}")
 
 
 def _use_threads(threads: int | None) -> int:

@@ -98,7 +98,7 @@ class Mlp:
                 "network.activation": Choice.of("relu", "silu", default="relu"),
                 "network.normalization": Choice.of("none", "layer", "batch", default="none"),
                 "network.residual": Choice.of(False, True, default=False),
-                "network.dropout": Number(0.0, 0.5, default=0.3 if rows < 5000 else 0.1),
+                "network.dropout": Number(0.0, 0.5, default=0.3 if rows < 5000 else 0.1, below=1.0),
                 "optimizer.name": optimizer_choice(),
             }
         )

@@ -56,7 +56,7 @@ class Population:
     """K networks of one shape, grouped into C candidates of G networks each (one for each part of the data).
 
     A candidate's score is the mean over its networks of the validation rows' negative log likelihood (nats per
-    example, at the best temperature); its best moment is kept, and it stops after ``patience`` evaluations without a
+    example), at the one temperature that suits them best; its best moment is kept, and it stops after ``patience`` evaluations without a
     better one. A candidate whose score is no longer finite has *diverged*.
 
     Args:
@@ -170,9 +170,7 @@ class Population:
             self._measure(name, torch.cat([m[name] for m in measured]), reached)
         return reached
 
-    def _run(
-        self, state: State, batch: Batch, settings: Tensors, step: int, measured: bool
-    ) -> tuple[State, Tensors]:
+    def _run(self, state: State, batch: Batch, settings: Tensors, step: int, measured: bool) -> tuple[State, Tensors]:
         """One step of one block: K networks under vmap, one network without it."""
         function = self._measured if measured else self._plain
         progress = torch.tensor(step / self.total_steps, device=self.data.device)
@@ -197,15 +195,20 @@ class Population:
         if self.data.parts == 1:
             return Batch(*(t[0][index[0]] for t in (self.data.numbers, self.data.categories, self.data.targets)))
         part = self._part[block]
-        return Batch(*(t[part[:, None], index[part]] for t in (self.data.numbers, self.data.categories, self.data.targets)))
+        return Batch(
+            *(t[part[:, None], index[part]] for t in (self.data.numbers, self.data.categories, self.data.targets))
+        )
 
     # Judging
 
     def _judge(self) -> None:
         """Evaluate, keep what is best so far, let the diverged and the patient-no-longer go."""
-        scores = self.validation_scores()
-        self._measure("validation loss", scores, self.step)
-        score = scores.double().cpu().numpy().reshape(-1, self.data.parts).mean(1)
+        profiles = self.validation_profiles()
+        folded = profiles.reshape(-1, self.data.parts, profiles.shape[1]).mean(1)  # [C, T]
+        least, place = (t.cpu() for t in folded.nan_to_num(nan=torch.inf).min(1))
+        shared = place.to(profiles.device).repeat_interleave(self.data.parts)  # a candidate's folds share a temperature
+        self._measure("validation loss", profiles.gather(1, shared[:, None])[:, 0], self.step)
+        score = least.double().numpy()
         better = score < self.best.score
         if better.any():
             networks = torch.from_numpy(np.repeat(better, self.data.parts)).to(self.data.device)
@@ -219,8 +222,8 @@ class Population:
         if self.patience is not None and self.step < self.total_steps:
             self.release(self._waited >= self.patience, "stopped")
 
-    def validation_scores(self) -> torch.Tensor:
-        """Each network's score on its part's validation rows [K]."""
+    def validation_profiles(self) -> torch.Tensor:
+        """Each network's loss on its part's validation rows at each temperature [K, T]."""
         rows = self.data.validation_rows()
         scores = []
         for start in range(0, len(self), self.block):

@@ -25,7 +25,9 @@ def curves(trace: pd.DataFrame, search: Search, chosen: set[int]) -> go.Figure:
     highlighted = {n for c in search.history if c.number in chosen for n in c.numbers}
     groups: dict[str, list[pd.DataFrame]] = {"stopped early": [], "finished": [], "chosen": []}
     for network, part in list(losses.groupby("network", sort=True)):
-        kind = "chosen" if network in highlighted else "finished" if status.get(network) == "finished" else "stopped early"
+        kind = (
+            "chosen" if network in highlighted else "finished" if status.get(network) == "finished" else "stopped early"
+        )
         groups[kind].append(part)
     style = {"stopped early": (GREY, 0.8, 0.5), "finished": (BLUE, 1.0, 0.5), "chosen": (ORANGE, 2.2, 1.0)}
     for kind, parts in groups.items():
@@ -126,7 +128,9 @@ def _reliability(predictive: ClassPredictive, y: np.ndarray, part: str) -> go.Fi
             hovertemplate="confidence about %{x:.2f}<br>right %{y:.3f}<br>%{text}<extra></extra>",
         )
     )
-    figure.add_trace(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": INK, "dash": "dot"}, name="calibrated"))
+    figure.add_trace(
+        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": INK, "dash": "dot"}, name="calibrated")
+    )
     figure.update_xaxes(range=[0, 1.02])
     figure.update_yaxes(range=[0, 1.02])
     return figure

@@ -60,7 +60,12 @@ def write_report(
         run=run,
         plotlyjs=get_plotlyjs(),
         pictures={
-            name: picture.to_html(full_html=False, include_plotlyjs=False, div_id=f"picture-{name}", config={"displaylogo": False, "responsive": True})
+            name: picture.to_html(
+                full_html=False,
+                include_plotlyjs=False,
+                div_id=f"picture-{name}",
+                config={"displaylogo": False, "responsive": True},
+            )
             for name, picture in pictures.items()
         },
     )

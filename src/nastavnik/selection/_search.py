@@ -171,7 +171,7 @@ class Search:
         """Train one bracket through its rungs."""
         populations = self._populations([recipe for _, recipe in drawn], share)
         rungs = RUNGS if len(drawn) >= 4 else ()
-        seconds = {p: 0.0 for p in populations}
+        seconds = dict.fromkeys(populations, 0.0)
         for rung in (*rungs, 1.0):
             for population in (p for p in populations if len(p)):
                 self.watcher.doing(f"training {len(population)} networks of one shape to {rung:.0%} of their steps")

@@ -46,7 +46,7 @@ def table_space(
     }
     settled: dict[str, Value] = {name: node.default for name, node in nodes.items() if name != "network.family"}  # type: ignore[union-attr,misc]
     if classification:
-        nodes["loss.label_smoothing"] = Number(0.0, 0.5, default=0.0)
+        nodes["loss.label_smoothing"] = Number(0.0, 0.5, default=0.0, below=1.0)
         settled["loss.label_smoothing"] = 0.0
     else:
         nodes["preparation.target"] = Choice.of("auto", "identity", "log", "yeo-johnson", default="auto")

@@ -4,6 +4,7 @@ Each file holds one likelihood as a module, in the same order: what it is, its o
 (nats per example, normalized), its temperature, and its description as numbers.
 """
 
+from nastavnik.training.likelihoods._base import TEMPERATURES as TEMPERATURES
 from nastavnik.training.likelihoods._base import Likelihood as Likelihood
 from nastavnik.training.likelihoods._bernoulli import Bernoulli as Bernoulli
 from nastavnik.training.likelihoods._categorical import Categorical as Categorical

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from nastavnik.training.likelihoods._base import Likelihood, search_temperature
+from nastavnik.training.likelihoods._base import Likelihood
 
 
 class Bernoulli(Likelihood):
@@ -36,10 +36,6 @@ class Bernoulli(Likelihood):
         y = targets.to(z.dtype) * (1 - self.label_smoothing) + self.label_smoothing / 2
         loss = F.softplus(z) - y * z  # = -y log σ(z) - (1 - y) log(1 - σ(z))
         return loss * self.weights[targets]
-
-    def best_temperature(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Temperature scaling (Guo et al. 2017)."""
-        return search_temperature(self, outputs, targets)
 
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
         """``probabilities`` [n, 2]."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from nastavnik.training.likelihoods._base import Likelihood, search_temperature
+from nastavnik.training.likelihoods._base import Likelihood
 
 
 class Categorical(Likelihood):
@@ -39,10 +39,6 @@ class Categorical(Likelihood):
         share = self.label_smoothing
         loss = -(1 - share) * _pick(log_p, targets) - share * log_p.mean(-1)
         return loss * self.weights[targets]
-
-    def best_temperature(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Temperature scaling (Guo et al. 2017)."""
-        return search_temperature(self, outputs, targets)
 
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
         """``probabilities`` [n, C]."""

@@ -50,11 +50,6 @@ class Gaussian(Likelihood):
         deviation = self._deviation(outputs) * temperature
         return 0.5 * ((targets - outputs[..., 0]) / deviation) ** 2 + deviation.log() + _HALF_LOG_2PI
 
-    def best_temperature(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """In closed form: the root mean square of the standardized residuals."""
-        z = (targets - outputs[..., 0]) / self._deviation(outputs)
-        return (z**2).mean().sqrt().clamp(min=1e-3)
-
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
         """``mean`` and ``deviation`` [n], in prepared units."""
         return {"mean": outputs[..., 0], "deviation": self._deviation(outputs) * temperature}

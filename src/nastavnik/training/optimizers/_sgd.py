@@ -25,7 +25,7 @@ class Sgd:
         """Momentum, and whether it looks ahead."""
         return Space(
             {
-                "optimizer.momentum": Number(0.0, 0.99, default=0.9),
+                "optimizer.momentum": Number(0.0, 0.99, default=0.9, below=1.0),
                 "optimizer.nesterov": Choice.of(True, False, default=True),
             }
         )

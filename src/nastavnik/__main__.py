@@ -1,0 +1,5 @@
+"""``python -m nastavnik`` is the command line."""
+
+from nastavnik.cli import main
+
+main()
