@@ -180,7 +180,7 @@ def _split(
     elif given is None:
         groups = _shared_identifier(frame, infos, roles, notes)
     classes = task.values if task.is_classification else None
-    rest = n - int(round(options.test * n)) if given is None else int((given != "test").sum())
+    rest = n - round(options.test * n) if given is None else int((given != "test").sum())
     folds = options.folds
     if folds is None:
         enough = options.networks is None or options.networks >= 2 * FOLDS + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,26 +18,19 @@ COLUMNS = ("network", "step", "epoch", "instrument", "layer", "value")
 class Trace:
     """A growing table of measurements; whole parts of it are appended to a run's folder."""
 
-    rows: list[pd.DataFrame] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
     written: int = 0
 
     def add(
         self, networks: np.ndarray, step: int, epoch: float, instrument: str, values: np.ndarray, layer: str = ""
     ) -> None:
         """One instrument's values [K] of the networks with these numbers."""
-        part = {
-            "network": networks,
-            "step": step,
-            "epoch": epoch,
-            "instrument": instrument,
-            "layer": layer,
-            "value": values.astype(np.float64),
-        }
-        self.rows.append(pd.DataFrame(part, columns=list(COLUMNS)))
+        fields = (networks, step, epoch, instrument, layer, values.astype(np.float64))
+        self.rows.append(dict(zip(COLUMNS, fields, strict=True)))
 
     def frame(self) -> pd.DataFrame:
         """The whole table, tidy."""
-        return pd.concat(self.rows, ignore_index=True) if self.rows else pd.DataFrame(columns=list(COLUMNS))
+        return _table(self.rows)
 
     def flush(self, folder: Path) -> None:
         """Append what is new as one Parquet file ``part-00000.parquet``, whole or not at all."""
@@ -44,12 +38,29 @@ class Trace:
         if not fresh:
             return
         number = len(list(folder.glob("part-*.parquet"))) if folder.is_dir() else 0
-        table = pd.concat(fresh, ignore_index=True)
+        table = _table(fresh)
         write_atomically(folder / f"part-{number:05d}.parquet", lambda part: table.to_parquet(part, index=False))
         self.written = len(self.rows)
 
     @classmethod
-    def read(cls, folder: Path) -> Trace:
-        """The parts written so far."""
-        parts = [pd.read_parquet(p) for p in sorted(folder.glob("part-*.parquet"))]
-        return cls(parts, len(parts))
+    def read(cls, folder: Path, parts: int) -> Trace:
+        """The first so many parts; later ones, which no checkpoint knows of, are removed."""
+        paths = sorted(folder.glob("part-*.parquet"))
+        for path in paths[parts:]:
+            path.unlink()
+        tables = [pd.read_parquet(path) for path in paths[:parts]]
+        rows = [{name: table[name].to_numpy() for name in COLUMNS} for table in tables]
+        return cls(rows, len(rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    lengths = [len(row["network"]) for row in rows]
+
+    def column(name: str) -> np.ndarray:
+        if not rows:
+            return np.array([])
+        if name in ("network", "value"):
+            return np.concatenate([row[name] for row in rows])
+        return np.concatenate([np.broadcast_to(row[name], n) for row, n in zip(rows, lengths, strict=True)])
+
+    return pd.DataFrame({name: column(name) for name in COLUMNS})

@@ -63,5 +63,5 @@ def test_given_parts_are_kept_and_seeds_differ() -> None:
 
 
 def test_an_empty_part_is_refused() -> None:
-    with pytest.raises(UserError, match="validation part .* would be empty"):
+    with pytest.raises(UserError, match=r"validation part .* would be empty"):
         split_rows(40, seed=0, groups=np.array(["a"] * 20 + ["b"] * 20), test=0.5, validation=0.4)

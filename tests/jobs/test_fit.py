@@ -281,7 +281,7 @@ def test_resume_wants_the_same_data(houses_csv: Path, houses: pd.DataFrame, tmp_
     nastavnik.fit(houses_csv, target="price", out=tmp_path / "r", **QUICK)
     houses.iloc[5:].to_csv(houses_csv, index=False)
     before = (tmp_path / "r" / "result.json").read_bytes()
-    with pytest.raises(UserError, match="is not what the run .* was trained on"):
+    with pytest.raises(UserError, match=r"is not what the run .* was trained on"):
         nastavnik.fit(resume=tmp_path / "r", networks=12)
     assert (tmp_path / "r" / "result.json").read_bytes() == before
     shutil.rmtree(tmp_path / "r" / "checkpoint")

@@ -115,5 +115,5 @@ def test_a_users_factory_gets_one_tensor_with_categories_one_hot() -> None:
     assert seen[-1].tolist() == [[0, 0, 0, 0, 0, 1, 0, 0, 1]]
     with pytest.raises(UserError, match="must give 2 outputs a row"):
         Factory(lambda i, o: nn.Linear(i, o + 1)).build({}, SIGNATURE)
-    with pytest.raises(UserError, match="must return a torch.nn.Module, but gave int"):
+    with pytest.raises(UserError, match=r"must return a torch\.nn\.Module, but gave int"):
         Factory(lambda i, o: 3).build({}, SIGNATURE)  # type: ignore[arg-type,return-value]

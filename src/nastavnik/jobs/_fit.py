@@ -147,7 +147,7 @@ def fit_request(
         watcher.note(note)
     with _interruptible(clock):
         baselines = _baselines(dataset, request, clock, watcher) if extras else []
-        trace = Trace() if folder.path is None else Trace.read(folder.path / "trace")
+        trace = _trace(folder, resumed)
         deadline = Deadline(clock, _finish_reserve(clock))
         networks = None if request.networks is None else _search_networks(request, bench)
         search = Search(
@@ -302,6 +302,14 @@ def _checkpoint(search: Search, folder: RunFolder, deadline: Deadline, request: 
     for old in place.glob("pool-*.safetensors"):
         if old.name != f"pool-{search.generation}.safetensors":
             old.unlink(missing_ok=True)
+
+
+def _trace(folder: RunFolder, resumed: bool) -> Trace:
+    """Empty, or what the checkpoint knows of."""
+    if folder.path is None:
+        return Trace()
+    parts = int(read_json(folder.path / "checkpoint" / "search.json")["trace_parts"]) if resumed else 0
+    return Trace.read(folder.path / "trace", parts)
 
 
 def _restore(search: Search, folder: RunFolder) -> None:

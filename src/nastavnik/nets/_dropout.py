@@ -78,7 +78,7 @@ def own_noise(network: nn.Module, seed: int) -> None:
 
     A plain ``nn.Dropout`` anywhere inside is replaced by ours of the same rate.
     """
-    for name, module in list(network.named_modules()):
+    for module in list(network.modules()):
         for child_name, child in list(module.named_children()):
             if type(child) is nn.Dropout:
                 setattr(module, child_name, Dropout(child.p).train(child.training))

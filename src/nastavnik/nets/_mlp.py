@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -40,7 +41,7 @@ class MlpNetwork(nn.Module):
         )
         widths = [features + sum(sizes), *[width] * depth]
         centred = settings["normalization"] == "batch"  # it takes away any bias before it
-        self.layers = nn.ModuleList(nn.Linear(a, b, bias=not centred) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=not centred) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleList(_normalization(str(settings["normalization"]), width) for _ in range(depth))
         self.dropouts = nn.ModuleList(Dropout(float(settings["dropout"])) for _ in range(depth))
         self.output = nn.Linear(widths[-1], signature.outputs)

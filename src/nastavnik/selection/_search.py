@@ -23,7 +23,8 @@ from nastavnik.trace import Trace
 
 RUNGS = (0.15, 0.4)  # shares of the training after which the worse half is dropped
 POOL = 12  # candidates whose weights are kept
-_PATIENCE = 12  # evaluations, of 30 in a whole training
+_PATIENCE = 8  # evaluations
+_EVALUATIONS = 20  # in a whole training
 _BRACKET = 16  # most recipes trained side by side
 _BLOCK_PARAMETERS = 4_000_000  # networks run together have at most about so many parameters
 
@@ -213,6 +214,7 @@ class Search:
                 total_steps=self._total_steps(members[0][1], share),
                 numbers=numbers,
                 patience=_PATIENCE,
+                evaluations=_EVALUATIONS,
                 block=max(1, min(64, _BLOCK_PARAMETERS // size)),
                 trace=self.trace,
             )

@@ -1,0 +1,113 @@
+"""How good is what ``fit`` delivers? Test scores over seeds, each seed its own split, beside a reference on the same rows.
+
+python benchmarks/quality.py digits breast_cancer diabetes        ten seeds of 40 s each
+python benchmarks/quality.py king_county --seeds 5 --budget 5m    with --deliver ensemble; needs the real data
+python benchmarks/quality.py mnist --seeds 1 --budget 5m          needs the real data
+
+References: digits 0.98 itself; breast_cancer scaled logistic regression; diabetes ridge regression; king_county gradient
+boosting; each trained on all rows but the test rows, and so on ten per cent more than a hold-out network where one is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DATA = Path(os.environ.get("NASTAVNIK_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
+CASES: dict[str, list[str]] = {
+    "digits": ["digits"],
+    "breast_cancer": ["breast_cancer"],
+    "diabetes": ["diabetes"],
+    "king_county": [str(DATA / "kc_house_data.csv"), "--target", "price", "--deliver", "ensemble"],
+    "mnist": [str(DATA / "mnist")],
+}
+
+
+def main() -> None:
+    """Run the cases, print a table each, and the whole as JSON with --json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="+", choices=list(CASES))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--budget", default="40s")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    found = {}
+    for case in asked.cases:
+        rows = [run(case, seed, asked.budget) for seed in range(asked.first, asked.first + asked.seeds)]
+        found[case] = rows
+        gaps = np.array([r["ours"] - r["reference"] for r in rows])
+        print(
+            f"{case}: ours {np.mean([r['ours'] for r in rows]):.4f}, reference {np.mean([r['reference'] for r in rows]):.4f}, "
+            f"paired difference {gaps.mean():+.4f} ± {gaps.std(ddof=min(1, len(gaps) - 1)) / len(gaps) ** 0.5:.4f} (standard error)",
+            file=sys.stderr,
+        )
+    if asked.json:
+        print(json.dumps(found, indent=1))
+
+
+def run(case: str, seed: int, budget: str) -> dict[str, Any]:
+    """One fit in a process of its own, and its reference on the same rows."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "run"
+        words = [*CASES[case], "--seed", str(seed), "--budget", budget, "--out", str(folder), "--quiet"]
+        subprocess.run([sys.executable, "-m", "nastavnik", "fit", *words], check=True)
+        result = json.loads((folder / "result.json").read_text())
+        split = json.loads((folder / "dataset.json").read_text())["split"]
+    head = "accuracy" if "accuracy" in result["test"] else "r2"
+    row = {
+        "seed": seed,
+        "ours": result["test"][head]["value"],
+        "validation": result["validation"][head]["value"],
+        "reference": reference(case, split),
+        "baselines": {name: b["test"][head]["value"] for name, b in result["baselines"].items()},
+        "family": result["chosen"]["recipe"]["network"]["family"],
+        "networks": result["cost"]["networks"],
+        "seconds": result["cost"]["seconds"],
+    }
+    print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, file=sys.stderr, flush=True)
+    return row
+
+
+def reference(case: str, split: dict[str, Any]) -> float:
+    """The score of the case's reference, trained on the training and validation rows."""
+    from sklearn import datasets
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    train, test = split["train"] + split["validation"], split["test"]
+    if case == "king_county":
+        return boosting(train, test)
+    if case in ("digits", "mnist"):
+        return 0.98
+    x, y = getattr(datasets, f"load_{case}")(return_X_y=True)
+    last = LogisticRegression(max_iter=1000) if case == "breast_cancer" else RidgeCV(np.logspace(-2, 4, 25))
+    return float(make_pipeline(StandardScaler(), last).fit(x[train], y[train]).score(x[test], y[test]))
+
+
+def boosting(train: list[int], test: list[int]) -> float:
+    """R² of scikit-learn's gradient boosting on the King County sales, words as categories, the date as a number."""
+    import pandas as pd
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    frame = pd.read_csv(DATA / "kc_house_data.csv", na_values=["?"])
+    y = frame.pop("price").to_numpy()
+    frame = frame.drop(columns="id")
+    frame["date"] = (pd.to_datetime(frame["date"], format="%m/%d/%Y") - pd.Timestamp("2014-01-01")).dt.days
+    for name in frame.columns[frame.dtypes.isin([object, "str"])]:
+        frame[name] = frame[name].astype("category")
+    model = HistGradientBoostingRegressor(categorical_features="from_dtype", random_state=0)
+    return float(model.fit(frame.iloc[train], y[train]).score(frame.iloc[test], y[test]))
+
+
+if __name__ == "__main__":
+    main()
