@@ -208,7 +208,8 @@ def _given_parts(values: pd.Series, name: str) -> np.ndarray:
     if words.isna().any():
         row = int(np.flatnonzero(words.isna())[0])
         raise UserError(
-            f"the split column {name!r} says {values.iloc[row]!r} in row {row + 1}; it must say train, validation or test"
+            f"the split column {name!r} says {values.iloc[row]!r} in row {row + 1}; "
+            "it must say train, validation or test"
         )
     return words.to_numpy(dtype=object)
 

@@ -174,7 +174,8 @@ def build_network(recipe: Recipe, signature: Signature, family: Family | None = 
     if family is None or family.name != name:
         if name not in FAMILIES:
             raise UserError(
-                f"the networks came from the family {name!r}, which is not ours; give it: Model.load(…, family=Factory(make))"
+                f"the networks came from the family {name!r}, which is not ours; "
+                "give it: Model.load(…, family=Factory(make))"
             )
         family = FAMILIES[name]
     return family.build(recipe.section("network"), signature)

@@ -37,9 +37,9 @@ class Choice:
     searched: tuple[Value, ...] | None = None  # the values drawn by a search; the others only when pinned
 
     @classmethod
-    def of(cls, *values: Value, default: Value | None = None) -> Choice:
+    def of(cls, *values: Value, default: Value | None = None, searched: tuple[Value, ...] | None = None) -> Choice:
         """A plain category without branches."""
-        return cls({value: Space() for value in values}, default)
+        return cls({value: Space() for value in values}, default, searched)
 
     @property
     def options(self) -> tuple[Value, ...]:

@@ -40,7 +40,8 @@ def test_groups_never_straddle(seed: int, groups: int) -> None:
     names = np.random.default_rng(seed).integers(0, groups, 400)
     split = split_rows(400, seed=seed, groups=names, folds=5)
     parts = [set(names[p]) for p in (split.train, split.validation, split.test)]
-    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    assert parts[0].isdisjoint(parts[1] | parts[2])
+    assert parts[1].isdisjoint(parts[2])
     for train, validation in split.folds or ():
         assert not set(names[train]) & set(names[validation])
 

@@ -3,6 +3,7 @@ import re
 import shutil
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -14,7 +15,7 @@ from torch import nn
 import nastavnik
 from nastavnik.errors import UserError
 
-QUICK = {"networks": 6, "folds": 0}
+QUICK: dict[str, Any] = {"networks": 6, "folds": 0}
 
 
 def schema() -> dict[str, object]:
@@ -125,7 +126,12 @@ def test_counts_are_poisson(rng: np.random.Generator) -> None:
 
 
 def test_what_is_pinned_is_not_searched(houses: pd.DataFrame) -> None:
-    settings = {"optimizer.name": "sgd", "optimizer.learning_rate": 0.01, "network.width": 20, "epochs": 5}
+    settings: dict[str, Any] = {
+        "optimizer.name": "sgd",
+        "optimizer.learning_rate": 0.01,
+        "network.width": 20,
+        "epochs": 5,
+    }
     run = nastavnik.fit(houses, target="price", family="mlp", settings=settings, **QUICK)
     for name, value in settings.items():
         assert (run.networks[name] == value).all()
@@ -156,7 +162,8 @@ def test_groups_times_and_given_splits(houses: pd.DataFrame) -> None:
     houses["plot"] = np.arange(len(houses)) // 3
     grouped = nastavnik.fit(houses, target="price", group="plot", **QUICK)
     parts = [set(houses["plot"].iloc[getattr(grouped.dataset.split, p)]) for p in ("train", "validation", "test")]
-    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    assert parts[0].isdisjoint(parts[1] | parts[2])
+    assert parts[1].isdisjoint(parts[2])
     assert "plot" not in grouped.dataset.columns.number_names
     timed = nastavnik.fit(houses, target="price", time="sold", **QUICK)
     sold = pd.to_datetime(houses["sold"])
@@ -204,7 +211,7 @@ def test_linear_regression_reaches_the_closed_form(rng: np.random.Generator) -> 
     # notes/004 I4: as a family of depth 0 it equals the closed form
     x = rng.normal(size=(600, 4))
     y = x @ [1.0, -2.0, 0.5, 0.0] + 3 + rng.normal(0, 0.3, 600)
-    pins = {
+    pins: dict[str, Any] = {
         "optimizer.weight_decay": 0.0,
         "optimizer.learning_rate": 0.05,
         "epochs": 200,

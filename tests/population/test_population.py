@@ -132,7 +132,7 @@ def test_the_best_moment_is_kept() -> None:
     population.train(200)
     trace = population.trace.frame()
     losses = trace[trace["instrument"] == "validation loss"]
-    best = losses.loc[losses["value"].idxmin()]
+    best = losses.iloc[int(losses["value"].to_numpy().argmin())]
     (outcome,) = population.harvest()
     assert outcome.best_step == best["step"]
     assert outcome.score == pytest.approx(best["value"], rel=1e-6)

@@ -53,7 +53,7 @@ def fit(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A table (.csv, .tsv, .parquet), a folder of IDX files, or digits, iris, wine, breast_cancer, diabetes."
+            help="A table (.csv, .tsv, .parquet), an IDX folder, or digits, iris, wine, breast_cancer, diabetes."
         ),
     ] = None,
     target: Annotated[str | None, typer.Option(help="The column to be predicted.")] = None,

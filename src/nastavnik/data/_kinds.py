@@ -114,7 +114,7 @@ def _describe(name: str, values: pd.Series, given: str | None) -> ColumnInfo:
     base: dict[str, Any] = {"name": name, "distinct": distinct, "missing": int(missing.sum())}
     found = _find_kind(name, values, present, distinct)
     if given is not None:
-        extra = {k: found[k] for k in ("decimal", "missing_words", "date_format") if k in found}
+        extra: dict[str, Any] = {k: found[k] for k in ("decimal", "missing_words", "date_format") if k in found}
         found = {**extra, "kind": given, "reason": "given"}
         if given == "date" and "date_format" not in found:
             found["date_format"] = _date_format(present)

@@ -352,9 +352,8 @@ def _write(
     from nastavnik.report import model_card, write_report
 
     search.trace.flush(folder.path / "trace")
-    network_table(search, delivery).pipe(
-        lambda t: write_atomically(folder.path / "networks.csv", lambda part: t.to_csv(part, index=False))  # type: ignore[operator]
-    )
+    table = network_table(search, delivery)
+    write_atomically(folder.path / "networks.csv", lambda part: table.to_csv(part, index=False))
     delivery.model.save(folder.path / "model", model_card(result, delivery, dataset))
     if extras:
         write_report(folder.path / "report.html", result, delivery, search, dataset, folder.record)

@@ -24,7 +24,7 @@ def _mix(x: torch.Tensor) -> torch.Tensor:
 @functools.lru_cache(maxsize=256)
 def _positions(count: int, salt: int, device: torch.device) -> torch.Tensor:
     """Hashed positions 0…count-1, computed once (in numpy, apart from any transform that may be running)."""
-    x = np.arange(count, dtype=np.uint64) * 0x9E3779B9 + salt
+    x: np.ndarray = np.arange(count, dtype=np.uint64) * 0x9E3779B9 + salt
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         x = ((x ^ (x >> np.uint64(shift))) * factor) & 0xFFFFFFFF
     mixed = (x ^ (x >> np.uint64(16))).astype(np.uint32)

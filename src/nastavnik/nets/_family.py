@@ -15,7 +15,7 @@ from nastavnik.recipe import Value
 from nastavnik.space import Choice, Number, Space
 from nastavnik.training.optimizers import OPTIMIZERS
 
-RATE = Number(5e-4, 2e-2, log=True, default=2e-3)
+RATE = Number(5e-4, 2e-2, log=True, default=3e-3)
 SGD_RATE = Number(5e-3, 0.5, log=True, default=0.05)
 DECAY = Number(1e-4, 0.3, log=True, default=1e-2)
 
@@ -44,7 +44,10 @@ class Family(Protocol):
     network section; its initial weights come from torch's current random state, which the engine seeds.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the recipe calls it."""
+        ...
 
     def space(self, rows: int, inputs: int) -> Space:
         """The family's branch for a table of so many training rows and inputs."""
@@ -129,4 +132,10 @@ def optimizer_choice(rate: Number = RATE, decay: Number = DECAY, sgd_rate: Numbe
 
 def activation(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """The activation function of that name."""
-    return {"relu": F.relu, "silu": F.silu, "tanh": torch.tanh, "gelu": F.gelu}[name]
+    functions: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "relu": F.relu,
+        "silu": F.silu,
+        "tanh": torch.tanh,
+        "gelu": F.gelu,
+    }
+    return functions[name]

@@ -84,7 +84,8 @@ class Mlp:
     def space(self, rows: int, inputs: int) -> Space:
         """Widths that the number of rows can feed; piecewise-linear embeddings where inputs are few."""
         widths = [32, 64, 128] if rows < 1000 else [64, 128, 256] if rows < 5000 else [128, 192, 256, 384]
-        bins = Choice.of(4, 8, 16, default=8) if rows < 2000 else Choice.of(16, 32, 64, default=32)
+        bins = Choice.of(4, 8, 16, default=8) if rows < 2000 else Choice.of(16, 32, 64, default=16)
+        normalization = "none" if rows < 5000 else "batch"
         plain, piecewise = Space(fixed={"network.bins": 0}), Space({"network.bins": bins})
         if inputs > _FEW_INPUTS:
             embedding = Choice({"none": plain, "piecewise": piecewise}, default="none", searched=("none",))
@@ -93,13 +94,15 @@ class Mlp:
             embedding = Choice({"none": plain, "piecewise": piecewise}, default=default)
         return Space(
             {
-                "network.width": Choice.of(*widths, default=widths[1]),
+                "network.width": Choice.of(*widths, default=widths[-1] if 1000 <= rows < 5000 else widths[1]),
                 "network.depth": Choice.of(1, 2, 3, default=2),
                 "network.embedding": embedding,
-                "network.activation": Choice.of("relu", "silu", default="relu"),
-                "network.normalization": Choice.of("none", "layer", "batch", default="none"),
+                "network.activation": Choice.of(
+                    "relu", "silu", "gelu", "tanh", default="relu", searched=("relu", "silu")
+                ),
+                "network.normalization": Choice.of("none", "layer", "batch", default=normalization),
                 "network.residual": Choice.of(False, True, default=False),
-                "network.dropout": Number(0.0, 0.5, default=0.3 if rows < 5000 else 0.1, below=1.0),
+                "network.dropout": Number(0.0, 0.5, default=0.3 if rows < 5000 else 0.2, below=1.0),
                 "optimizer.name": optimizer_choice(),
             }
         )

@@ -56,8 +56,8 @@ class Population:
     """K networks of one shape, grouped into C candidates of G networks each (one for each part of the data).
 
     A candidate's score is the mean over its networks of the validation rows' negative log likelihood (nats per
-    example), at the one temperature that suits them best; its best moment is kept, and it stops after ``patience`` evaluations without a
-    better one. A candidate whose score is no longer finite has *diverged*.
+    example), at the one temperature that suits them best; its best moment is kept, and it stops after ``patience``
+    evaluations without a better one. A candidate whose score is no longer finite has *diverged*.
 
     Args:
         learners: C·G learners, candidate by candidate; all of one architecture.
@@ -267,7 +267,7 @@ class Population:
         """Let candidates (a mask [C]) go with their best weights; the others close up."""
         if not which.any():
             return
-        self.outcomes += [self._outcome(c, status) for c in np.flatnonzero(which)]
+        self.outcomes += [self._outcome(c, status) for c in np.flatnonzero(which).tolist()]
         stay = ~which
         networks = torch.from_numpy(np.repeat(stay, self.data.parts)).to(self.data.device)
         self.state = State(*({name: t[networks] for name, t in part.items()} for part in self.state))

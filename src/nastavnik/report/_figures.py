@@ -24,7 +24,7 @@ def curves(trace: pd.DataFrame, search: Search, chosen: set[int]) -> go.Figure:
     status = {n: c.status for c in search.history for n in c.numbers}
     highlighted = {n for c in search.history if c.number in chosen for n in c.numbers}
     groups: dict[str, list[pd.DataFrame]] = {"stopped early": [], "finished": [], "chosen": []}
-    for network, part in list(losses.groupby("network", sort=True)):
+    for network, part in ((int(part["network"].iloc[0]), part) for _, part in losses.groupby("network", sort=True)):
         kind = (
             "chosen" if network in highlighted else "finished" if status.get(network) == "finished" else "stopped early"
         )

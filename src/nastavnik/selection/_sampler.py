@@ -103,8 +103,10 @@ def _collect(space: Space, path: str, into: dict[str, Any]) -> None:
     for name, node in space.nodes.items():
         key = path + name
         if isinstance(node, Number):
-            kind = IntDistribution if node.integer else FloatDistribution
-            into[key] = kind(node.low, node.high, log=node.log)
+            if node.integer:
+                into[key] = IntDistribution(int(node.low), int(node.high), log=node.log)
+            else:
+                into[key] = FloatDistribution(node.low, node.high, log=node.log)
         else:
             into[key] = CategoricalDistribution(list(node.options))
             for value, branch in node.branches.items():

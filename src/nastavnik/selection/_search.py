@@ -298,9 +298,9 @@ def _halve(populations: list[Population]) -> None:
 def _defaults(space: Space) -> list[tuple[dict[str, Value], dict[str, Value]]]:
     """Each family's default point, the default family's first; with the keys a sampler would have asked."""
     node = space.nodes.get("network.family")
-    families = node.options if isinstance(node, Choice) else (None,)
+    families: list[Value | None] = [None]
     if isinstance(node, Choice):
-        families = tuple(sorted(families, key=lambda f: f != node.default))
+        families = sorted(node.options, key=lambda f: f != node.default)
     points = []
     for family in families:
         keys: dict[str, Value] = {}

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from nastavnik.errors import UserError, nearest
 from nastavnik.nets import FAMILIES, Family
 from nastavnik.recipe import Value
-from nastavnik.space import Choice, Number, Space
+from nastavnik.space import Choice, Node, Number, Space, default_of
 from nastavnik.training.schedules import SCHEDULES
 
-_STEPS = 2400  # steps a network is trained when nothing else limits it
+_MOST_STEPS = 2400  # of a training, where rows do not ask for more
 
 
 def table_space(
@@ -37,17 +37,16 @@ def table_space(
     branches: dict[Value, Space] = {family.name: family.space(rows, inputs) for family in chosen}
     batch = 32 if rows < 1000 else 64 if rows < 5000 else 128 if rows < 10_000 else 256
     default = "mlp" if "mlp" in branches else chosen[0].name
-    nodes = {
+    nodes: dict[str, Node] = {
         "network.family": Choice(branches, default=default),
         "schedule.name": Choice.of(*SCHEDULES, default="cosine"),
         "batch_size": Number(1, 65536, log=True, integer=True, default=batch),
         "epochs": Number(1, 10_000, log=True, integer=True, default=default_epochs(rows, batch)),
         "preparation.numbers": Choice.of("auto", "standard", "robust", "quantile", default="auto"),
     }
-    settled: dict[str, Value] = {name: node.default for name, node in nodes.items() if name != "network.family"}  # type: ignore[union-attr,misc]
+    settled = {name: default_of(node) for name, node in nodes.items() if name != "network.family"}
     if classification:
-        nodes["loss.label_smoothing"] = Number(0.0, 0.5, default=0.0, below=1.0)
-        settled["loss.label_smoothing"] = 0.0
+        nodes["loss.label_smoothing"] = Number(0.0, 0.2, default=0.05, below=1.0)
     else:
         nodes["preparation.target"] = Choice.of("auto", "identity", "log", "yeo-johnson", default="auto")
         settled["preparation.target"] = "auto"
@@ -61,8 +60,8 @@ def table_space(
 
 
 def default_epochs(rows: int, batch: int) -> int:
-    """About 2,400 steps, fewer where rows are few, and never fewer than 15 passes over the rows."""
-    steps = min(_STEPS, max(200, round(1.5 * rows)))
+    """At most about 2,400 steps, fewer where rows are few, and never fewer than 15 passes over the rows."""
+    steps = min(_MOST_STEPS, 250 + round(0.6 * rows))
     return max(15, round(steps / max(1, rows // batch)))
 
 

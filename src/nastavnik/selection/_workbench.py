@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from nastavnik.data import Columns, Inputs, Preparation, Split, TargetPreparatio
 from nastavnik.model import build_network
 from nastavnik.nets import Family, Signature
 from nastavnik.population import Data, Learner
-from nastavnik.recipe import Recipe
+from nastavnik.recipe import Recipe, Value
 from nastavnik.task import Task
 
 _ROWS_FOR_DISTINCT = 5000
@@ -47,7 +47,7 @@ class Workbench:
         split: Split,
         *,
         families: Sequence[Family],
-        settings: dict[str, str],
+        settings: Mapping[str, Value],
         seed: int,
         device: str = "cpu",
     ) -> None:
@@ -85,10 +85,10 @@ class Workbench:
         preparation = Preparation.fit(
             self.columns,
             train,
-            numbers=self._settings.get("preparation.numbers", "auto"),
+            numbers=str(self._settings.get("preparation.numbers", "auto")),
             structure=self.split.development,
         )
-        target = self.task.fit_target(train, self._settings.get("preparation.target", "auto"))
+        target = self.task.fit_target(train, str(self._settings.get("preparation.target", "auto")))
         inputs = preparation.apply(self.columns)
         distinct = [*self._distinct, *[2] * len(preparation.indicators)]
         levels = self._most_levels()

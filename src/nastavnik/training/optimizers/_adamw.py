@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 
 from nastavnik.recipe import Value
 from nastavnik.space import Space
-from nastavnik.training.optimizers._base import Tensors, decays
+from nastavnik.training.optimizers._base import Optimizer, Tensors, decays
 
 _EPSILON = 1e-8
 
 
-class AdamW:
-    """m = β₁m + (1-β₁)g, v = β₂v + (1-β₂)g², w = (1 - ηλ)w - η m̂ / (√v̂ + ε), with m̂, v̂ corrected for their start at zero.
+class AdamW(Optimizer):
+    """m = β₁m + (1-β₁)g, v = β₂v + (1-β₂)g², w = (1 - ηλ)w - η m / (√v + ε).
 
-    As ``torch.optim.AdamW``.
+    In the last, m and v are corrected for their start at zero: divided by 1 - β₁ᵗ and 1 - β₂ᵗ. As ``torch.optim.AdamW``.
     """
 
     name = "adamw"
-    settings: Mapping[str, float] = {"learning_rate": 1e-3, "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.999}
+    settings: ClassVar[Mapping[str, float]] = {"learning_rate": 1e-3, "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.999}
 
     def __init__(self, options: Mapping[str, Value]) -> None:
         pass
@@ -45,8 +46,9 @@ class AdamW:
         """One step of every parameter."""
         beta1, beta2 = settings["beta1"], settings["beta2"]
         steps = state["steps"] + 1
-        step_size = settings["learning_rate"] / (1 - beta1**steps)
-        root_correction = (1 - beta2**steps).rsqrt()
+        # η m̂ / (√v̂ + ε) = (η r / (1 - β₁ᵗ)) · m / (√v + ε r) with r = √(1 - β₂ᵗ): fewer passes over the weights
+        root = (1 - beta2**steps).sqrt()
+        step_size, epsilon = -settings["learning_rate"] * root / (1 - beta1**steps), _EPSILON * root
         kept = 1 - settings["learning_rate"] * settings["weight_decay"]
         new_parameters, new_state = {}, {"steps": steps}
         for name, w in parameters.items():
@@ -55,5 +57,5 @@ class AdamW:
             v = torch.lerp(state[f"square.{name}"], g * g, 1 - beta2)
             new_state[f"mean.{name}"], new_state[f"square.{name}"] = m, v
             shrunk = w * kept if decays(w) else w
-            new_parameters[name] = shrunk - step_size * m / (v.sqrt() * root_correction + _EPSILON)
+            new_parameters[name] = torch.addcmul(shrunk, m / (v.sqrt() + epsilon), step_size)
         return new_parameters, new_state

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 
@@ -13,7 +14,7 @@ from nastavnik.space import Space
 Tensors = dict[str, torch.Tensor]
 
 
-class Optimizer(Protocol):
+class Optimizer(ABC):
     """An update rule of one network.
 
     ``settings`` names the numbers it takes, with their defaults; inside a population each is a tensor, one value a
@@ -25,24 +26,24 @@ class Optimizer(Protocol):
     name: ClassVar[str]
     settings: ClassVar[Mapping[str, float]]
 
+    @abstractmethod
     def __init__(self, options: Mapping[str, Value]) -> None:
         """``options``: the recipe's optimizer section, for what belongs to the shape (``nesterov``)."""
-        ...
 
     @staticmethod
+    @abstractmethod
     def space() -> Space:
         """What hangs below ``optimizer.name`` in a space."""
-        ...
 
+    @abstractmethod
     def init(self, parameters: Tensors) -> Tensors:
         """The state before the first step, a flat dict of tensors."""
-        ...
 
+    @abstractmethod
     def update(
         self, gradients: Tensors, state: Tensors, parameters: Tensors, settings: Tensors
     ) -> tuple[Tensors, Tensors]:
         """One step: (new parameters, new state). ``settings`` holds scalars, learning rate already scheduled."""
-        ...
 
 
 def decays(parameter: torch.Tensor) -> bool:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 
 from nastavnik.recipe import Value
 from nastavnik.space import Choice, Number, Space
-from nastavnik.training.optimizers._base import Tensors, decays
+from nastavnik.training.optimizers._base import Optimizer, Tensors, decays
 
 
-class Sgd:
-    """v = µv + g, w = w - ηv; Nesterov: w = w - η(g + µv). Weight decay is coupled: g = ∇L + λw. As ``torch.optim.SGD``."""
+class Sgd(Optimizer):
+    """v = µv + g, w = w - ηv; Nesterov: w = w - η(g + µv). Weight decay is coupled: g = ∇L + λw.
+
+    As ``torch.optim.SGD``.
+    """
 
     name = "sgd"
-    settings: Mapping[str, float] = {"learning_rate": 0.01, "weight_decay": 0.0, "momentum": 0.9}
+    settings: ClassVar[Mapping[str, float]] = {"learning_rate": 0.01, "weight_decay": 0.0, "momentum": 0.9}
 
     def __init__(self, options: Mapping[str, Value]) -> None:
         self.nesterov = bool(options.get("nesterov", False))
