@@ -17,11 +17,18 @@ _EPSILON = 1e-8
 class AdamW(Optimizer):
     """m = β₁m + (1-β₁)g, v = β₂v + (1-β₂)g², w = (1 - ηλ)w - η m / (√v + ε).
 
-    In the last, m and v are corrected for their start at zero: divided by 1 - β₁ᵗ and 1 - β₂ᵗ. As ``torch.optim.AdamW``.
+    In the last, m and v are corrected for their start at zero: divided by 1 - β₁ᵗ and 1 - β₂ᵗ.
+
+    As ``torch.optim.AdamW``.
     """
 
     name = "adamw"
-    settings: ClassVar[Mapping[str, float]] = {"learning_rate": 1e-3, "weight_decay": 0.01, "beta1": 0.9, "beta2": 0.999}
+    settings: ClassVar[Mapping[str, float]] = {
+        "learning_rate": 1e-3,
+        "weight_decay": 0.01,
+        "beta1": 0.9,
+        "beta2": 0.999,
+    }
 
     def __init__(self, options: Mapping[str, Value]) -> None:
         pass
