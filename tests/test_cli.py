@@ -131,3 +131,19 @@ def test_a_killed_run_is_resumed_from_its_checkpoint(tmp_path: Path) -> None:
         subprocess.run([*COMMAND, *words], cwd=tmp_path, env=environment, check=True)
     first, second = ((tmp_path / n / "model" / "model.safetensors").read_bytes() for n in ("r", "whole"))
     assert first == second
+
+
+def test_the_folder_exists_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys, builtins\n"
+        "real = builtins.__import__\n"
+        "def watched(name, *rest, **named):\n"
+        "    if name.split('.')[0] in ('torch', 'pandas', 'sklearn'):\n"
+        "        import pathlib; sys.exit(0 if pathlib.Path('r/run.json').exists() else f'{name} came before run.json')\n"
+        "    return real(name, *rest, **named)\n"
+        "builtins.__import__ = watched\n"
+        "from nastavnik.cli import main\n"
+        "main(['fit', 'iris', '--networks', '1', '--out', 'r'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -82,6 +82,7 @@ class DatasetOptions:
     class_weights: str = "none"
     seed: int = 0
     networks: int | None = None
+    decimal: str | None = None
     fewest_rows: int = FEWEST_ROWS
 
 
@@ -101,7 +102,7 @@ def make_dataset(table: Table, options: DatasetOptions) -> Dataset:
     for name in options.drop:
         if name not in frame.columns:
             raise UserError(f"--drop names a column {name!r} that is not there{nearest(name, frame.columns)}")
-    infos = describe_columns(frame, options.kinds)
+    infos = describe_columns(frame, options.kinds, decimal=options.decimal)
     by_name = {info.name: info for info in infos}
     task = find_task(frame, by_name[target], options.task)
     if options.class_weights != "none":

@@ -13,9 +13,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nastavnik.data import Columns, Table
-from nastavnik.jobs import FitRequest, fit_request
-from nastavnik.jobs._fit import families_of
+from nastavnik.jobs import families_of, fit_request
 from nastavnik.recipe import Value
+from nastavnik.request import FitRequest
 from nastavnik.run_folder import RunFolder
 
 _TARGET = "target"

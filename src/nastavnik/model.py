@@ -33,16 +33,20 @@ class DataWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Member:
-    """One network of a model: weights, the recipe it came from, and the temperature of its distribution."""
+    """One network of a model: weights, the recipe it came from, and the temperature of its distribution.
+
+    ``votes`` is how often a greedy ensemble picked it: its weight among the members.
+    """
 
     learner: Learner
     recipe: Recipe
     temperature: float = 1.0
+    votes: int = 1
 
 
 @dataclass(frozen=True)
 class Model:
-    """Networks that predict together, each with the same weight.
+    """Networks that predict together, each weighted by its votes.
 
     ``task`` is the record ``{"kind", "target", "classes"}``; ``columns`` describes the input columns of a raw table.
     Predictions are computed in float64, so that a row's prediction does not depend on its neighbours.
@@ -94,7 +98,8 @@ class Model:
     def predictive(self, columns: Columns) -> Predictive:
         """The mixture of the members' distributions."""
         inputs = self.preparation.apply(columns)
-        return mixture([member_predictive(m, inputs, self.target) for m in self.members])
+        each = [(member_predictive(m, inputs, self.target), m.votes) for m in self.members]
+        return mixture([predictive for predictive, votes in each for _ in range(votes)])
 
     def save(self, folder: Path, card: str | None = None) -> None:
         """Write ``model.safetensors``, ``model.json`` and ``card.md``; nothing is pickled."""
@@ -109,7 +114,7 @@ class Model:
         ordered = {name: tensors[name] for name in sorted(tensors)}
         write_atomically(folder / "model.safetensors", lambda part: save_file(ordered, part))
         signature = {k: v for k, v in self.signature.__dict__.items() if k != "examples"}
-        members = [{"recipe": m.recipe.to_json(), "temperature": m.temperature} for m in self.members]
+        members = [{"recipe": m.recipe.to_json(), "temperature": m.temperature, "votes": m.votes} for m in self.members]
         write_json(
             folder / "model.json",
             {
@@ -157,7 +162,7 @@ class Model:
             learner = _rebuild(recipe, signature, record["task"], family)
             start = f"members.{i}."
             learner.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
-            members.append(Member(learner.eval(), recipe, entry["temperature"]))
+            members.append(Member(learner.eval(), recipe, entry["temperature"], entry["votes"]))
         return cls(
             record["task"],
             tuple(ColumnInfo.from_json(c) for c in record["columns"]),

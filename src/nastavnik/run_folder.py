@@ -21,9 +21,12 @@ _PACKAGES = ("nastavnik", "torch", "numpy", "pandas", "scikit-learn", "optuna", 
 class RunFolder:
     """The place of one run; without a path nothing is written anywhere."""
 
-    def __init__(self, path: Path | None, record: dict[str, Any], replaced: Path | None = None) -> None:
+    def __init__(
+        self, path: Path | None, record: dict[str, Any], *, fresh: bool = False, replaced: Path | None = None
+    ) -> None:
         self.path = path
         self.record = record
+        self._fresh = fresh
         self._replaced = replaced
 
     @classmethod
@@ -40,7 +43,7 @@ class RunFolder:
         replaced = _make_room(path, force)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            folder = cls(path, record, replaced)
+            folder = cls(path, record, fresh=True, replaced=replaced)
             folder.write()
         except (OSError, UserError) as error:
             if replaced is not None:
@@ -79,17 +82,23 @@ class RunFolder:
             write_json(self.path / name, record)
 
     def begin(self) -> None:
-        """The request has proved sound: what ``--force`` replaced is let go."""
+        """The request has proved sound: the folder stays, and what ``--force`` replaced is let go."""
+        self._fresh = False
         if self._replaced is not None:
             shutil.rmtree(self._replaced, ignore_errors=True)
             self._replaced = None
 
     def abandon(self) -> None:
-        """The request was unsound: leave the place as it was found."""
-        if self.path is not None:
+        """The request was unsound: leave the place as it was found; a resumed run's folder is not touched."""
+        if self.path is not None and self._fresh:
             shutil.rmtree(self.path, ignore_errors=True)
             if self._replaced is not None:
                 self._replaced.rename(self.path)
+
+
+def lasting_source(source: str | Path) -> str:
+    """A source's name that still holds when the run is resumed from another folder."""
+    return str(Path(source).resolve()) if Path(source).exists() else str(source)
 
 
 def next_free(name: str, runs: Path = Path("runs")) -> Path:

@@ -18,6 +18,7 @@ def kind_of(values: list[object] | np.ndarray, name: str = "c") -> ColumnInfo:
         ("c", [str(i / 7) for i in range(N)], "number"),
         ("c", [f"{i},5" for i in range(N)], "number"),
         ("c", [f"1.{i:03d},25" for i in range(N)], "number"),
+        ("c", [f"1,{i:03d}.50" for i in range(N)], "number"),
         ("c", ["?" if i % 9 == 0 else str(i * 3) for i in range(N)], "number"),
         ("c", ["unknown" if i == 7 else str(i * 3) for i in range(N)], "number"),
         ("c", ["yes", "no"] * (N // 2), "boolean"),
@@ -51,6 +52,14 @@ def test_numbers_are_read_with_comma_and_strange_words_for_missing() -> None:
     np.testing.assert_array_equal(columns.numbers[:, 0], np.arange(50) + 0.5)
     assert np.isnan(columns.numbers[:4, 1]).all()
     np.testing.assert_array_equal(columns.numbers[4:, 1], np.arange(46))
+
+
+def test_marks_of_thousands_are_taken_out() -> None:
+    frame = pd.DataFrame({"us": ["1,234", "2,345,678.5", "12"] * 10, "de": ["1.234,5", "2.345.678,5", "12"] * 10})
+    columns = to_columns(frame, describe_columns(frame))
+    np.testing.assert_array_equal(columns.numbers[:3], [[1234, 1234.5], [2345678.5, 2345678.5], [12, 12]])
+    as_given = describe_columns(pd.DataFrame({"c": ["1,234", "5,678"] * 10}), decimal=",")[0]
+    assert to_columns(pd.DataFrame({"c": ["1,234"]}), [as_given]).numbers[0, 0] == 1.234
 
 
 def test_us_and_european_dates_are_told_apart() -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import shutil
@@ -155,7 +156,19 @@ def test_a_users_own_module_is_a_family(houses: pd.DataFrame, tmp_path: Path) ->
 def test_ensembles_hold_several_networks(houses: pd.DataFrame) -> None:
     run = nastavnik.fit(houses, target="price", deliver="ensemble", networks=8, folds=0)
     assert len(run.model.members) == len(run.result["chosen"]["networks"]) >= 1
+    assert len({id(m.learner) for m in run.model.members}) == len(run.model.members)
     assert set(run.result["comparison"]["validation"]) == {"single", "ensemble"}
+
+
+def test_a_network_picked_twice_counts_twice(houses: pd.DataFrame, tmp_path: Path) -> None:
+    run = nastavnik.fit(houses, target="price", **QUICK)
+    (member,) = run.model.members
+    other = dataclasses.replace(member, temperature=5.0)
+    twice = dataclasses.replace(run.model, members=(dataclasses.replace(member, votes=2), other))
+    thrice = dataclasses.replace(run.model, members=(member, member, other))
+    pd.testing.assert_frame_equal(twice.predict(houses), thrice.predict(houses))
+    twice.save(tmp_path / "model")
+    pd.testing.assert_frame_equal(nastavnik.Model.load(tmp_path / "model").predict(houses), twice.predict(houses))
 
 
 def test_groups_times_and_given_splits(houses: pd.DataFrame) -> None:

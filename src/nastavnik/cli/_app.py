@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nastavnik import __version__
 from nastavnik.errors import UserError
+
+if TYPE_CHECKING:
+    from nastavnik.clock import Clock
+    from nastavnik.request import FitRequest
+    from nastavnik.run_folder import RunFolder
 
 _FAMILY_HELP = "Families of networks to search, with commas between; all by default."
 
@@ -86,6 +91,7 @@ def fit(
     ] = "none",
     delimiter: Annotated[str | None, typer.Option(help="Between the fields of a text table; found by default.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text table; found by default.")] = None,
+    decimal: Annotated[str | None, typer.Option(help="The decimal mark, . or , ; found by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier run in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print result.json on stdout.")] = False,
@@ -93,9 +99,9 @@ def fit(
 ) -> None:
     """Train a population of networks on a table, choose one, test it once, and write a report."""
     from nastavnik.clock import Clock
-    from nastavnik.jobs._request import FitRequest, parse_budget, parse_pairs
     from nastavnik.recipe import parse_settings
-    from nastavnik.run_folder import RunFolder, next_free
+    from nastavnik.request import FitRequest, parse_budget, parse_pairs
+    from nastavnik.run_folder import RunFolder, lasting_source, next_free
 
     clock = Clock()
     limits: dict[str, Any] = {"budget": parse_budget(budget), "networks": networks}
@@ -107,14 +113,12 @@ def fit(
             _say(f"{resume} is finished; give --budget or --networks to go on", quiet)
             _show(resume, as_json)
             return
-        request = FitRequest.from_json({**folder.record["asked"], **{k: v for k, v in limits.items() if v is not None}})
-        if networks is not None and budget is None:
-            request = FitRequest.from_json({**request.to_json(), "budget": None})
+        request = FitRequest.from_json(folder.record["asked"]).extended(**limits)
     else:
         if source is None:
             raise UserError("name a table to fit, such as: nastavnik fit houses.csv --target price")
         request = FitRequest(
-            source=source,
+            source=lasting_source(source),
             target=target,
             seed=seed,
             families=tuple(family.split(",")) if family else (),
@@ -134,22 +138,26 @@ def fit(
             class_weights=class_weights,
             delimiter=delimiter,
             encoding=encoding,
+            decimal=decimal,
             **limits,
         )
         place = out or next_free(Path(source).resolve().stem or "run")
         folder = RunFolder.create(place, request.to_json(), force=force)
-    from nastavnik.cli._display import make_watcher
-    from nastavnik.jobs._fit import fit_request
+    _run(request, folder, clock, quiet)
+    assert folder.path is not None
+    _show(folder.path, as_json)
+
+
+def _run(request: FitRequest, folder: RunFolder, clock: Clock, quiet: bool) -> None:
+    """The fit itself, watched; everything heavy is imported here."""
+    from nastavnik.cli._display import make_watcher, summary
+    from nastavnik.jobs import fit_request
 
     with make_watcher(quiet) as watcher:
         run = fit_request(request, folder, clock=clock, watcher=watcher)
-    assert run.folder is not None
     if not quiet:
-        from nastavnik.cli._display import summary
-
+        assert run.folder is not None
         print(summary(run.result, run.folder), file=sys.stderr)
-    if as_json:
-        _show(run.folder, True)
 
 
 def predict(

@@ -101,6 +101,8 @@ class _LiveWatcher(Watcher):
 def in_words(progress: Progress) -> str:
     """Counts and the best score."""
     best = "" if math.isinf(progress.best) else f", best validation loss {progress.best:.4f} nats"
+    if progress.interval is not None:
+        best += f" (95 % interval {progress.interval[0]:.4f} to {progress.interval[1]:.4f})"
     return f"{progress.trained} trained, {progress.alive} alive, {progress.dropped} stopped{best}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -99,6 +100,8 @@ def _parse(path: Path, text: str, delimiter: str) -> tuple[list[str], list[list[
 
 
 def _check_names(path: Path, header: list[str]) -> None:
+    if all(re.fullmatch(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?", name) for name in header):
+        raise UserError(f"the first line of {path} holds only numbers; a table needs a header line with column names")
     for name, times in Counter(header).items():
         if times > 1:
             raise UserError(f"{path} has {times} columns named {name!r}; give each column a name of its own")

@@ -19,6 +19,7 @@ _BOOLEANS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
 _TRUE = frozenset({"true", "yes", "t", "y", "1", "1.0"})
 _CODE_NAME = re.compile(r"(?i)(^|_)(zip|zipcode|zip_code|postcode|postal_code|postal|plz)($|_)")
 _ID_NAME = re.compile(r"(?i)^(id|uid|uuid|guid|key|index|unnamed: 0|.*_id|.*_uuid|row_?(id|number|no))$")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _DATES = (
     "%Y-%m-%d",
     "%m/%d/%Y",
@@ -59,7 +60,9 @@ class ColumnInfo:
         return cls(**{**record, **as_tuples})
 
 
-def describe_columns(frame: pd.DataFrame, given: Mapping[str, str] | None = None) -> list[ColumnInfo]:
+def describe_columns(
+    frame: pd.DataFrame, given: Mapping[str, str] | None = None, *, decimal: str | None = None
+) -> list[ColumnInfo]:
     """Each column's kind, found or given.
 
     Raises:
@@ -71,7 +74,7 @@ def describe_columns(frame: pd.DataFrame, given: Mapping[str, str] | None = None
             raise UserError(f"--kind names a column {name!r} that is not there{nearest(name, frame.columns)}")
         if kind not in KINDS:
             raise UserError(f"--kind {name}={kind}: there is no kind {kind!r}{nearest(kind, KINDS)}")
-    return [_describe(str(name), frame[name], given.get(str(name))) for name in frame.columns]
+    return [_describe(str(name), frame[name], given.get(str(name)), decimal) for name in frame.columns]
 
 
 def is_missing(values: pd.Series) -> np.ndarray:
@@ -83,9 +86,11 @@ def is_missing(values: pd.Series) -> np.ndarray:
 
 
 def parse_numbers(words: pd.Series, decimal: str = ".") -> np.ndarray:
-    """Words as float64; what is no number becomes NaN. Thousands marks are not guessed."""
+    """Words as float64, thousands marks (the mark that is not the decimal one) taken out; what is no number is NaN."""
     if decimal == ",":
         words = words.map(lambda w: w.replace(".", "").replace(",", ".") if isinstance(w, str) else w)
+    else:
+        words = words.map(lambda w: w.replace(",", "") if isinstance(w, str) and _THOUSANDS.fullmatch(w) else w)
     return pd.to_numeric(words.astype(object), errors="coerce").to_numpy(dtype=np.float64)
 
 
@@ -107,12 +112,12 @@ def _is_words(values: pd.Series) -> bool:
     return values.dtype == object or isinstance(values.dtype, (pd.StringDtype, pd.CategoricalDtype))
 
 
-def _describe(name: str, values: pd.Series, given: str | None) -> ColumnInfo:
+def _describe(name: str, values: pd.Series, given: str | None, decimal: str | None) -> ColumnInfo:
     missing = is_missing(values)
     present = values[~missing]
     distinct = int(present.nunique())
     base: dict[str, Any] = {"name": name, "distinct": distinct, "missing": int(missing.sum())}
-    found = _find_kind(name, values, present, distinct)
+    found = _find_kind(name, values, present, distinct, decimal)
     if given is not None:
         extra: dict[str, Any] = {k: found[k] for k in ("decimal", "missing_words", "date_format") if k in found}
         found = {**extra, "kind": given, "reason": "given"}
@@ -138,7 +143,7 @@ def _level_order(word: str) -> tuple[int, float, str]:
         return (1, 0.0, word)
 
 
-def _find_kind(name: str, values: pd.Series, present: pd.Series, distinct: int) -> dict[str, Any]:
+def _find_kind(name: str, values: pd.Series, present: pd.Series, distinct: int, decimal: str | None) -> dict[str, Any]:
     rows = max(len(values), 1)
     if not len(present):
         return {"kind": "text", "reason": "every cell is missing"}
@@ -151,7 +156,7 @@ def _find_kind(name: str, values: pd.Series, present: pd.Series, distinct: int) 
     if pd.api.types.is_numeric_dtype(values):
         return _number_or_code(name, present.to_numpy(), distinct, rows, {})
     words = present.astype(str)
-    found = _numbers_in_words(words)
+    found = _numbers_in_words(words, decimal)
     if found is not None:
         numbers = parse_numbers(words, found["decimal"])
         return _number_or_code(name, numbers[~np.isnan(numbers)], distinct, rows, found)
@@ -182,18 +187,17 @@ def _number_or_code(name: str, numbers: np.ndarray, distinct: int, rows: int, fo
     return {**found, "kind": "number", "reason": "whole numbers" if whole else "numbers"}
 
 
-def _numbers_in_words(words: pd.Series) -> dict[str, Any] | None:
+def _numbers_in_words(words: pd.Series, decimal: str | None) -> dict[str, Any] | None:
     """Whether the words are numbers, with which decimal mark, and which few words stand for missing."""
-    numbers = parse_numbers(words)
-    decimal = "."
-    if np.isnan(numbers).any():
+    numbers = parse_numbers(words, decimal or ".")
+    if decimal is None and np.isnan(numbers).any():
         with_comma = words.str.fullmatch(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)?,\d+([eE][+-]?\d+)?").to_numpy(dtype=bool)
         if with_comma.any() and not words[~with_comma].str.contains(r"\.\d", regex=True).any():
             decimal, numbers = ",", parse_numbers(words, ",")
     strange = sorted(set(words[np.isnan(numbers)]))
     if np.isnan(numbers).mean() > 0.05 or len(strange) > 2:
         return None
-    return {"decimal": decimal, "missing_words": tuple(strange)}
+    return {"decimal": decimal or ".", "missing_words": tuple(strange)}
 
 
 def _date_format(values: pd.Series) -> str | None:

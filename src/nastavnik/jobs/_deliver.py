@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +12,16 @@ import torch
 
 from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
-from nastavnik.jobs._request import FitRequest
 from nastavnik.metrics import Scores, difference, scores
 from nastavnik.model import Member, Model, calibrate, member_predictive
-from nastavnik.population import Population
+from nastavnik.population import Data, Learner, Population
 from nastavnik.predictive import Predictive, mixture, stitch
 from nastavnik.recipe import Recipe
+from nastavnik.request import FitRequest
 from nastavnik.selection import Baseline, Candidate, Part, Search, greedy_ensemble, importance
 
-_FINAL_MEMBERS = 4  # networks of an ensemble that is trained anew after cross-validation
+Votes = dict[Candidate, int]
+FINAL_MEMBERS = 4  # networks of an ensemble that is trained anew after cross-validation
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Delivery:
 
     model: Model
     deliver: str
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...]  # each once; the model's members hold their votes
     numbers: tuple[int, ...]
     final_networks: int
     rows: np.ndarray
@@ -60,9 +62,9 @@ def deliver(
 ) -> Delivery:
     """Choose, train finally, calibrate, and touch the test part once."""
     chooser = _Chooser(search, dataset)
-    single, ensemble = [chooser.ranking[0]], chooser.ensemble()
+    single, ensemble = {chooser.ranking[0]: 1}, chooser.ensemble()
     chosen = single if request.deliver == "single" else ensemble
-    model, chosen, numbers, finals = chooser.model(chosen)
+    model, chosen, numbers, finals = chooser.model(chosen)  # after folds a final training may have fallen out
     rows, y = chooser.rows, dataset.task.values
     held_out = chooser.held_out(chosen)
     test_rows = dataset.split.test
@@ -140,18 +142,17 @@ class _Chooser:
             self._predictions[candidate.number] = stitch(pieces, self._places, len(self.rows))
         return self._predictions[candidate.number]
 
-    def held_out(self, chosen: Sequence[Candidate]) -> Predictive:
+    def held_out(self, chosen: Votes) -> Predictive:
         """Held-out predictions of candidates together."""
-        return mixture([self.prediction(c) for c in chosen])
+        return mixture([self.prediction(c) for c, votes in chosen.items() for _ in range(votes)])
 
-    def ensemble(self) -> list[Candidate]:
-        """The greedy ensemble of the pool, a candidate as often as it was picked."""
-        pool = [self.prediction(c) for c in self.ranking]
-        picks = greedy_ensemble(pool, self.dataset.task.values[self.rows])
-        chosen = [self.ranking[i] for i in picks]
-        return chosen[:_FINAL_MEMBERS] if self.bench.folds > 1 else chosen
+    def ensemble(self) -> Votes:
+        """The greedy ensemble of the pool; after cross-validation of a few candidates only, as each is trained anew."""
+        ranking = self.ranking[:FINAL_MEMBERS] if self.bench.folds > 1 else self.ranking
+        picks = greedy_ensemble([self.prediction(c) for c in ranking], self.dataset.task.values[self.rows])
+        return dict(Counter(ranking[i] for i in picks))
 
-    def finalists(self, chosen: Sequence[Candidate]) -> list[dict[str, Any]]:
+    def finalists(self, chosen: Votes) -> list[dict[str, Any]]:
         """The pool, best first: calibrated loss with its half width (1.96 standard errors), and against the chosen."""
         y = self.dataset.task.values[self.rows]
         reference = self.held_out(chosen).neg_log_likelihood(y)
@@ -174,25 +175,29 @@ class _Chooser:
             )
         return sorted(found, key=lambda f: float(f["nll"]))
 
-    def model(self, chosen: Sequence[Candidate]) -> tuple[Model, list[Candidate], tuple[int, ...], int]:
+    def model(self, chosen: Votes) -> tuple[Model, Votes, tuple[int, ...], int]:
         """The candidates as a model; after cross-validation their recipes are trained anew on all but the test rows.
 
-        Returns the model, its candidates, the numbers of its networks, and how many networks were trained for it.
+        Returns the model, its candidates, the numbers of its networks, and how many networks were trained for it. A
+        candidate whose final training diverges is replaced by the next best.
         """
         if self.bench.folds == 1:
-            members = [Member(self.search.pool[c.number][0], c.recipe, self.temperature(c)) for c in chosen]
+            members = [
+                Member(self.search.pool[c.number][0], c.recipe, self.temperature(c), votes)
+                for c, votes in chosen.items()
+            ]
             numbers = tuple(c.numbers[0] for c in chosen)
-            return self._model(self.bench.parts[0], members), list(chosen), numbers, 0
+            return self._model(self.bench.parts[0], members), chosen, numbers, 0
         part, data = self.bench.whole()
         first = len(self.search.history) * self.bench.folds
         ranked = [*chosen, *(c for c in self.ranking if c not in chosen)]
-        members, kept = [], []
+        members, kept = [], {}
         for candidate in ranked:
-            number = first + len(members)
-            member = _train_finally(self.search, candidate, part, data, number, self.temperature(candidate))
-            if member is not None:
-                members.append(member)
-                kept.append(candidate)
+            number, votes = first + len(members), chosen.get(candidate, 1)
+            learner = _train_finally(self.search, candidate, part, data, number)
+            if learner is not None:
+                members.append(Member(learner, candidate.recipe, self.temperature(candidate), votes))
+                kept[candidate] = votes
             if len(members) == len(chosen):
                 numbers = tuple(range(first, first + len(members)))
                 return self._model(part, members), kept, numbers, len(members)
@@ -203,10 +208,8 @@ class _Chooser:
         return Model(task, self.dataset.infos, part.preparation, part.target, part.signature, tuple(members))
 
 
-def _train_finally(
-    search: Search, candidate: Candidate, part: Part, data: Any, number: int, temperature: float
-) -> Member | None:
-    """One network on everything but the test rows, for the number of epochs that was best in the folds."""
+def _train_finally(search: Search, candidate: Candidate, part: Part, data: Data, number: int) -> Learner | None:
+    """One network on everything but the test rows, for the epochs that were best in the folds; None if it diverges."""
     bench = search.bench
     recipe: Recipe = candidate.recipe
     batch = bench.data.batch_size(recipe.whole("batch_size"))
@@ -226,7 +229,7 @@ def _train_finally(
     search.network_steps += population.network_steps
     learner = population.network(0)
     finite = all(bool(torch.isfinite(p).all()) for p in learner.parameters())
-    return Member(learner, recipe, temperature) if finite else None
+    return learner if finite else None
 
 
 def _baseline_records(baselines: Sequence[Baseline], dataset: Dataset, seed: int) -> dict[str, dict[str, Any]]:
@@ -235,7 +238,9 @@ def _baseline_records(baselines: Sequence[Baseline], dataset: Dataset, seed: int
     rows, y = dataset.split.test, dataset.task.values
     for baseline in baselines:
         record: dict[str, Any] = {"seconds": baseline.seconds}
-        if len(rows):
+        if baseline.failed is not None:
+            record["failed"] = baseline.failed
+        if len(rows) and baseline.predict is not None:
             record["test"] = scores(baseline.predict(dataset.columns.take(rows)), y[rows], seed=seed)
         if baseline.rows < baseline.all_rows:
             record["trained_on_rows"] = baseline.rows

@@ -8,8 +8,8 @@ import pandas as pd
 
 from nastavnik.clock import Clock
 from nastavnik.jobs._deliver import Delivery
-from nastavnik.jobs._request import FitRequest
 from nastavnik.metrics import LEVEL
+from nastavnik.request import FitRequest
 from nastavnik.selection import Search
 
 _WASTED = ("dropped", "stopped", "diverged")
@@ -21,6 +21,7 @@ def result_record(delivery: Delivery, search: Search, request: FitRequest, clock
     recipe = delivery.candidates[0].recipe.to_json()
     chosen: dict[str, Any] = {"deliver": delivery.deliver, "networks": list(delivery.numbers), "recipe": recipe}
     if len(delivery.candidates) > 1:
+        chosen["votes"] = [member.votes for member in delivery.model.members]
         chosen["recipes"] = [c.recipe.to_json() for c in delivery.candidates]
     return {
         "task": task.to_json(),

@@ -121,11 +121,6 @@ class Population:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    @property
-    def candidates(self) -> np.ndarray:
-        """The number of each living candidate's first network."""
-        return self.numbers[:: self.data.parts]
-
     # Training
 
     def train(self, until: int, deadline: Deadline | None = None) -> None:

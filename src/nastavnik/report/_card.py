@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nastavnik.dataset import Dataset
-from nastavnik.jobs._deliver import Delivery
+from nastavnik.jobs import Delivery
 from nastavnik.report._words import against_baselines, cost, figure, metric_name, verdict
 
 

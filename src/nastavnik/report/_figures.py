@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nastavnik.jobs._deliver import Delivery
+from nastavnik.jobs import Delivery
 from nastavnik.predictive import ClassPredictive, Predictive
 from nastavnik.selection import Search
 

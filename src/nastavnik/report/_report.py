@@ -9,7 +9,7 @@ import numpy as np
 
 from nastavnik.dataset import Dataset
 from nastavnik.files import write_text
-from nastavnik.jobs._deliver import Delivery
+from nastavnik.jobs import Delivery
 from nastavnik.predictive import ClassPredictive, Predictive
 from nastavnik.report import _figures as figures
 from nastavnik.report._words import against_baselines, cost, figure, headline, metric_name, surer, verdict

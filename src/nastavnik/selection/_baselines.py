@@ -22,13 +22,17 @@ _ONE_HOT = 1000  # most one-hot columns
 
 @dataclass(frozen=True)
 class Baseline:
-    """A fitted baseline: ``rows`` it was trained on, of ``all_rows`` there were; seconds it took."""
+    """A fitted baseline: ``rows`` it was trained on, of ``all_rows`` there were; seconds it took.
+
+    Where scikit-learn refused these rows, ``predict`` is None and ``failed`` is its sentence.
+    """
 
     name: str
-    predict: Callable[[Columns], Predictive]
+    predict: Callable[[Columns], Predictive] | None
     rows: int
     all_rows: int
     seconds: float
+    failed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def fit_baselines(
     Each gets an even share of the seconds that are left. Where all rows would take longer, it is fitted on as many
     as fit (doubling from 2,000) and its record says so.
     """
-    kinds = _kinds(task, seed, threads)
+    kinds = _kinds(task, len(rows), seed, threads)
     preparation = Preparation.fit(columns, rows)
     fitted = []
     ends = time.monotonic() + seconds
@@ -61,18 +65,24 @@ def fit_baselines(
         watch(kind.name.replace("_", " "))
         share = (ends - time.monotonic()) / (len(kinds) - i)
         with _calm(threads):
-            fitted.append(_fit_in_time(kind, columns, task, rows, preparation, share, seed))
+            began = time.monotonic()
+            try:
+                fitted.append(_fit_in_time(kind, columns, task, rows, preparation, share, seed))
+            except ValueError as error:
+                reason = str(error).splitlines()[0]
+                fitted.append(Baseline(kind.name, None, 0, len(rows), time.monotonic() - began, reason))
     return fitted
 
 
-def _kinds(task: Task, seed: int, threads: int) -> list[_Kind]:
+def _kinds(task: Task, rows: int, seed: int, threads: int) -> list[_Kind]:
     from sklearn import dummy, ensemble, linear_model, neighbors
 
+    near = max(1, min(10, rows // 2))
     if task.is_classification:
         return [
             _Kind("constant", lambda: dummy.DummyClassifier(strategy="prior"), False),
             _Kind("linear", lambda: linear_model.LogisticRegression(max_iter=1000), False),
-            _Kind("k_nearest_neighbours", lambda: neighbors.KNeighborsClassifier(10, n_jobs=threads), False),
+            _Kind("k_nearest_neighbours", lambda: neighbors.KNeighborsClassifier(near, n_jobs=threads), False),
             _Kind("random_forest", lambda: ensemble.RandomForestClassifier(n_jobs=threads, random_state=seed), True),
             _Kind("gradient_boosting", lambda: ensemble.HistGradientBoostingClassifier(random_state=seed), True),
         ]
@@ -83,7 +93,7 @@ def _kinds(task: Task, seed: int, threads: int) -> list[_Kind]:
     return [
         _Kind("constant", dummy.DummyRegressor, False),
         _Kind("linear", linear, False),
-        _Kind("k_nearest_neighbours", lambda: neighbors.KNeighborsRegressor(10, n_jobs=threads), False),
+        _Kind("k_nearest_neighbours", lambda: neighbors.KNeighborsRegressor(near, n_jobs=threads), False),
         _Kind("random_forest", lambda: ensemble.RandomForestRegressor(n_jobs=threads, random_state=seed), True),
         _Kind("gradient_boosting", boost, True),
     ]

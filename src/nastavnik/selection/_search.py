@@ -20,16 +20,18 @@ from nastavnik.selection._sampler import ask
 from nastavnik.selection._workbench import Workbench
 from nastavnik.space import Choice, Node, Space, default_of
 from nastavnik.trace import Trace
+from nastavnik.training.likelihoods import TEMPERATURES
 
 RUNGS = (0.15, 0.4)  # shares of the training after which the worse half is dropped
 POOL = 12  # candidates whose weights are kept
 _PATIENCE = 8  # evaluations
 _EVALUATIONS = 20  # in a whole training
+_GRACE = 2.0  # seconds
 _BRACKET = 16  # most recipes trained side by side
 _BLOCK_PARAMETERS = 4_000_000  # networks run together have at most about so many parameters
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """A recipe that was trained: its place in the search, its score and what became of it.
 
@@ -86,6 +88,7 @@ class Search:
         self.generation = 0
         self.network_steps = 0
         self.cost = CostModel()
+        self._interval: tuple[float, float] | None = None
         self._usual = bench.learner(self._recipe(space.default(), 0), bench.parts[0])
 
     @property
@@ -112,7 +115,7 @@ class Search:
         most = _BRACKET
         if self.networks is not None:
             most = min(most, self.networks // self.bench.folds - asked)
-        if most <= 0 or (self.deadline.passed() and asked):
+        if most <= 0 or self.deadline.clock.stop_requested or (self.deadline.passed() and asked):
             return 0, 1.0
         left = self.deadline.left
         if math.isinf(left):
@@ -172,18 +175,21 @@ class Search:
         """Train one bracket through its rungs."""
         populations = self._populations([recipe for _, recipe in drawn], share)
         rungs = RUNGS if len(drawn) >= 4 else ()
+        deadline = self.deadline
+        if not self.history and deadline.left < _GRACE:  # the very first networks get a moment, whatever the budget
+            deadline = Deadline(deadline.clock, deadline.clock.left - _GRACE)
         seconds = dict.fromkeys(populations, 0.0)
         for rung in (*rungs, 1.0):
             for population in (p for p in populations if len(p)):
                 self.watcher.doing(f"training {len(population)} networks of one shape to {rung:.0%} of their steps")
                 self._tell(populations)
                 started = time.monotonic()
-                population.train(math.ceil(rung * population.total_steps), self.deadline)
+                population.train(math.ceil(rung * population.total_steps), deadline)
                 seconds[population] += time.monotonic() - started
-            if rung < 1.0 and not self.deadline.passed():
+            if rung < 1.0 and not deadline.passed():
                 _halve(populations)
             self.cost.learn(seconds)
-        cut = self.deadline.passed()
+        cut = deadline.passed()
         steps = sum(max(1, p.network_steps) for p in populations)
         self.network_steps += sum(p.network_steps for p in populations)
         outcomes: dict[Recipe, tuple[Outcome, int]] = {}
@@ -195,6 +201,7 @@ class Search:
             outcome, total = outcomes[recipe]
             self._record(keys, outcome, total, per_step * outcome.steps * self.bench.folds)
         self._keep_best()
+        self._interval = self._best_interval()
         self._tell([])
 
     def _populations(self, recipes: list[Recipe], share: float) -> list[Population]:
@@ -251,7 +258,27 @@ class Search:
         best = min([c.score for c in self.ranking[:1]] + scores, default=math.inf)
         folds = self.bench.folds
         dropped = gone + folds * sum(c.status in ("dropped", "stopped", "diverged") for c in self.history)
-        self.watcher.progress(Progress(len(self.history) * folds + alive + gone, alive, dropped, best))
+        trained = len(self.history) * folds + alive + gone
+        self.watcher.progress(Progress(trained, alive, dropped, best, self._interval))
+
+    def _best_interval(self) -> tuple[float, float] | None:
+        """The best candidate's loss on its validation rows, 1.96 standard errors each way."""
+        if not self.ranking:
+            return None
+        best = self.ranking[0]
+        data = self.bench.data
+        profiles = []
+        with torch.no_grad():
+            for g, learner in enumerate(self.pool[best.number]):
+                rows = data.validation[g]
+                outputs = learner(data.numbers[g][rows], data.categories[g][rows])
+                targets = data.targets[g][rows]
+                each = [learner.likelihood.neg_log_likelihood(outputs, targets, t) for t in TEMPERATURES]
+                profiles.append(torch.stack(each))
+        losses = torch.cat(profiles, dim=1).double()
+        chosen = losses[int(losses.mean(1).argmin())]
+        half = 1.96 * float(chosen.std()) / max(len(chosen), 1) ** 0.5
+        return float(chosen.mean()) - half, float(chosen.mean()) + half
 
     # Checkpoints
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from nastavnik.errors import UserError, nearest
@@ -48,6 +48,7 @@ class FitRequest:
     class_weights: str = "none"
     delimiter: str | None = None
     encoding: str | None = None
+    decimal: str | None = None
 
     def __post_init__(self) -> None:
         _member("--criterion", self.criterion, CRITERIA)
@@ -57,6 +58,8 @@ class FitRequest:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise UserError(f"--{name} must be a whole number of at least {least}, but got {value!r}")
+        if self.decimal not in (None, ".", ","):
+            raise UserError(f"--decimal must be . or , but got {self.decimal!r}")
         if self.folds is not None and (self.folds < 0 or self.folds == 1):
             raise UserError(f"--folds must be 0 (a hold-out) or at least 2, but got {self.folds}")
         if not 0 <= self.test <= 0.9:
@@ -68,6 +71,12 @@ class FitRequest:
     def budget_or_default(self) -> float | None:
         """The budget in seconds; two minutes when neither budget nor networks is given."""
         return DEFAULT_BUDGET if self.budget is None and self.networks is None else self.budget
+
+    def extended(self, *, budget: float | None, networks: int | None) -> FitRequest:
+        """The same request with new limits; one limit given alone takes the place of both."""
+        if budget is None and networks is None:
+            return self
+        return replace(self, budget=budget, networks=networks)
 
     def to_json(self) -> dict[str, Any]:
         """The plain record."""

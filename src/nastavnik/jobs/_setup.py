@@ -1,0 +1,82 @@
+"""From what was asked to what is trained on: the table, the dataset, the workbench and the space."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from nastavnik.data import Table, read_source
+from nastavnik.dataset import FEWEST_ROWS, Dataset, DatasetOptions
+from nastavnik.errors import UserError
+from nastavnik.nets import Family
+from nastavnik.request import FitRequest
+from nastavnik.run_folder import RunFolder
+from nastavnik.selection import Workbench, table_space
+from nastavnik.space import Space
+
+
+def read_table(request: FitRequest, folder: RunFolder, source: Any, y: Any) -> Table:
+    """The source, and for a resumed run the same one as before.
+
+    Raises:
+        UserError: it cannot be read, or is not what the run was trained on.
+    """
+    if source is None:
+        source = request.source
+    if source is None:
+        raise UserError("the run was made from a table in memory; give that table again as the source")
+    table = read_source(source, delimiter=request.delimiter, encoding=request.encoding, y=y)
+    before = folder.record.get("source", {}).get("sha256")
+    if before is not None and before != table.origin.get("sha256"):
+        raise UserError(f"{source} is not what the run in {folder.path} was trained on (its hash differs)")
+    return table
+
+
+def dataset_options(request: FitRequest, fewest_rows: int | None) -> DatasetOptions:
+    """The part of the request that says how the table is read and split."""
+    shared = {f.name for f in fields(DatasetOptions)} & {f.name for f in fields(FitRequest)}
+    asked = {name: getattr(request, name) for name in shared}
+    return DatasetOptions(**asked, fewest_rows=FEWEST_ROWS if fewest_rows is None else fewest_rows)
+
+
+def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tuple[Workbench, Space]:
+    """The table prepared for training, and the space of recipes that suits its size."""
+    rows = min(len(train) for train, _ in dataset.split.parts)
+    space = table_space(
+        rows,
+        dataset.columns.numbers.shape[1],
+        families=families,
+        classification=dataset.task.is_classification,
+        pinned=request.settings,
+    )
+    settings = {name: v for name, v in space.fixed.items() if name.startswith(("preparation.", "likelihood."))}
+    bench = Workbench(
+        dataset.columns,
+        dataset.task,
+        dataset.split,
+        families=families,
+        settings=settings,
+        seed=request.seed,
+        device=request.device,
+    )
+    return bench, space
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that this machine does not have."""
+    import torch
+
+    known = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not known.get(name.split(":")[0], False):
+        here = ", ".join(n for n, available in known.items() if available)
+        raise UserError(f"there is no device {name!r} on this machine; there is {here}")
+
+
+def use_threads(request: FitRequest, folder: RunFolder) -> int:
+    """Set torch's threads as asked, or as a resumed run had them; the number in use."""
+    import torch
+
+    threads = request.threads or folder.record.get("threads")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return torch.get_num_threads()

@@ -1,0 +1,164 @@
+import math
+
+import numpy as np
+import pytest
+
+from nastavnik.data import Columns, TargetPreparation
+from nastavnik.errors import UserError
+from nastavnik.nets import FAMILIES
+from nastavnik.predictive import ClassPredictive, Predictive, RealPredictive
+from nastavnik.selection import ask, fit_baselines, greedy_ensemble, importance, table_space
+from nastavnik.space import Choice, Number, Space
+from nastavnik.task import Task
+
+TREE = Space(
+    {
+        "network.family": Choice(
+            {
+                "small": Space({"network.width": Choice.of(4, 8)}),
+                "large": Space(
+                    {
+                        "optimizer.learning_rate": Number(1e-3, 1.0, log=True),
+                        "network.depth": Number(1, 3, integer=True),
+                    }
+                ),
+            },
+            default="large",
+        ),
+        "network.dropout": Number(0.0, 0.5, default=0.2, below=1.0),
+    },
+    {"batch_size": 32},
+)
+
+
+def test_a_branchs_names_exist_only_under_that_branch() -> None:
+    for points in (ask(TREE, [], 40, seed=0, generation=0), ask(TREE, [({}, 0.0)] * 20, 40, seed=1, generation=3)):
+        for keys, point in points:
+            small = point["network.family"] == "small"
+            assert ("network.width" in point) == small
+            assert ("optimizer.learning_rate" in point) == ("network.depth" in point) == (not small)
+            assert point["batch_size"] == 32
+            assert 0 <= float(point["network.dropout"]) <= 0.5
+            assert all(key.split("/")[-1] in point for key in keys)
+
+
+def test_drawing_is_a_function_of_history_seed_and_generation() -> None:
+    first = ask(TREE, [], 6, seed=0, generation=0)
+    history = [(keys, float(i)) for i, (keys, _) in enumerate(first * 3)]
+    again = [ask(TREE, history, 6, seed=0, generation=1) for _ in range(2)]
+    assert again[0] == again[1]
+    assert again[0] != ask(TREE, history, 6, seed=0, generation=2)
+    assert again[0] != ask(TREE, history, 6, seed=1, generation=1)
+
+
+def test_recipes_come_in_threes_of_one_shape() -> None:
+    points = [point for _, point in ask(TREE, [({}, 0.0)] * 12, 9, seed=5, generation=0)]
+    shapes = [tuple(v for n, v in p.items() if n not in ("network.dropout", "optimizer.learning_rate")) for p in points]
+    for i in range(0, 9, 3):
+        assert shapes[i] == shapes[i + 1] == shapes[i + 2]
+    assert len({p["network.dropout"] for p in points}) == 9
+
+
+def test_tpe_finds_the_good_region() -> None:
+    space = Space({"x": Number(-5, 5), "kind": Choice.of("good", "bad")})
+    history: list[tuple[dict[str, object], float]] = []
+    for generation in range(12):
+        for keys, point in ask(space, history, 8, seed=0, generation=generation):  # type: ignore[arg-type]
+            score = (float(point["x"]) - 2) ** 2 + (3 if point["kind"] == "bad" else 0)
+            history.append((keys, math.inf if score > 40 else score))  # type: ignore[arg-type]
+    late = [s for _, s in history[-24:]]
+    assert np.median(late) < np.median([s for _, s in history[:24]]) / 3
+
+
+def test_pins_are_given_not_asked() -> None:
+    pinned = TREE.pin({"network.family": "small", "network.width": 6, "network.dropout": 0.7})
+    assert pinned.default() == {"batch_size": 32, "network.family": "small", "network.width": 6, "network.dropout": 0.7}
+    for values, sentence in (
+        ({"network.widht": 3}, "did you mean 'network.width'"),
+        ({"network.family": "smal"}, "did you mean 'small'"),
+        ({"network.dropout": 1.0}, "must be less than 1"),
+        ({"network.dropout": "much"}, "must be a number"),
+        ({"network.depth": 1.5}, "must be a whole number"),
+        ({"network.width": "wide"}, "cannot be 'wide'"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            TREE.pin(values)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="low <= high must hold, but got low=2, high=1"):
+        Number(2, 1)
+    with pytest.raises(UserError, match="a log axis needs low > 0"):
+        Number(0, 1, log=True)
+
+
+@pytest.mark.parametrize("rows", [25, 400, 3000, 60_000])
+def test_table_spaces_give_every_family_a_whole_recipe(rows: int) -> None:
+    for classification in (True, False):
+        space = table_space(rows, 10, classification=classification)
+        for _, point in ask(space, [], 12, seed=0, generation=0):
+            assert {
+                "network.family",
+                "optimizer.name",
+                "optimizer.learning_rate",
+                "schedule.name",
+                "batch_size",
+                "epochs",
+            } <= set(point)
+            assert ("loss.label_smoothing" in point) == classification
+    assert set(FAMILIES) == {"linear", "mlp"}
+
+
+def test_greedy_ensembles_never_lose_to_the_best_member(rng: np.random.Generator) -> None:
+    y = rng.integers(0, 3, 200)
+    pool: list[Predictive] = []
+    for strength in (0.5, 1.0, 1.5):
+        logits = rng.normal(size=(200, 3)) + strength * np.eye(3)[y]
+        pool.append(ClassPredictive(np.exp(logits) / np.exp(logits).sum(1, keepdims=True)))
+    picks = greedy_ensemble(pool, y)
+    together = np.mean([pool[i].probabilities for i in picks], axis=0)  # type: ignore[attr-defined]
+    best = min(p.neg_log_likelihood(y).mean() for p in pool)
+    assert -np.log(together[np.arange(200), y]).mean() <= best + 1e-12
+
+
+def columns_of(x: np.ndarray) -> Columns:
+    return Columns(x, np.empty((len(x), 0), dtype=object), tuple(f"x{j}" for j in range(x.shape[1])), ())
+
+
+def test_baselines_are_scikit_learns_and_say_what_they_were_trained_on(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(600, 3))
+    y = x @ [2.0, -1.0, 0.0] + rng.normal(0, 0.5, 600)
+    task = Task("regression", "y", y)
+    rows = np.arange(500)
+    found = {b.name: b for b in fit_baselines(columns_of(x), task, rows, seed=0)}
+    assert list(found) == ["constant", "linear", "k_nearest_neighbours", "random_forest", "gradient_boosting"]
+    assert all(b.rows == b.all_rows == 500 for b in found.values())
+    assert found["linear"].predict is not None
+    assert found["constant"].predict is not None
+    linear = found["linear"].predict(columns_of(x[500:]))
+    assert isinstance(linear, RealPredictive)
+    assert linear.deviation[0, 0] == pytest.approx(0.5, rel=0.25)  # from 50 held-out residuals
+    assert np.mean((linear.point() - y[500:]) ** 2) < 0.35
+    assert found["constant"].predict(columns_of(x[500:])).point() == pytest.approx(y[:500].mean())
+    hurried = fit_baselines(
+        columns_of(np.tile(x, (20, 1))),
+        Task("regression", "y", np.tile(y, 20)),
+        np.arange(12_000),
+        seed=0,
+        seconds=0.01,
+    )
+    assert {b.rows for b in hurried} == {2000}
+    one_class = Task("classification", "y", np.zeros(600, dtype=int), ("a", "b"))
+    refused = {b.name: b.failed for b in fit_baselines(columns_of(x), one_class, rows, seed=0)}
+    assert "class" in str(refused["linear"])
+
+
+def test_importance_finds_the_column_that_matters(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(400, 3))
+    y = 3 * x[:, 1]
+    own = TargetPreparation("real")
+
+    def predict(part: Columns) -> Predictive:
+        return RealPredictive(3 * part.numbers[None, :, 1], np.ones((1, len(part))), own)
+
+    found = importance(predict, columns_of(x), y, seed=0)
+    assert found[0]["column"] == "x1"
+    assert found[0]["rise"] == pytest.approx(9.0, rel=0.2)  # half of the variance of the difference of two draws
+    assert [f["rise"] for f in found[1:]] == [0.0, 0.0]
