@@ -10,7 +10,8 @@ from nastavnik.data import Columns
 from nastavnik.predictive import Predictive
 
 _MOST_WORK = 400_000  # rows × columns
-_REPEATS = 2
+_REPEATS = 2  # shuffles a column; 1 where there are many
+_MANY_COLUMNS = 100
 
 
 def importance(
@@ -23,8 +24,9 @@ def importance(
 ) -> list[dict[str, float | str]]:
     """Rise of the negative log likelihood (nats per example) by column, the largest first.
 
-    A date's parts are shuffled together. Of many rows and columns a sample of rows is used; columns that the time no
-    longer reached are left out. A column whose meaning another one repeats looks unimportant.
+    A date's parts are shuffled together. Of many rows and columns a sample of rows is used. Columns that the time no
+    longer reached, and those that are the same in every row, are left out. A column whose meaning another one repeats
+    looks unimportant.
 
     Args:
         predict: the model, on rows in own columns.
@@ -44,13 +46,20 @@ def importance(
     for name, numbers, words in _groups(columns):
         if expired():
             break
-        rises = [
-            predict(_shuffled(columns, numbers, words, rng)).neg_log_likelihood(y) - usual for _ in range(_REPEATS)
-        ]
-        rise = np.mean(rises, axis=0)
+        if _same_in_every_row(columns, numbers, words):
+            continue
+        repeats = _REPEATS if width <= _MANY_COLUMNS else 1
+        shuffles = [_shuffled(columns, numbers, words, rng) for _ in range(repeats)]
+        rise = np.mean([predict(shuffled).neg_log_likelihood(y) - usual for shuffled in shuffles], axis=0)
         error = float(rise.std() / max(len(rise), 1) ** 0.5)
         found.append({"column": name, "rise": float(rise.mean()), "standard_error": error})
     return sorted(found, key=lambda f: -float(f["rise"]))
+
+
+def _same_in_every_row(columns: Columns, numbers: list[int], words: list[int]) -> bool:
+    values = columns.numbers[:, numbers]
+    same = bool(((values == values[:1]) | (np.isnan(values) & np.isnan(values[:1]))).all())
+    return same and all(len(set(columns.words[:, j])) == 1 for j in words)
 
 
 def _groups(columns: Columns) -> list[tuple[str, list[int], list[int]]]:
