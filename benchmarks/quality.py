@@ -39,11 +39,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--budget", default="40s")
+    parser.add_argument("--threads", help="processor threads of each fit; all by default")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     found = {}
     for case in asked.cases:
-        rows = [run(case, seed, asked.budget) for seed in range(asked.first, asked.first + asked.seeds)]
+        rows = [run(case, seed, asked.budget, asked.threads) for seed in range(asked.first, asked.first + asked.seeds)]
         found[case] = rows
         ours, theirs = (np.array([r[name] for r in rows]) for name in ("ours", "reference"))
         gap = (ours - theirs).mean()
@@ -54,11 +55,12 @@ def main() -> None:
         print(json.dumps(found, indent=1))
 
 
-def run(case: str, seed: int, budget: str) -> dict[str, Any]:
+def run(case: str, seed: int, budget: str, threads: str | None) -> dict[str, Any]:
     """One fit in a process of its own, and its reference on the same rows."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
         words = [*CASES[case], "--seed", str(seed), "--budget", budget, "--out", str(folder), "--quiet"]
+        words += ["--threads", threads] if threads else []
         subprocess.run([sys.executable, "-m", "nastavnik", "fit", *words], check=True)
         result = json.loads((folder / "result.json").read_text())
         split = json.loads((folder / "dataset.json").read_text())["split"]

@@ -52,13 +52,26 @@ class Task:
             record["classes"] = list(self.classes)
         return record
 
-    def fit_target(self, rows: np.ndarray, transform: str = "auto") -> TargetPreparation:
-        """The target's preparation, fitted on training rows."""
+    def fit_target(
+        self, rows: np.ndarray, transform: str = "auto", structure: np.ndarray | None = None
+    ) -> TargetPreparation:
+        """The target's preparation, fitted on training rows; ``structure`` are the rows that decide its transform.
+
+        Raises:
+            UserError: a logarithm is asked for, and a value is not positive.
+        """
         if self.is_classification:
             return TargetPreparation("class", self.classes)
         if self.kind == "count":
             return TargetPreparation("count")
-        return TargetPreparation.fit_real(self.values[rows], transform)
+        positive = bool((self.values > 0).all())
+        if transform == "log" and not positive:
+            raise UserError(
+                f"preparation.target=log needs values above 0, but {self.target!r} goes down to {self.values.min():g}; "
+                "try preparation.target=yeo-johnson"
+            )
+        basis = None if structure is None else self.values[structure]
+        return TargetPreparation.fit_real(self.values[rows], transform, structure=basis, positive=positive)
 
     def likelihood(self, recipe: Recipe | Mapping[str, Any], rows: np.ndarray | None = None) -> Likelihood:
         """A fresh likelihood of the recipe's kind; ``rows`` are the training rows that class weights come from."""

@@ -173,8 +173,8 @@ def _centre_and_scale(values: np.ndarray, method: Sequence[str]) -> tuple[np.nda
         scale[robust] = np.where(spread > 0, spread, scale[robust])
     if "common" in method:
         centre[:], scale[:] = np.nanmean(filled), np.nanstd(filled)
-    scale = np.where(scale > 1e-12 * np.maximum(np.abs(centre), 1e-300), scale, 1.0)
-    return centre, scale
+    # a column that never varied in training says nothing: whatever it holds later becomes 0
+    return centre, np.where(scale > 1e-12 * np.maximum(np.abs(centre), 1e-300), scale, np.inf)
 
 
 def _normal_scores(values: np.ndarray, table: np.ndarray) -> np.ndarray:

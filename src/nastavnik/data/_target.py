@@ -29,24 +29,25 @@ class TargetPreparation:
     scale: float = 1.0
 
     @classmethod
-    def fit_real(cls, y: np.ndarray, transform: str = "auto") -> TargetPreparation:
+    def fit_real(
+        cls, y: np.ndarray, transform: str = "auto", *, structure: np.ndarray | None = None, positive: bool = True
+    ) -> TargetPreparation:
         """Fit on the training rows' values.
 
         "auto" takes the logarithm of positive values whose skewness exceeds 1 when that at least halves it, else
         Yeo–Johnson's transform (Yeo & Johnson 2000) under the same condition, else the values as they are.
+
+        Args:
+            y: the training rows' values, whose centre and scale are taken.
+            transform: "auto", "identity", "log" or "yeo-johnson".
+            structure: the values that decide transform and power, so that folds share them; by default ``y``.
+            positive: whether every value that will ever be met is positive; without it no logarithm is taken.
         """
         y = y.astype(np.float64)
-        power = 1.0
+        basis = y if structure is None else structure.astype(np.float64)
         if transform == "auto":
-            transform = "identity"
-            skew = abs(_skewness(y))
-            if skew > _SKEW and len(y) >= 20:
-                if y.min() > 0 and abs(_skewness(np.log(y))) < skew / 2:
-                    transform = "log"
-                elif abs(_skewness(_yeo_johnson(y, _best_power(y)))) < skew / 2:
-                    transform = "yeo-johnson"
-        if transform == "yeo-johnson":
-            power = _best_power(y)
+            transform = _find_transform(basis, positive)
+        power = _best_power(basis) if transform == "yeo-johnson" else 1.0
         fitted = cls("real", (), transform, power)
         t = fitted._transform(y)
         scale = float(t.std())
@@ -89,10 +90,6 @@ class TargetPreparation:
             slope = np.sign(y) * (self.power - 1) * np.log1p(np.abs(y))
         return slope - np.log(self.scale)
 
-    def allows(self, y: np.ndarray) -> bool:
-        """Whether every value lies in the transform's domain."""
-        return bool(self.transform != "log" or (y > 0).all())
-
     def _transform(self, y: np.ndarray) -> np.ndarray:
         if self.transform == "log":
             return np.log(y)
@@ -110,6 +107,15 @@ class TargetPreparation:
         return cls(**{**record, "classes": tuple(record["classes"])})
 
 
+def _find_transform(y: np.ndarray, positive: bool) -> str:
+    skew = abs(_skewness(y))
+    if skew <= _SKEW or len(y) < 20:
+        return "identity"
+    if positive and y.min() > 0 and abs(_skewness(np.log(y))) < skew / 2:
+        return "log"
+    return "yeo-johnson" if abs(_skewness(_yeo_johnson(y, _best_power(y)))) < skew / 2 else "identity"
+
+
 def _skewness(y: np.ndarray) -> float:
     deviation = y.std()
     return float(np.mean(((y - y.mean()) / deviation) ** 3)) if deviation > 0 else 0.0
@@ -118,7 +124,8 @@ def _skewness(y: np.ndarray) -> float:
 def _best_power(y: np.ndarray) -> float:
     from scipy.stats import yeojohnson_normmax
 
-    return float(np.clip(yeojohnson_normmax(y), -2.0, 4.0))
+    # outside 0…2 the transform has a bounded range, and its inverse runs away beyond it
+    return float(np.clip(yeojohnson_normmax(y), 0.0, 2.0))
 
 
 def _yeo_johnson(y: np.ndarray, power: float) -> np.ndarray:

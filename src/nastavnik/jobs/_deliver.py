@@ -62,7 +62,7 @@ def deliver(
 ) -> Delivery:
     """Choose, train finally, calibrate, and touch the test part once."""
     chooser = _Chooser(search, dataset)
-    single, ensemble = {chooser.ranking[0]: 1}, chooser.ensemble()
+    single, ensemble = {chooser.best(): 1}, chooser.ensemble()
     chosen = single if request.deliver == "single" else ensemble
     model, chosen, numbers, finals = chooser.model(chosen)  # after folds a final training may have fallen out
     rows, y = chooser.rows, dataset.task.values
@@ -145,6 +145,21 @@ class _Chooser:
     def held_out(self, chosen: Votes) -> Predictive:
         """Held-out predictions of candidates together."""
         return mixture([self.prediction(c) for c, votes in chosen.items() for _ in range(votes)])
+
+    def best(self) -> Candidate:
+        """The candidate of least held-out loss; but a linear model where none is better by more than the interval.
+
+        "Better" is a paired difference beyond 1.96 standard errors: what these rows cannot tell apart is decided by
+        simplicity, and the best of many candidates flatters itself.
+        """
+        first = self.ranking[0]
+        y = self.dataset.task.values[self.rows]
+        for candidate in self.ranking:
+            if candidate.recipe["network.family"] in self.bench.linear_families:
+                gap = self.prediction(candidate).neg_log_likelihood(y) - self.prediction(first).neg_log_likelihood(y)
+                if gap.mean() <= 1.96 * gap.std() / len(gap) ** 0.5:
+                    return candidate
+        return first
 
     def ensemble(self) -> Votes:
         """The greedy ensemble of the pool; after cross-validation of a few candidates only, as each is trained anew."""

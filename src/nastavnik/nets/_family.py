@@ -49,6 +49,11 @@ class Family(Protocol):
         """What the recipe calls it."""
         ...
 
+    @property
+    def linear(self) -> bool:
+        """Whether its networks are linear models, which are preferred where nothing else is shown to be better."""
+        ...
+
     def space(self, rows: int, inputs: int) -> Space:
         """The family's branch for a table of so many training rows and inputs."""
         ...
@@ -85,6 +90,7 @@ class Factory:
 
     make: Callable[[int, int], nn.Module]
     name: str = "factory"
+    linear: bool = False
 
     def space(self, rows: int, inputs: int) -> Space:
         """A user's module brings its own settings; only its training is searched."""

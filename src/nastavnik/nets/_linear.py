@@ -35,6 +35,7 @@ class Linear:
     """Linear models, fitted by gradient descent like everything else."""
 
     name = "linear"
+    linear = True
 
     def space(self, rows: int, inputs: int) -> Space:
         """Rate and decay only; decay may be strong, where ridge regression would be."""

@@ -56,6 +56,8 @@ class MlpNetwork(nn.Module):
         for table in self.categories:
             assert isinstance(table, nn.Embedding)
             nn.init.normal_(table.weight, std=0.3)
+            with torch.no_grad():
+                table.weight[0] = 0  # unseen: a neutral start, as training may never meet it
         nn.init.normal_(self.output.weight, std=0.5 * self.output.in_features**-0.5)
         nn.init.zeros_(self.output.bias)
 
@@ -80,6 +82,7 @@ class Mlp:
     """Multilayer perceptrons with numeric and categorical embeddings."""
 
     name = "mlp"
+    linear = False
 
     def space(self, rows: int, inputs: int) -> Space:
         """Widths that the number of rows can feed; piecewise-linear embeddings where inputs are few."""

@@ -247,8 +247,10 @@ class Search:
         self.pool[number] = outcome.learners
 
     def _keep_best(self) -> None:
-        """Weights are kept of the best few only."""
+        """Weights are kept of the best few only, and of the best two of each family."""
         kept = {c.number for c in self.ranking[:POOL]}
+        for family in {c.recipe["network.family"] for c in self.ranking}:
+            kept |= {c.number for c in [c for c in self.ranking if c.recipe["network.family"] == family][:2]}
         self.pool = {number: learners for number, learners in self.pool.items() if number in kept}
 
     def _tell(self, populations: list[Population]) -> None:

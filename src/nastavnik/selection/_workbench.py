@@ -54,6 +54,7 @@ class Workbench:
         self.columns, self.task, self.split = columns, task, split
         self.seed, self.device = seed, device
         self._families = {family.name: family for family in families}
+        self.linear_families = {family.name for family in families if family.linear}
         self._settings = settings
         self._distinct = _distinct(columns, split.development)
         self.parts = [self._fit(train) for train, _ in split.parts]
@@ -82,13 +83,14 @@ class Workbench:
         )
 
     def _fit(self, train: np.ndarray) -> Part:
+        structure = self.split.development if self.split.folds is not None else train
         preparation = Preparation.fit(
             self.columns,
             train,
             numbers=str(self._settings.get("preparation.numbers", "auto")),
-            structure=self.split.development,
+            structure=structure,
         )
-        target = self.task.fit_target(train, str(self._settings.get("preparation.target", "auto")))
+        target = self.task.fit_target(train, str(self._settings.get("preparation.target", "auto")), structure)
         inputs = preparation.apply(self.columns)
         distinct = [*self._distinct, *[2] * len(preparation.indicators)]
         levels = self._most_levels()
