@@ -105,7 +105,7 @@ def boosting(train: list[int], test: list[int]) -> float:
     y = frame.pop("price").to_numpy()
     frame = frame.drop(columns="id")
     frame["date"] = (pd.to_datetime(frame["date"], format="%m/%d/%Y") - pd.Timestamp("2014-01-01")).dt.days
-    for name in frame.columns[frame.dtypes.isin([object, "str"])]:
+    for name in frame.select_dtypes(exclude="number").columns:
         frame[name] = frame[name].astype("category")
     model = HistGradientBoostingRegressor(categorical_features="from_dtype", random_state=0)
     return float(model.fit(frame.iloc[train], y[train]).score(frame.iloc[test], y[test]))

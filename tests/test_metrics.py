@@ -70,7 +70,7 @@ def test_folds_are_stitched_in_order_and_into_one_unit(rng: np.random.Generator)
     for g, r in enumerate(rows):
         target = TargetPreparation("real", (), "identity", 1.0, 9.0 + g, 2.0 + g)
         parts.append(RealPredictive(target.apply(y[r]).numpy()[None].astype(float), np.full((1, 3), 1.0), target))
-    whole = stitch(parts, rows, 6)
+    whole = stitch(parts, rows)
     np.testing.assert_allclose(whole.point(), y, rtol=1e-6)
     assert isinstance(whole, RealPredictive)
     np.testing.assert_allclose(whole.deviation[0], [1, 1.5, 1.5, 1, 1, 1.5])

@@ -175,7 +175,7 @@ def _split(
     if options.split is not None:
         given = _given_parts(frame[options.split], options.split)
     if options.group is not None:
-        groups = frame[options.group].astype(str).to_numpy()
+        groups = _group_names(frame[options.group])
     elif options.time is not None:
         times = _times(frame[options.time], infos[options.time])
     elif given is None:
@@ -231,8 +231,14 @@ def _shared_identifier(
 ) -> np.ndarray | None:
     """Rows that share an identifier are one thing seen twice: they must not straddle the split."""
     for name, role in roles.items():
-        if role == "identifier" and not is_missing(frame[name]).any() and infos[name].distinct < len(frame):
-            repeated = len(frame) - infos[name].distinct
+        repeated = len(frame) - infos[name].missing - infos[name].distinct
+        if role == "identifier" and repeated > 0:
             notes.append(f"{name} identifies rows but {repeated} rows repeat one: rows of one {name} stay together")
-            return frame[name].astype(str).to_numpy()
+            return _group_names(frame[name])
     return None
+
+
+def _group_names(values: pd.Series) -> np.ndarray:
+    """Each row's group; a missing cell is a group of its own."""
+    alone = [f"(row {i} alone)" for i in range(len(values))]
+    return np.where(is_missing(values), alone, values.astype(str).to_numpy(dtype=str))

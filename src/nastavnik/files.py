@@ -35,6 +35,18 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
+def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
+    """Write a safetensors file, whole or not at all; in sorted order and without metadata, so that bytes repeat."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    ordered = {name: tensors[name] for name in sorted(tensors)}
+    try:
+        write_atomically(path, lambda part: save_file(ordered, part))
+    except SafetensorError as error:
+        raise UserError(f"cannot write {path}: {error}; free the place or choose another with --out") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write text, whole or not at all."""
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

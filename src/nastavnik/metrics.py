@@ -40,7 +40,9 @@ def with_intervals(table: dict[str, Weighted], n: int, seed: int) -> Scores:
             drawn[name].append(metric(weights))
     found: Scores = {}
     for name, metric in table.items():
-        low, high = np.nanquantile(np.concatenate(drawn[name]), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+        draws = np.concatenate(drawn[name])
+        draws = draws[~np.isnan(draws)]  # a draw of equal rows has no R²
+        low, high = np.quantile(draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) if len(draws) else (np.nan, np.nan)
         found[name] = {"value": float(metric(even)[0]), "low": float(low), "high": float(high)}
     return found
 
@@ -82,7 +84,8 @@ def _real_metrics(predictive: Predictive, y: np.ndarray) -> dict[str, Weighted]:
     def r2(w: np.ndarray) -> np.ndarray:
         total = w.sum(1)
         spread = w @ shifted**2 - (w @ shifted) ** 2 / total
-        return 1 - (w @ error**2) / np.maximum(spread, 1e-300)
+        varied = spread > 1e-9 * np.maximum((w @ shifted**2), 1e-300)
+        return np.where(varied, 1 - (w @ error**2) / np.where(varied, spread, 1.0), np.nan)
 
     table: dict[str, Weighted] = {
         "r2": r2,

@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from nastavnik.data import ColumnInfo, Columns, Inputs, Preparation, TargetPreparation, to_columns
+from nastavnik.data import ColumnInfo, Columns, Inputs, Preparation, TargetPreparation, plain_frame, to_columns
 from nastavnik.errors import UserError
-from nastavnik.files import read_json, write_atomically, write_json
+from nastavnik.files import read_json, write_json, write_tensors, write_text
 from nastavnik.metrics import LEVEL
 from nastavnik.nets import FAMILIES, Family, Signature
 from nastavnik.population import Learner
@@ -72,7 +72,7 @@ class Model:
         Raises:
             UserError: a column is not there, or a cell is not of its column's kind.
         """
-        predictive = self.predictive(self.read(frame))
+        predictive = self.predictive(self.read(plain_frame(frame)))
         if isinstance(predictive, ClassPredictive):
             table: dict[str, Any] = {"prediction": np.array(self.classes, dtype=object)[predictive.point()]}
             for j, name in enumerate(self.classes):
@@ -103,16 +103,12 @@ class Model:
 
     def save(self, folder: Path, card: str | None = None) -> None:
         """Write ``model.safetensors``, ``model.json`` and ``card.md``; nothing is pickled."""
-        from safetensors.torch import save_file
-
         record, tensors = self.preparation.to_record()
         tensors = {f"preparation.{name}": t for name, t in tensors.items()}
         for i, member in enumerate(self.members):
             state = member.learner.state_dict()
             tensors |= {f"members.{i}.{name}": t.detach().cpu().contiguous() for name, t in state.items()}
-        # without metadata and in sorted order: the same weights are the same bytes
-        ordered = {name: tensors[name] for name in sorted(tensors)}
-        write_atomically(folder / "model.safetensors", lambda part: save_file(ordered, part))
+        write_tensors(folder / "model.safetensors", tensors)
         signature = {k: v for k, v in self.signature.__dict__.items() if k != "examples"}
         members = [{"recipe": m.recipe.to_json(), "temperature": m.temperature, "votes": m.votes} for m in self.members]
         write_json(
@@ -127,7 +123,7 @@ class Model:
             },
         )
         if card is not None:
-            write_atomically(folder / "card.md", lambda part: part.write_text(card, encoding="utf-8"))
+            write_text(folder / "card.md", card)
 
     @classmethod
     def load(cls, folder: str | Path, *, family: Family | None = None) -> Model:
@@ -201,7 +197,7 @@ def member_predictive(member: Member, inputs: Inputs, target: TargetPreparation)
     """One network's distribution for prepared rows, computed in float64 on the CPU."""
     import copy
 
-    learner = copy.deepcopy(member.learner).double().cpu().eval()
+    learner = copy.deepcopy(member.learner).cpu().double().eval()
     pieces: list[dict[str, torch.Tensor]] = []
     with torch.no_grad():
         for start in range(0, max(len(inputs), 1), _ROWS_AT_ONCE):
@@ -220,7 +216,7 @@ def calibrate(learners: Sequence[Learner], inputs: Sequence[Inputs], targets: Se
     import copy
 
     with torch.no_grad():
-        doubles = [copy.deepcopy(learner).double().cpu().eval() for learner in learners]
+        doubles = [copy.deepcopy(learner).cpu().double().eval() for learner in learners]
         outputs = [m(i.numbers.double(), i.categories) for m, i in zip(doubles, inputs, strict=True)]
         right = [t.double() if t.is_floating_point() else t for t in targets]
         sets = list(zip(doubles, outputs, right, strict=True))

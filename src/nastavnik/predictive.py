@@ -142,10 +142,10 @@ def mixture(members: Sequence[Predictive]) -> Predictive:
     return CountPredictive(np.concatenate(rates))
 
 
-def stitch(parts: Sequence[Predictive], rows: Sequence[np.ndarray], n: int) -> Predictive:
-    """Predictions for the rows of several folds, put together in the order of ``0…n-1``.
+def stitch(parts: Sequence[Predictive], rows: Sequence[np.ndarray]) -> Predictive:
+    """Predictions for the rows of several folds, put together in the order of the row numbers.
 
-    Folds may have prepared the target differently, so real values are brought to the first fold's units.
+    Folds share the target's transform but not its centre and scale: real values are brought to the first fold's units.
     """
     order = np.argsort(np.concatenate(rows))
     if isinstance(parts[0], ClassPredictive):

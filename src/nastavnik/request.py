@@ -62,6 +62,10 @@ class FitRequest:
             raise UserError(f"--decimal must be . or , but got {self.decimal!r}")
         if self.folds is not None and (self.folds < 0 or self.folds == 1):
             raise UserError(f"--folds must be 0 (a hold-out) or at least 2, but got {self.folds}")
+        if self.folds and self.time is not None:
+            raise UserError("--folds would mix earlier and later rows; with --time a hold-out is used")
+        if self.seed >= 2**31:
+            raise UserError(f"--seed must be less than 2147483648, but got {self.seed}")
         if not 0 <= self.test <= 0.9:
             raise UserError(f"--test must be a share from 0 to 0.9, but got {self.test}")
         if sum(x is not None for x in (self.group, self.time, self.split)) > 1:
@@ -77,6 +81,10 @@ class FitRequest:
         if budget is None and networks is None:
             return self
         return replace(self, budget=budget, networks=networks)
+
+    def settled(self, *, folds: int) -> FitRequest:
+        """The same request with what was left to a default now decided."""
+        return replace(self, folds=folds)
 
     def to_json(self) -> dict[str, Any]:
         """The plain record."""

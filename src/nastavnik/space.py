@@ -20,6 +20,7 @@ class Number:
     integer: bool = False
     default: float | None = None
     below: float = math.inf  # a pinned value must be less than this
+    least: float = 0.0  # and at least this
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
@@ -115,7 +116,7 @@ class Space:
 
     def _pinned(self, values: Mapping[str, Value]) -> Space:
         nodes: dict[str, Node] = {}
-        fixed = {name: values.get(name, value) for name, value in self.fixed.items()}
+        fixed = {name: _like(name, values[name], v) if name in values else v for name, v in self.fixed.items()}
         for name, node in self.nodes.items():
             if isinstance(node, Choice):
                 branches = {value: branch._pinned(values) for value, branch in node.branches.items()}
@@ -141,20 +142,30 @@ def _one_of(name: str, value: Value, options: list[Value]) -> Value:
     for option in options:
         if option == value and isinstance(option, bool) == isinstance(value, bool):
             return option
-    if all(isinstance(o, int) and not isinstance(o, bool) for o in options) and isinstance(value, int):
+    whole = all(isinstance(o, int) and not isinstance(o, bool) for o in options)
+    if whole and isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value  # a width beside the listed ones is as good as they are
     raise UserError(f"{name} cannot be {value!r}{nearest(str(value), [str(o) for o in options])}")
+
+
+def _like(name: str, value: Value, usual: Value) -> Value:
+    """A value in place of a given one, of the same kind."""
+    if isinstance(usual, float):
+        return _as_number(name, value, Number(usual, usual))
+    if isinstance(usual, bool) != isinstance(value, bool) or isinstance(usual, str) != isinstance(value, str):
+        raise UserError(f"{name} must be like {usual!r}, but got {value!r}")
+    return value
 
 
 def _as_number(name: str, value: Value, node: Number) -> Value:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise UserError(f"{name} must be a number, such as {node.low:g}, but got {value!r}")
     if node.integer:
-        if value != int(value) or value < 1:
-            raise UserError(f"{name} must be a whole number of at least 1, but got {value!r}")
+        if value != int(value) or value < max(1, node.least):
+            raise UserError(f"{name} must be a whole number of at least {max(1, node.least):g}, but got {value!r}")
         return int(value)
-    if value < 0:
-        raise UserError(f"{name} must not be negative, but got {value!r}")
+    if value < node.least:
+        raise UserError(f"{name} must be at least {node.least:g}, but got {value!r}")
     if value >= node.below:
         raise UserError(f"{name} must be less than {node.below:g}, but got {value!r}")
     return float(value)

@@ -131,7 +131,8 @@ def find_task(frame: pd.DataFrame, info: ColumnInfo, wanted: str | None = None) 
         )
     if info.kind == "date":
         raise UserError(f"the target {info.name!r} holds dates; name a number or category with --target")
-    if info.kind == "text" or (info.kind == "identifier" and not _is_numeric(values, info)):
+    few = info.kind == "text" and 5 * info.distinct <= len(values)
+    if (info.kind == "text" and not few) or (info.kind == "identifier" and not _is_numeric(values, info)):
         raise UserError(
             f"the target {info.name!r} is free text ({info.distinct} distinct values in {len(values)} rows); "
             "name a number or category with --target"
@@ -166,7 +167,7 @@ def _number_task(values: pd.Series, info: ColumnInfo, wanted: str | None) -> Tas
         if not whole or numbers.min() < 0:
             raise UserError(f"--task count needs whole numbers from 0 up, but {info.name!r} reaches {numbers.min():g}")
         return Task("count", info.name, numbers, why="as asked")
-    if wanted is None and whole and info.distinct <= MOST_CLASSES:
+    if wanted is None and whole and info.distinct <= min(MOST_CLASSES, len(numbers) // 2):
         why = f"{info.distinct} distinct whole numbers, up to {MOST_CLASSES} are taken as classes"
         return _class_task(values, info, why)
     why = "as asked" if wanted else f"numbers of {info.distinct} distinct values"

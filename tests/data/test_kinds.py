@@ -86,6 +86,14 @@ def test_a_word_in_a_number_column_is_refused_at_prediction() -> None:
         to_columns(pd.DataFrame({"xx": ["1"]}), infos)
 
 
+def test_a_word_that_is_neither_yes_nor_no_is_refused() -> None:
+    infos = describe_columns(pd.DataFrame({"c": ["yes", "no"] * 20, "s": ["f", "m"] * 20}), {"s": "boolean"})
+    columns = to_columns(pd.DataFrame({"c": ["No", "yes"], "s": ["m", "f"]}), infos)
+    np.testing.assert_array_equal(columns.numbers, [[0, 1], [1, 0]])
+    with pytest.raises(UserError, match="'c' holds no and yes, but row 1 says 'maybe'"):
+        to_columns(pd.DataFrame({"c": ["maybe"], "s": ["m"]}), infos)
+
+
 def test_kinds_can_be_given_and_mistakes_are_named() -> None:
     frame = pd.DataFrame({"grade": [1, 2, 3] * 20})
     assert describe_columns(frame, {"grade": "category"})[0].levels == ("1", "2", "3")

@@ -65,6 +65,13 @@ GOOD = {"a": np.arange(60) % 7 + 0.5, "b": ["x", "y", "z"] * 20}
         (GOOD, ["--target", "b", "--set", "epochs=1.5"], "epochs must be a whole number"),
         (GOOD, ["--target", "b", "--set", "network.dropout=1.5"], "network.dropout must be less than 1"),
         (GOOD, ["--target", "b", "--set", "epochs"], "is no NAME=VALUE"),
+        (GOOD, ["--target", "b", "--set", "network.width=-5"], "network.width cannot be -5"),
+        (GOOD, ["--target", "b", "--set", "batch_size=1"], "batch_size must be a whole number of at least 2"),
+        (GOOD, ["--target", "b", "--set", "optimizer.beta1=abc"], "optimizer.beta1 must be a number"),
+        (GOOD, ["--target", "b", "--seed", "123456789012"], "--seed must be less than 2147483648"),
+        ({**GOOD, "p": np.arange(60.0) - 5}, ["--target", "p", "--set", "preparation.target=log"], "needs values above 0"),
+        ({**GOOD, "d": np.arange(60.0)}, ["--target", "b", "--time", "d", "--folds", "3"], "with --time a hold-out is used"),
+        (GOOD, ["--target", "b", "--kind", "b=boolean"], "the column holds 3 different values, not two"),
         (GOOD, ["--target", "b", "--family", "mpl"], "no family 'mpl'; did you mean 'mlp'?"),
         (GOOD, ["--target", "b", "--budget", "soon"], "--budget 'soon' is no span of time; write 40s, 2m or 1h"),
         (GOOD, ["--target", "b", "--budget", "0s"], "is no span of time"),
@@ -160,5 +167,25 @@ def test_mistakes_in_predictions(capsys: pytest.CaptureFixture[str]) -> None:
     refused(capsys, "must end in .csv or .parquet", "predict", "r", path, "--out", "p.xls")
     refused(capsys, "there is no model in none", "predict", "none", path)
     assert not Path("p.csv").exists()
+    Path("p.csv").write_text("precious")
+    refused(
+        capsys,
+        "p.csv is already there; choose another, or replace it with --force",
+        "predict",
+        "r",
+        path,
+        "--out",
+        "p.csv",
+    )
+    assert Path("p.csv").read_text() == "precious"
+    refused(
+        capsys,
+        "only --budget or --networks may be given beside it, not deliver",
+        "fit",
+        "--resume",
+        "r",
+        "--deliver",
+        "single",
+    )
     Path("r/model/model.safetensors").write_bytes(b"cut")
     refused(capsys, "model.safetensors cannot be read", "predict", "r", path)

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 import re
@@ -14,6 +15,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from torch import nn
 
 import nastavnik
+from nastavnik.data import read_source
 from nastavnik.errors import UserError
 
 QUICK: dict[str, Any] = {"networks": 6, "folds": 0}
@@ -60,7 +62,7 @@ def test_the_result_has_its_published_form(fitted: Path) -> None:
 
 
 def test_the_test_scores_are_those_of_the_loaded_model_on_the_test_rows(fitted: Path) -> None:
-    frame = nastavnik.fit.__globals__["read_source"]("wine").frame
+    frame = read_source("wine").frame
     rows = json.loads((fitted / "dataset.json").read_text())["split"]["test"]
     table = nastavnik.Model.load(fitted).predict(frame.iloc[rows])
     accuracy = (table["prediction"].to_numpy() == frame["target"].iloc[rows].to_numpy()).mean()
@@ -100,7 +102,7 @@ def test_the_same_command_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_model_says_the_same_for_a_row_alone(fitted: Path) -> None:
-    frame = nastavnik.fit.__globals__["read_source"]("wine").frame
+    frame = read_source("wine").frame
     model = nastavnik.Model.load(fitted)
     whole = model.predict(frame)
     for i in (0, 77, 177):
@@ -163,7 +165,7 @@ def test_ensembles_hold_several_networks(houses: pd.DataFrame) -> None:
 def test_a_network_picked_twice_counts_twice(houses: pd.DataFrame, tmp_path: Path) -> None:
     run = nastavnik.fit(houses, target="price", **QUICK)
     (member,) = run.model.members
-    other = dataclasses.replace(member, temperature=5.0)
+    other = dataclasses.replace(member, learner=copy.deepcopy(member.learner), temperature=5.0)
     twice = dataclasses.replace(run.model, members=(dataclasses.replace(member, votes=2), other))
     thrice = dataclasses.replace(run.model, members=(member, member, other))
     pd.testing.assert_frame_equal(twice.predict(houses), thrice.predict(houses))
@@ -295,6 +297,50 @@ def test_an_interrupted_run_is_resumed_to_the_same_bytes(tmp_path: Path) -> None
         pd.read_csv(tmp_path / "whole" / "networks.csv").drop(columns="seconds"),
         pd.read_csv(tmp_path / "broken" / "networks.csv").drop(columns="seconds"),
     )
+
+
+def test_a_resumed_run_keeps_its_folds(tmp_path: Path) -> None:
+    nastavnik.fit("iris", networks=4, out=tmp_path / "r")  # too few for folds
+    more = nastavnik.fit(resume=tmp_path / "r", networks=20)
+    assert more.dataset.split.folds is None
+    assert more.result["cost"]["networks"] == 20
+
+
+def test_a_skewed_target_with_zeros_and_negatives(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(400, 2))
+    y = np.where(rng.random(400) < 0.3, 0.0, np.exp(2 * x[:, 0] + rng.normal(0, 0.1, 400)))
+    y[:5] = -0.5
+    run = nastavnik.fit(x, y, networks=16)
+    assert run.model.target.transform == "yeo-johnson"
+    table = run.model.predict(pd.DataFrame(x, columns=["x0", "x1"]))
+    assert np.isfinite(table.to_numpy()).all()
+    assert table["prediction"].abs().max() < 100 * y.max()
+
+
+def test_twenty_rows_are_enough_and_undefined_scores_are_null(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(20) * 1.5, "p": np.repeat([1.25, 2.5], 10)})
+    run = nastavnik.fit(frame, target="p", task="regression", out=tmp_path / "r", **QUICK)
+    jsonschema.validate(json.loads((tmp_path / "r" / "result.json").read_text()), schema())
+    for score in run.result["test"].values():
+        assert all(v is None or abs(v) < 1e6 for v in score.values())
+
+
+def test_odd_frames_are_read(rng: np.random.Generator) -> None:
+    n = 60
+    frame = pd.DataFrame(
+        {
+            0: rng.normal(size=n),
+            "span": pd.to_timedelta(rng.integers(1, 90, n), unit="D"),
+            "lists": [[1, 2]] * n,
+            "when": pd.date_range("2021-01-01", periods=n, tz="Europe/Berlin"),
+            "kind": pd.Categorical(rng.choice(["a", "b", None], n)),
+            "yes": rng.choice([True, False], n),
+            "empty": [None] * n,
+            3: rng.choice(["p", "q"], n),
+        }
+    )
+    run = nastavnik.fit(frame, target=3, **QUICK)  # type: ignore[arg-type]
+    assert set(run.model.predict(frame.iloc[:5])["prediction"]) <= {"p", "q"}
 
 
 def test_resume_wants_the_same_data(houses_csv: Path, houses: pd.DataFrame, tmp_path: Path) -> None:

@@ -60,11 +60,11 @@ def test_recipes_come_in_threes_of_one_shape() -> None:
 
 
 def test_tpe_finds_the_good_region() -> None:
-    space = Space({"x": Number(-5, 5), "kind": Choice.of("good", "bad")})
+    space = Space({"optimizer.momentum": Number(-5, 5), "kind": Choice.of("good", "bad")})
     history: list[tuple[dict[str, object], float]] = []
     for generation in range(12):
         for keys, point in ask(space, history, 8, seed=0, generation=generation):  # type: ignore[arg-type]
-            score = (float(point["x"]) - 2) ** 2 + (3 if point["kind"] == "bad" else 0)
+            score = (float(point["optimizer.momentum"]) - 2) ** 2 + (3 if point["kind"] == "bad" else 0)
             history.append((keys, math.inf if score > 40 else score))  # type: ignore[arg-type]
     late = [s for _, s in history[-24:]]
     assert np.median(late) < np.median([s for _, s in history[:24]]) / 3
@@ -155,7 +155,8 @@ def test_importance_finds_the_column_that_matters(rng: np.random.Generator) -> N
     y = 3 * x[:, 1]
     own = TargetPreparation("real")
 
-    def predict(part: Columns) -> Predictive:
+    def predict(part: Columns, places: np.ndarray) -> Predictive:
+        assert len(places) == len(part)
         return RealPredictive(3 * part.numbers[None, :, 1], np.ones((1, len(part))), own)
 
     found = importance(predict, columns_of(x), y, seed=0)

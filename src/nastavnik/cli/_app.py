@@ -55,6 +55,7 @@ def _root(
 
 
 def fit(
+    context: typer.Context,
     source: Annotated[
         str | None,
         typer.Argument(
@@ -106,8 +107,7 @@ def fit(
     clock = Clock()
     limits: dict[str, Any] = {"budget": parse_budget(budget), "networks": networks}
     if resume is not None:
-        if source is not None or target is not None or out is not None or settings or force:
-            raise UserError("--resume goes on with what was asked; give only --budget or --networks beside it")
+        _refuse_beside_resume(context)
         folder = RunFolder.resume(resume)
         if folder.status == "finished" and all(v is None for v in limits.values()):
             _say(f"{resume} is finished; give --budget or --networks to go on", quiet)
@@ -148,6 +148,17 @@ def fit(
     _show(folder.path, as_json)
 
 
+def _refuse_beside_resume(context: typer.Context) -> None:
+    """A resumed run goes on with what was asked: any other option would be ignored, so it is refused."""
+    allowed = {"resume", "budget", "networks", "as_json", "quiet"}
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [n for n, s in sources.items() if s is not None and s.name == "COMMANDLINE" and n not in allowed]
+    if given:
+        raise UserError(
+            f"--resume goes on with what was asked; only --budget or --networks may be given beside it, not {given[0]}"
+        )
+
+
 def _run(request: FitRequest, folder: RunFolder, clock: Clock, quiet: bool) -> None:
     """The fit itself, watched; everything heavy is imported here."""
     from nastavnik.cli._display import make_watcher, summary
@@ -166,6 +177,7 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="A .csv or .parquet file; stdout by default.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Between the fields of a text table; found by default.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text table; found by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON records.")] = False,
 ) -> None:
     """Predict a table's rows, in its order."""
@@ -175,7 +187,7 @@ def predict(
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        table = run_predict(run, source, out=out, delimiter=delimiter, encoding=encoding)
+        table = run_predict(run, source, out=out, force=force, delimiter=delimiter, encoding=encoding)
     from nastavnik.model import DataWarning
 
     for warning in caught:

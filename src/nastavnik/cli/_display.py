@@ -114,7 +114,8 @@ def summary(result: dict[str, Any], folder: Path) -> str:
         if result[part]:
             lines.append(f"{part:>10}: {head} {interval(result[part][head])}, nll {interval(result[part]['nll'])}")
     scored = {n: b["test"][head]["value"] for n, b in result["baselines"].items() if "test" in b}
-    if scored and result["test"]:
+    scored = {name: value for name, value in scored.items() if value is not None}
+    if scored and result["test"] and result["test"][head]["value"] is not None:
         name = max(scored, key=lambda n: scored[n])
         ours = result["test"][head]["value"]
         verdict = "ahead of us" if scored[name] > ours else "behind"
@@ -129,6 +130,7 @@ def summary(result: dict[str, Any], folder: Path) -> str:
     return "\n".join(lines)
 
 
-def interval(score: dict[str, float]) -> str:
-    """A value with its interval."""
-    return f"{score['value']:.4f} ({score['low']:.4f} to {score['high']:.4f})"
+def interval(score: dict[str, float | None]) -> str:
+    """A value with its interval; a dash for what these rows do not define."""
+    value, low, high = ("–" if v is None else f"{v:.4f}" for v in (score["value"], score["low"], score["high"]))
+    return f"{value} ({low} to {high})"

@@ -20,5 +20,6 @@ from nastavnik.data._split import Split as Split
 from nastavnik.data._split import split_rows as split_rows
 from nastavnik.data._table import BUILT_IN as BUILT_IN
 from nastavnik.data._table import Table as Table
+from nastavnik.data._table import plain_frame as plain_frame
 from nastavnik.data._table import read_source as read_source
 from nastavnik.data._target import TargetPreparation as TargetPreparation

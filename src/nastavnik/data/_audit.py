@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nastavnik.data._columns import Columns
-from nastavnik.data._kinds import ColumnInfo, is_missing
+from nastavnik.data._kinds import ColumnInfo, is_id_name, is_missing, parse_numbers
 
 _LEAK = 0.995  # how much of the target one column may explain before it looks like the answer itself
 _MANY_ROWS = 20_000
@@ -34,6 +35,7 @@ def audit(
         *_duplicate_columns(columns),
         *_duplicate_rows(frame, target),
         *_left_out(infos),
+        *_shared_names(infos, len(frame)),
     ]
     if classes:
         found += _imbalance(target)
@@ -67,9 +69,13 @@ def _missing_cells(frame: pd.DataFrame, infos: Sequence[ColumnInfo]) -> list[dic
 def _infinities(frame: pd.DataFrame, infos: Sequence[ColumnInfo]) -> list[dict[str, Any]]:
     found = []
     for info in infos:
-        values = frame[info.name]
-        if pd.api.types.is_float_dtype(values):
-            endless = int(np.isinf(values.to_numpy(dtype=np.float64, na_value=np.nan)).sum())
+        if info.kind == "number":
+            values = frame[info.name]
+            typed = pd.api.types.is_numeric_dtype(values)
+            numbers = (
+                values.to_numpy(dtype=np.float64, na_value=np.nan) if typed else parse_numbers(values, info.decimal)
+            )
+            endless = int(np.isinf(numbers).sum())
             if endless:
                 text = f"{info.name}: {endless} infinite values, taken as missing"
                 found.append(_finding("infinite", "warning", [info.name], text))
@@ -127,6 +133,18 @@ def _left_out(infos: Sequence[ColumnInfo]) -> list[dict[str, Any]]:
     return found
 
 
+def _shared_names(infos: Sequence[ColumnInfo], rows: int) -> list[dict[str, Any]]:
+    found = []
+    for info in infos:
+        if info.kind in ("number", "text") and is_id_name(info.name) and 10 < info.distinct < 0.5 * rows:
+            text = (
+                f"{info.name} looks like the name of something that {rows / info.distinct:.1f} rows share: if rows of "
+                f"one must not straddle the split, say --group {info.name}; for a code, --kind {info.name}=category"
+            )
+            found.append(_finding("shared identifier", "warning", [info.name], text))
+    return found
+
+
 def _imbalance(target: np.ndarray) -> list[dict[str, Any]]:
     counts = np.bincount(target.astype(int))
     counts = counts[counts > 0]
@@ -151,7 +169,9 @@ def _leaks(columns: Columns, target: np.ndarray, classes: bool) -> list[dict[str
     tree = DecisionTreeClassifier(max_leaf_nodes=64) if classes else DecisionTreeRegressor(max_leaf_nodes=256)
     found = []
     for name, values in _suspects(columns.take(rows), y, classes):
-        guess = cross_val_predict(tree, values[:, None], y, cv=2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a class of one row cannot stand in both halves
+            guess = cross_val_predict(tree, values[:, None], y, cv=2)
         if classes:
             errors = np.mean(guess != y) / max(1 - np.bincount(y.astype(int)).max() / len(y), 1e-12)
         else:

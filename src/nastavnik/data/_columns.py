@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nastavnik.data._kinds import ColumnInfo, is_missing, is_true, level_word, parse_dates, parse_numbers
+from nastavnik.data._kinds import ColumnInfo, is_missing, level_word, parse_dates, parse_numbers, truth_of
 from nastavnik.errors import UserError, nearest
 
 _EPOCH = np.datetime64("2000-01-01")
@@ -73,7 +73,12 @@ def to_numbers(values: pd.Series, info: ColumnInfo) -> np.ndarray:
     """
     missing = is_missing(values)
     if info.kind == "boolean":
-        truth = is_true(values.astype(object)).astype(np.float64)
+        truth = truth_of(values.astype(object), info.levels)
+        wrong = np.isnan(truth) & ~missing
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            known = " and ".join(info.levels)
+            raise UserError(f"column {info.name!r} holds {known}, but row {row + 1} says {values.iloc[row]!r}")
         return np.where(missing, np.nan, truth)
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         return values.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -64,10 +64,13 @@ def _decode(path: Path, encoding: str | None) -> str:
 
 def _find_delimiter(text: str) -> str:
     """The character that splits the first lines into the same, largest number of fields."""
-    lines = text[:200_000].splitlines()[:50]
+    lines = [line for line in text[:200_000].splitlines() if line.strip()][:50]
     best, best_score = ",", (0.0, 0)
     for delimiter in DELIMITERS:
-        counts = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
+        try:
+            counts = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
+        except csv.Error:
+            continue  # the whole table is read by the delimiter found, and says what is wrong
         fields, times = counts.most_common(1)[0]
         score = (times / len(lines) if fields > 1 else 0.0, fields)
         if score > best_score:

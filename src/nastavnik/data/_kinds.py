@@ -17,9 +17,11 @@ MISSING = frozenset({"", "?", "NA", "N/A", "n/a", "na", "nan", "NaN", "NAN", "nu
 MOST_LEVELS = 50  # a text column of more distinct values is free text
 _BOOLEANS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
 _TRUE = frozenset({"true", "yes", "t", "y", "1", "1.0"})
+_FALSE = frozenset({"false", "no", "f", "n", "0", "0.0"})
 _CODE_NAME = re.compile(r"(?i)(^|_)(zip|zipcode|zip_code|postcode|postal_code|postal|plz)($|_)")
 _ID_NAME = re.compile(r"(?i)^(id|uid|uuid|guid|key|index|unnamed: 0|.*_id|.*_uuid|row_?(id|number|no))$")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
+_GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?")
 _DATES = (
     "%Y-%m-%d",
     "%m/%d/%Y",
@@ -88,10 +90,17 @@ def is_missing(values: pd.Series) -> np.ndarray:
 def parse_numbers(words: pd.Series, decimal: str = ".") -> np.ndarray:
     """Words as float64, thousands marks (the mark that is not the decimal one) taken out; what is no number is NaN."""
     if decimal == ",":
-        words = words.map(lambda w: w.replace(".", "").replace(",", ".") if isinstance(w, str) else w)
+        words = words.map(_with_point)
     else:
         words = words.map(lambda w: w.replace(",", "") if isinstance(w, str) and _THOUSANDS.fullmatch(w) else w)
     return pd.to_numeric(words.astype(object), errors="coerce").to_numpy(dtype=np.float64)
+
+
+def _with_point(word: object) -> object:
+    """A word with a decimal comma as one with a decimal point; a point that groups no thousands spoils it."""
+    if not isinstance(word, str) or ("." in word and not _GROUPED.fullmatch(word)):
+        return None if isinstance(word, str) else word
+    return word.replace(".", "").replace(",", ".")
 
 
 def parse_dates(values: pd.Series, date_format: str | None) -> pd.Series:
@@ -103,9 +112,23 @@ def parse_dates(values: pd.Series, date_format: str | None) -> pd.Series:
     return pd.to_datetime(values, errors="coerce", format=date_format)
 
 
-def is_true(words: pd.Series) -> np.ndarray:
-    """Whether each word means yes."""
-    return words.map(lambda w: str(w).strip().lower() in _TRUE).to_numpy(dtype=bool)
+def truth_of(words: pd.Series, levels: tuple[str, ...]) -> np.ndarray:
+    """1 where a word means yes, 0 where it means no, NaN where it means neither.
+
+    Other pairs of words (``levels``, as "female", "male") are no and yes in their order.
+    """
+    own = {} if {w.lower() for w in levels} <= _TRUE | _FALSE else {w.lower(): float(i) for i, w in enumerate(levels)}
+
+    def truth(word: object) -> float:
+        text = str(word).strip().lower()
+        return own.get(text, 1.0 if text in _TRUE else 0.0 if text in _FALSE else np.nan)
+
+    return words.map(truth).to_numpy(dtype=np.float64)
+
+
+def is_id_name(name: str) -> bool:
+    """Whether a column's name is one that identifiers usually have."""
+    return _ID_NAME.match(name) is not None
 
 
 def _is_words(values: pd.Series) -> bool:
@@ -123,7 +146,9 @@ def _describe(name: str, values: pd.Series, given: str | None, decimal: str | No
         found = {**extra, "kind": given, "reason": "given"}
         if given == "date" and "date_format" not in found:
             found["date_format"] = _date_format(present)
-    if found["kind"] == "category":
+    if found["kind"] == "boolean" and distinct > 2:
+        raise UserError(f"--kind {name}=boolean: the column holds {distinct} different values, not two")
+    if found["kind"] in ("category", "boolean"):
         found["levels"] = tuple(sorted({level_word(v) for v in present.unique()}, key=_level_order))
     return ColumnInfo(**base, **found)
 

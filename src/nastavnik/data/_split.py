@@ -107,17 +107,26 @@ def _draw(
         first = times[ordered[-count]]  # rows of one moment stay together
         return np.sort(ordered[times[ordered] >= first])
     if groups is not None:
-        names = rng.permutation(np.unique(groups[rows]))
-        sizes = np.cumsum([np.sum(groups[rows] == name) for name in names]) if len(names) < 50 else None
-        if sizes is None:
-            place = {name: i for i, name in enumerate(names)}
-            order = np.array([place[g] for g in groups[rows]])
-            sizes = np.cumsum(np.bincount(order))
-        taken = names[: max(1, int(np.searchsorted(sizes, count)) + 1)] if len(names) > 1 else names[:0]
-        return rows[np.isin(groups[rows], taken)]
+        return rows[np.isin(groups[rows], _groups_of_about(groups[rows], count, rng))]
     if classes is not None:
         return np.sort(_stratified(rows, classes[rows], count, rng))
     return np.sort(rng.permutation(rows)[:count])
+
+
+def _groups_of_about(groups: np.ndarray, count: int, rng: np.random.Generator) -> list[Any]:
+    """Whole groups, in random order, that together have about ``count`` rows; one that overshoots by half is passed."""
+    names, sizes = np.unique(groups, return_counts=True)
+    if len(names) < 2:
+        return []
+    taken: list[Any] = []
+    total = 0
+    for i in rng.permutation(len(names)):
+        if total >= count:
+            break
+        if total + sizes[i] <= max(1.5 * count, 1):
+            taken.append(names[i])
+            total += int(sizes[i])
+    return taken or [names[int(np.argmin(sizes))]]
 
 
 def _stratified(rows: np.ndarray, classes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

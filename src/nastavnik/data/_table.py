@@ -53,6 +53,13 @@ def read_source(source: Any, *, delimiter: str | None = None, encoding: str | No
 
 
 def _from_path(source: str, delimiter: str | None, encoding: str | None) -> Table:
+    try:
+        return _from_place(source, delimiter, encoding)
+    except PermissionError as error:
+        raise UserError(f"{source} may not be read; ask for permission, or copy it") from error
+
+
+def _from_place(source: str, delimiter: str | None, encoding: str | None) -> Table:
     path = Path(source)
     if path.is_dir():
         if not idx_files(path):
@@ -81,7 +88,7 @@ def _from_path(source: str, delimiter: str | None, encoding: str | None) -> Tabl
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NotImplementedError) as error:
         raise UserError(f"{path} is no Parquet file we can read: {str(error).splitlines()[0]}") from error
     return _from_frame(frame).frame
 
@@ -96,14 +103,30 @@ def _built_in(name: str) -> Table:
     return Table(frame, name, {"kind": "built-in", "name": name, "sha256": _hash_frame(frame)}, target="target")
 
 
-def _from_frame(frame: pd.DataFrame) -> Table:
+def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same table with names that are words, spans of time in seconds, and lists and records as words.
+
+    Raises:
+        UserError: two columns of one name.
+    """
     names = [str(c) for c in frame.columns]
     for name, times in Counter(names).items():
         if times > 1:
             raise UserError(f"the table has {times} columns named {name!r}; give each column a name of its own")
-    if not len(frame) or not names:
-        raise UserError(f"the table is empty: it has {len(frame)} rows and {len(names)} columns")
-    frame = frame.set_axis(names, axis=1).reset_index(drop=True)
+    frame = frame.set_axis(names, axis=1)
+    for name in names:
+        if pd.api.types.is_timedelta64_dtype(frame[name]):
+            frame[name] = frame[name].dt.total_seconds()
+        elif frame[name].dtype == object and not frame[name].map(pd.api.types.is_hashable).all():
+            frame[name] = frame[name].astype(str)
+    return frame
+
+
+def _from_frame(frame: pd.DataFrame) -> Table:
+    frame = plain_frame(frame)
+    if frame.empty:
+        raise UserError(f"the table is empty: it has {len(frame)} rows and {len(frame.columns)} columns")
+    frame = frame.reset_index(drop=True)
     return Table(frame, "frame", {"kind": "frame", "sha256": _hash_frame(frame)})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nastavnik.errors import UserError
-from nastavnik.files import read_json, write_atomically, write_json
+from nastavnik.files import read_json, write_json, write_tensors
 from nastavnik.run_folder import RunFolder
 from nastavnik.selection import Search
 from nastavnik.trace import Trace
@@ -13,12 +13,10 @@ def save_checkpoint(search: Search, folder: RunFolder) -> None:
     """Weights and trace first, then the small file that names them: a kill between the two loses only the bracket."""
     if folder.path is None:
         return
-    from safetensors.torch import save_file
-
     record, tensors = search.to_record()
     place = folder.path / "checkpoint"
     search.trace.flush(folder.path / "trace")
-    write_atomically(place / f"pool-{search.generation}.safetensors", lambda part: save_file(tensors, part))
+    write_tensors(place / f"pool-{search.generation}.safetensors", tensors)
     write_json(place / "search.json", {**record, "trace_parts": len(list((folder.path / "trace").glob("part-*")))})
     for old in place.glob("pool-*.safetensors"):
         if old.name != f"pool-{search.generation}.safetensors":

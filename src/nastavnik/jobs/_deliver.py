@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nastavnik.data import Columns
 from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
 from nastavnik.metrics import Scores, difference, scores
@@ -84,7 +85,8 @@ def deliver(
     columns = []
     if baselines or len(test_rows):
         held_columns = dataset.columns.take(rows)
-        columns = importance(model.predictive, held_columns, y[rows], seed=request.seed, expired=expired)
+        predict = chooser.predictor(chosen)
+        columns = importance(predict, held_columns, y[rows], seed=request.seed, expired=expired)
     return Delivery(
         model,
         request.deliver,
@@ -139,12 +141,34 @@ class _Chooser:
             ):
                 member = Member(learner, candidate.recipe, temperature)
                 pieces.append(member_predictive(member, part.rows(rows)[0], part.target))
-            self._predictions[candidate.number] = stitch(pieces, self._places, len(self.rows))
+            self._predictions[candidate.number] = stitch(pieces, self._places)
         return self._predictions[candidate.number]
 
     def held_out(self, chosen: Votes) -> Predictive:
         """Held-out predictions of candidates together."""
         return mixture([self.prediction(c) for c, votes in chosen.items() for _ in range(votes)])
+
+    def predictor(self, chosen: Votes) -> Callable[[Columns, np.ndarray], Predictive]:
+        """Held-out predictions of changed columns: each row by the networks that did not train on it."""
+        fold_of = np.empty(len(self.rows), dtype=int)
+        for g, places in enumerate(self._places):
+            fold_of[places] = g
+
+        def one(candidate: Candidate, columns: Columns, places: np.ndarray) -> Predictive:
+            pieces, orders = [], []
+            for g, part in enumerate(self.bench.parts):
+                mine = np.flatnonzero(fold_of[places] == g)
+                if len(mine):
+                    learner = self.search.pool[candidate.number][g]
+                    member = Member(learner, candidate.recipe, self.temperature(candidate))
+                    inputs = part.preparation.apply(columns.take(mine))
+                    pieces.append(member_predictive(member, inputs, part.target))
+                    orders.append(mine)
+            return stitch(pieces, orders)
+
+        return lambda columns, places: mixture(
+            [p for c, votes in chosen.items() for p in [one(c, columns, places)] * votes]
+        )
 
     def best(self) -> Candidate:
         """The candidate of least held-out loss; but a linear model where none is better by more than the interval.

@@ -102,7 +102,8 @@ def fit(
             if name not in known:
                 raise TypeError(f"fit() got an unexpected keyword argument {name!r}")
         path = lasting_source(source) if isinstance(source, (str, Path)) else None
-        request = FitRequest(**asked, source=path, target=target, families=names, settings=dict(settings or {}))
+        wanted = None if target is None else str(target)
+        request = FitRequest(**asked, source=path, target=wanted, families=names, settings=dict(settings or {}))
         folder = RunFolder.create(out, request.to_json(), force=force)
         return fit_request(request, folder, source=source, y=y, family=own, watcher=watcher)
     _, own = families_of(family)
@@ -136,11 +137,12 @@ def fit_request(
         dataset = make_dataset(table, dataset_options(request, fewest_rows))
         families = [family] if family is not None else families_named(request.families or tuple(FAMILIES))
         bench, space = prepare(dataset, families, request)
-    except UserError:
+    except BaseException:  # also a Ctrl-C: the place is left as it was found
         folder.abandon()
         raise
     folder.begin()
     threads = use_threads(request, folder)
+    request = request.settled(folds=len(dataset.split.folds or ()))  # a resumed run keeps them, whatever its budget
     folder.write(asked=request.to_json(), source=table.origin, threads=threads, way="batched", status="running")
     folder.write_json("dataset.json", dataset.to_json())
     for note in [f"{dataset.task.target}: {dataset.task.kind} ({dataset.task.why})", *dataset.notes]:

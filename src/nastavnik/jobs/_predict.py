@@ -17,6 +17,7 @@ def predict(
     source: str | Path,
     *,
     out: str | Path | None = None,
+    force: bool = False,
     delimiter: str | None = None,
     encoding: str | None = None,
 ) -> pd.DataFrame:
@@ -26,6 +27,7 @@ def predict(
         run: a run's folder.
         source: anything ``fit`` reads.
         out: a ``.csv`` or ``.parquet`` file for the predictions; nothing is written without it.
+        force: replace a file that is there.
         delimiter: of a text table, found when not given.
         encoding: of a text table, found when not given.
 
@@ -39,6 +41,8 @@ def predict(
     path = None if out is None else Path(out)
     if path is not None and path.suffix.lower() not in (".csv", ".parquet"):
         raise UserError(f"--out {path} must end in .csv or .parquet")
+    if path is not None and path.exists() and not force:
+        raise UserError(f"--out {path} is already there; choose another, or replace it with --force")
     table = model.predict(read_source(source, delimiter=delimiter, encoding=encoding).frame)
     if path is not None:
         if path.suffix.lower() == ".csv":

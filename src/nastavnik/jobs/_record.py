@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from nastavnik.clock import Clock
+from nastavnik.files import plain
 from nastavnik.jobs._deliver import Delivery
 from nastavnik.metrics import LEVEL
 from nastavnik.request import FitRequest
@@ -23,7 +24,7 @@ def result_record(delivery: Delivery, search: Search, request: FitRequest, clock
     if len(delivery.candidates) > 1:
         chosen["votes"] = [member.votes for member in delivery.model.members]
         chosen["recipes"] = [c.recipe.to_json() for c in delivery.candidates]
-    return {
+    record = {
         "task": task.to_json(),
         "seed": request.seed,
         "criterion": request.criterion,
@@ -41,6 +42,7 @@ def result_record(delivery: Delivery, search: Search, request: FitRequest, clock
             "wasted_seconds": sum(c.seconds for c in search.history if c.status in _WASTED),
         },
     }
+    return plain(record)
 
 
 def network_table(search: Search, delivery: Delivery) -> pd.DataFrame:

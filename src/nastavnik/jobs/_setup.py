@@ -9,6 +9,7 @@ from nastavnik.data import Table, read_source
 from nastavnik.dataset import FEWEST_ROWS, Dataset, DatasetOptions
 from nastavnik.errors import UserError
 from nastavnik.nets import Family
+from nastavnik.recipe import Recipe
 from nastavnik.request import FitRequest
 from nastavnik.run_folder import RunFolder
 from nastavnik.selection import Workbench, table_space
@@ -59,6 +60,7 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
         seed=request.seed,
         device=request.device,
     )
+    bench.learner(Recipe({**space.default(), "seed": 0}), bench.parts[0])  # a family that cannot be built says so now
     return bench, space
 
 

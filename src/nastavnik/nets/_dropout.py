@@ -69,7 +69,7 @@ class Dropout(nn.Module):
         self.calls.add_(1)
         rows = x.shape[0]
         bits = uniform_bits(self.stream, self.calls, rows, x[0].numel()).reshape(x.shape)
-        threshold = (self.rate.double() * 2**32 - 2**31).to(torch.int32)  # keeps a share 1 - rate
+        threshold = (self.rate * 2.0**32 - 2.0**31).to(torch.int32)  # keeps a share 1 - rate
         return x * ((bits >= threshold).to(x.dtype) / (1 - self.rate))
 
 

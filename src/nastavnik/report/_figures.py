@@ -158,6 +158,7 @@ def columns(delivery: Delivery, most: int = 20) -> go.Figure:
 def baselines(result: dict[str, Any], head: str) -> go.Figure:
     """Ours and every baseline on the test rows, with intervals."""
     scored = {n.replace("_", " "): b["test"][head] for n, b in result["baselines"].items() if "test" in b}
+    scored = {n: v for n, v in scored.items() if None not in v.values()}
     names = ["this model", *scored]
     values = [result["test"][head], *scored.values()]
     figure = _blank(f"{'accuracy' if head == 'accuracy' else 'R²'} on the test rows", "")

@@ -38,7 +38,7 @@ def write_report(
     pictures["candidates"] = figures.candidates(delivery.finalists)
     if delivery.columns:
         pictures["columns"] = figures.columns(delivery)
-    if result["test"] and result["baselines"]:
+    if result["test"] and result["baselines"] and None not in result["test"][head].values():
         pictures["baselines"] = figures.baselines(result, head)
     page = environment.get_template("template.html").render(
         title=f"{result['task']['target']} from {dataset.name}",

@@ -51,7 +51,8 @@ def against_baselines(result: dict[str, Any]) -> str:
     """Whether a cheap baseline does as well, in one sentence."""
     head = headline(result)
     scored = {name: b["test"][head] for name, b in result["baselines"].items() if "test" in b}
-    if not scored or not result["test"]:
+    scored = {name: score for name, score in scored.items() if None not in score.values()}
+    if not scored or not result["test"] or None in result["test"][head].values():
         return ""
     name = max(scored, key=lambda n: scored[n]["value"])
     ours, theirs = result["test"][head], scored[name]
@@ -78,6 +79,8 @@ def surer(result: dict[str, Any], rows: int) -> str:
     """What it would cost to be surer: intervals shrink with the root of the number of rows."""
     head = headline(result)
     part = result["test"] or result["validation"]
+    if None in part[head].values():
+        return f"{rows} rows are too few for an interval."
     width = part[head]["high"] - part[head]["low"]
     return (
         f"The interval is {figure(width)} wide on {rows} rows; half of that needs about {4 * rows} held-out rows, "

@@ -123,13 +123,14 @@ def _fit_in_time(
     A regression's noise is the deviation of the residuals on rows that the latest fit with some left out did not see.
     """
     started = time.monotonic()
-    order = np.random.default_rng(seed).permutation(rows)
+    order = _shuffled(rows, task, seed)
     width = columns.numbers.shape[1] + columns.words.shape[1]
     most = len(rows)
     if kind.name != "constant":
         most = min(most, max(_START, _MOST_CELLS // max(1, width * max(1, len(task.classes)))))
     matrix = _matrix_maker(kind, columns, preparation)
-    size = min(_START, most) if task.is_classification else min(_START, max(1, round(0.9 * len(rows))), most)
+    first = max(200, min(_START, _START * 200 // max(width, 1)))  # wide rows begin with fewer
+    size = min(first, most) if task.is_classification else min(first, max(1, round(0.9 * len(rows))), most)
     noise = 1.0
     while True:
         some, unseen = order[:size], order[size : size + _START]
@@ -145,6 +146,15 @@ def _fit_in_time(
         size = bigger
     predict = _predictor(estimator, matrix, task, noise)
     return Baseline(kind.name, predict, size, len(rows), time.monotonic() - started)
+
+
+def _shuffled(rows: np.ndarray, task: Task, seed: int) -> np.ndarray:
+    """Rows in random order, but one of each class first."""
+    order = np.random.default_rng(seed).permutation(rows)
+    if not task.is_classification:
+        return order
+    firsts = np.unique(task.values[order], return_index=True)[1]
+    return np.concatenate([order[firsts], np.delete(order, firsts)])
 
 
 def _matrix_maker(kind: _Kind, columns: Columns, preparation: Preparation) -> Callable[[Columns], np.ndarray]:

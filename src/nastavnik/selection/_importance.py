@@ -15,7 +15,7 @@ _MANY_COLUMNS = 100
 
 
 def importance(
-    predict: Callable[[Columns], Predictive],
+    predict: Callable[[Columns, np.ndarray], Predictive],
     columns: Columns,
     y: np.ndarray,
     *,
@@ -29,7 +29,7 @@ def importance(
     looks unimportant.
 
     Args:
-        predict: the model, on rows in own columns.
+        predict: what the model says of columns that stand for these of the held-out rows (their places in ``y``).
         columns: held-out rows.
         y: their targets in own units.
         seed: of the shuffles.
@@ -38,10 +38,11 @@ def importance(
     rng = np.random.default_rng(seed)
     width = columns.numbers.shape[1] + columns.words.shape[1]
     most = max(100, _MOST_WORK // max(width, 1))
+    places = np.arange(len(columns))
     if len(columns) > most:
-        rows = np.sort(rng.choice(len(columns), most, replace=False))
-        columns, y = columns.take(rows), y[rows]
-    usual = predict(columns).neg_log_likelihood(y)
+        places = np.sort(rng.choice(len(columns), most, replace=False))
+        columns, y = columns.take(places), y[places]
+    usual = predict(columns, places).neg_log_likelihood(y)
     found: list[dict[str, float | str]] = []
     for name, numbers, words in _groups(columns):
         if expired():
@@ -50,7 +51,7 @@ def importance(
             continue
         repeats = _REPEATS if width <= _MANY_COLUMNS else 1
         shuffles = [_shuffled(columns, numbers, words, rng) for _ in range(repeats)]
-        rise = np.mean([predict(shuffled).neg_log_likelihood(y) - usual for shuffled in shuffles], axis=0)
+        rise = np.mean([predict(shuffled, places).neg_log_likelihood(y) - usual for shuffled in shuffles], axis=0)
         error = float(rise.std() / max(len(rise), 1) ** 0.5)
         found.append({"column": name, "rise": float(rise.mean()), "standard_error": error})
     return sorted(found, key=lambda f: -float(f["rise"]))

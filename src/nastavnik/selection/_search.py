@@ -310,7 +310,7 @@ class Search:
                 start = f"{candidate.number}.{g}."
                 learner = self.bench.learner(candidate.recipe, part)
                 learner.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
-                learners.append(learner.eval())
+                learners.append(learner.to(self.bench.device).eval())
             self.pool[candidate.number] = tuple(learners)
 
 

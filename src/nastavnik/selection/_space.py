@@ -40,7 +40,7 @@ def table_space(
     nodes: dict[str, Node] = {
         "network.family": Choice(branches, default=default),
         "schedule.name": Choice.of(*SCHEDULES, default="cosine"),
-        "batch_size": Number(1, 65536, log=True, integer=True, default=batch),
+        "batch_size": Number(2, 65536, log=True, integer=True, default=batch, least=2),
         "epochs": Number(1, 10_000, log=True, integer=True, default=default_epochs(rows, batch)),
         "preparation.numbers": Choice.of("auto", "standard", "robust", "quantile", default="auto"),
     }
