@@ -333,7 +333,7 @@ def test_odd_frames_are_read(rng: np.random.Generator) -> None:
             "span": pd.to_timedelta(rng.integers(1, 90, n), unit="D"),
             "lists": [[1, 2]] * n,
             "when": pd.date_range("2021-01-01", periods=n, tz="Europe/Berlin"),
-            "kind": pd.Categorical(rng.choice(["a", "b", None], n)),
+            "kind": pd.Categorical(["a", "b", None] * (n // 3)),
             "yes": rng.choice([True, False], n),
             "empty": [None] * n,
             3: rng.choice(["p", "q"], n),

@@ -82,7 +82,7 @@ def test_pins_are_given_not_asked() -> None:
         ({"network.width": "wide"}, "cannot be 'wide'"),
     ):
         with pytest.raises(UserError, match=sentence):
-            TREE.pin(values)  # type: ignore[arg-type]
+            TREE.pin(values)
     with pytest.raises(UserError, match="low <= high must hold, but got low=2, high=1"):
         Number(2, 1)
     with pytest.raises(UserError, match="a log axis needs low > 0"):

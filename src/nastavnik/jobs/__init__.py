@@ -1,6 +1,5 @@
 """Jobs: a page of code each, that reads like the sentence describing it."""
 
-from nastavnik.jobs._deliver import Delivery as Delivery
 from nastavnik.jobs._fit import Run as Run
 from nastavnik.jobs._fit import families_of as families_of
 from nastavnik.jobs._fit import fit as fit

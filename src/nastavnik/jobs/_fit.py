@@ -18,7 +18,6 @@ from nastavnik.dataset import Dataset, make_dataset
 from nastavnik.errors import InterruptedEarly, UserError
 from nastavnik.files import read_json, write_atomically
 from nastavnik.jobs._checkpoint import read_trace, restore, save_checkpoint
-from nastavnik.jobs._deliver import FINAL_MEMBERS, Delivery, deliver
 from nastavnik.jobs._record import network_table, result_record
 from nastavnik.jobs._setup import check_device, dataset_options, prepare, read_table, use_threads
 from nastavnik.model import Model
@@ -27,7 +26,16 @@ from nastavnik.progress import Watcher
 from nastavnik.recipe import Value
 from nastavnik.request import FitRequest, parse_budget
 from nastavnik.run_folder import RunFolder, lasting_source
-from nastavnik.selection import Baseline, Search, Workbench, families_named, fit_baselines
+from nastavnik.selection import (
+    FINAL_MEMBERS,
+    Baseline,
+    Delivery,
+    Search,
+    Workbench,
+    deliver,
+    families_named,
+    fit_baselines,
+)
 from nastavnik.space import Space
 
 _BASELINE_SHARE = 0.2  # of a budget of time, at most

@@ -8,10 +8,9 @@ import pandas as pd
 
 from nastavnik.clock import Clock
 from nastavnik.files import plain
-from nastavnik.jobs._deliver import Delivery
 from nastavnik.metrics import LEVEL
 from nastavnik.request import FitRequest
-from nastavnik.selection import Search
+from nastavnik.selection import Delivery, Search
 
 _WASTED = ("dropped", "stopped", "diverged")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from nastavnik.dataset import Dataset
-from nastavnik.jobs import Delivery
 from nastavnik.report._words import against_baselines, cost, figure, metric_name, verdict
+from nastavnik.selection import Delivery
 
 
 def model_card(result: dict[str, Any], delivery: Delivery, dataset: Dataset) -> str:

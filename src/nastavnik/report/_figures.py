@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nastavnik.jobs import Delivery
 from nastavnik.predictive import ClassPredictive, Predictive
-from nastavnik.selection import Search
+from nastavnik.selection import Delivery, Search
 
 INK, BLUE, ORANGE, GREY, RED = "#1f2933", "#2166ac", "#e08214", "#b8c0c8", "#b2182b"
 _MOST_CURVES = 300

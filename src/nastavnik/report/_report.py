@@ -9,11 +9,10 @@ import numpy as np
 
 from nastavnik.dataset import Dataset
 from nastavnik.files import write_text
-from nastavnik.jobs import Delivery
 from nastavnik.predictive import ClassPredictive, Predictive
 from nastavnik.report import _figures as figures
 from nastavnik.report._words import against_baselines, cost, figure, headline, metric_name, surer, verdict
-from nastavnik.selection import Search
+from nastavnik.selection import Delivery, Search
 
 _WORST = 12
 

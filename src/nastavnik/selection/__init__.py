@@ -2,6 +2,9 @@
 
 from nastavnik.selection._baselines import Baseline as Baseline
 from nastavnik.selection._baselines import fit_baselines as fit_baselines
+from nastavnik.selection._choice import FINAL_MEMBERS as FINAL_MEMBERS
+from nastavnik.selection._choice import Delivery as Delivery
+from nastavnik.selection._choice import deliver as deliver
 from nastavnik.selection._ensemble import greedy_ensemble as greedy_ensemble
 from nastavnik.selection._importance import importance as importance
 from nastavnik.selection._sampler import ask as ask

@@ -19,7 +19,11 @@ from nastavnik.population import Data, Learner, Population
 from nastavnik.predictive import Predictive, mixture, stitch
 from nastavnik.recipe import Recipe
 from nastavnik.request import FitRequest
-from nastavnik.selection import Baseline, Candidate, Part, Search, greedy_ensemble, importance
+from nastavnik.selection._baselines import Baseline
+from nastavnik.selection._ensemble import greedy_ensemble
+from nastavnik.selection._importance import importance
+from nastavnik.selection._search import Candidate, Search
+from nastavnik.selection._workbench import Part
 
 Votes = dict[Candidate, int]
 FINAL_MEMBERS = 4  # networks of an ensemble that is trained anew after cross-validation
