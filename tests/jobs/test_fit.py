@@ -343,6 +343,29 @@ def test_odd_frames_are_read(rng: np.random.Generator) -> None:
     assert set(run.model.predict(frame.iloc[:5])["prediction"]) <= {"p", "q"}
 
 
+def test_a_run_ended_by_hand_is_resumed_to_the_same_bytes(tmp_path: Path) -> None:
+    from nastavnik.clock import Clock
+    from nastavnik.progress import Progress, Watcher
+
+    class Hand(Watcher):
+        """Asks for the end in the middle of the second bracket, as Ctrl-C does."""
+
+        def begin(self, clock: Clock) -> None:
+            self.clock = clock
+
+        def progress(self, progress: Progress) -> None:
+            self.clock.stop_requested = progress.trained > 17
+
+    nastavnik.fit("iris", networks=20, folds=0, out=tmp_path / "whole")
+    stopped = nastavnik.fit("iris", networks=20, folds=0, out=tmp_path / "stopped", watcher=Hand())
+    assert stopped.result["test"]["accuracy"]["value"] > 0.5
+    assert json.loads((tmp_path / "stopped" / "run.json").read_text())["status"] == "interrupted"
+    nastavnik.fit(resume=tmp_path / "stopped")
+    first, second = ((tmp_path / n / "model" / "model.safetensors").read_bytes() for n in ("whole", "stopped"))
+    assert first == second
+    assert json.loads((tmp_path / "stopped" / "result.json").read_text())["test_touches"] == 2
+
+
 def test_resume_wants_the_same_data(houses_csv: Path, houses: pd.DataFrame, tmp_path: Path) -> None:
     nastavnik.fit(houses_csv, target="price", out=tmp_path / "r", **QUICK)
     houses.iloc[5:].to_csv(houses_csv, index=False)

@@ -98,14 +98,19 @@ class Search:
         return sorted(scored, key=lambda c: (c.score, c.number))
 
     def run(self, after_bracket: Callable[[], None] = lambda: None) -> None:
-        """Search until the budget is used."""
+        """Search until the budget is used.
+
+        ``after_bracket`` is not called for a bracket that was broken off by hand: its half-trained networks may be
+        delivered, but a resumed search trains them anew, as if it had never stopped.
+        """
         while True:
             count, share = self._plan()
             if count == 0:
                 return
             self._bracket(self._draw(count), share)
             self.generation += 1
-            after_bracket()
+            if not self.deadline.clock.stop_requested:
+                after_bracket()
 
     # Planning
 
