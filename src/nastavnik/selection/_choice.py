@@ -175,19 +175,27 @@ class _Chooser:
         )
 
     def best(self) -> Candidate:
-        """The candidate of least held-out loss; but a linear model where none is better by more than the interval.
+        """The candidate of least held-out loss; but a linear model where a network is not shown to be better.
 
-        "Better" is a paired difference beyond 1.96 standard errors: what these rows cannot tell apart is decided by
-        simplicity, and the best of many candidates flatters itself.
+        "Shown" is a paired difference beyond 1.96 standard errors, of the loss and, for classes, of the errors too:
+        what these rows cannot tell apart is decided by simplicity, and the best of many candidates flatters itself.
         """
         first = self.ranking[0]
-        y = self.dataset.task.values[self.rows]
         for candidate in self.ranking:
             if candidate.recipe["network.family"] in self.bench.linear_families:
-                gap = self.prediction(candidate).neg_log_likelihood(y) - self.prediction(first).neg_log_likelihood(y)
-                if gap.mean() <= 1.96 * gap.std() / len(gap) ** 0.5:
+                pairs = zip(self._measures(candidate), self._measures(first), strict=True)
+                gaps = [theirs - ours for theirs, ours in pairs]
+                if any(gap.mean() <= 1.96 * gap.std() / len(gap) ** 0.5 for gap in gaps):
                     return candidate
         return first
+
+    def _measures(self, candidate: Candidate) -> list[np.ndarray]:
+        """What is compared row by row: the loss, and whether the class is wrong."""
+        predictive, y = self.prediction(candidate), self.dataset.task.values[self.rows]
+        measures = [predictive.neg_log_likelihood(y)]
+        if self.dataset.task.is_classification:
+            measures.append((predictive.point() != y).astype(float))
+        return measures
 
     def ensemble(self) -> Votes:
         """The greedy ensemble of the pool; after cross-validation of a few candidates only, as each is trained anew."""
