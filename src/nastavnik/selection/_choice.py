@@ -177,15 +177,19 @@ class _Chooser:
     def best(self) -> Candidate:
         """The candidate of least held-out loss; but a linear model where a network is not shown to be better.
 
-        "Shown" is a paired difference beyond 1.96 standard errors, of the loss and, for classes, of the errors too:
-        what these rows cannot tell apart is decided by simplicity, and the best of many candidates flatters itself.
+        "Shown" is a paired difference whose 95 % interval, with Bonferroni's correction for the number of candidates,
+        lies beyond zero, in the loss and, for classes, in the errors too: the best of many flatters itself, and what
+        these rows cannot tell apart is decided by simplicity.
         """
+        from scipy.special import ndtri
+
         first = self.ranking[0]
+        width = -ndtri(0.025 / max(1, len(self.search.ranking)))  # in standard errors; 1.96 for one candidate
         for candidate in self.ranking:
             if candidate.recipe["network.family"] in self.bench.linear_families:
                 pairs = zip(self._measures(candidate), self._measures(first), strict=True)
                 gaps = [theirs - ours for theirs, ours in pairs]
-                if any(gap.mean() <= 1.96 * gap.std() / len(gap) ** 0.5 for gap in gaps):
+                if any(gap.mean() <= width * gap.std() / len(gap) ** 0.5 for gap in gaps):
                     return candidate
         return first
 
