@@ -94,6 +94,12 @@ def test_intervals_cover_as_often_as_they_say() -> None:
     assert covered >= 180  # 95 % of 200 is 190, with a standard deviation of 3
 
 
+def test_a_perfect_score_on_few_rows_is_not_certain() -> None:
+    found = scores(ClassPredictive(np.tile([0.9, 0.1], (18, 1))), np.zeros(18))["accuracy"]
+    assert found["value"] == found["high"] == 1.0
+    assert found["low"] == pytest.approx(18 / (18 + 1.96**2))
+
+
 def test_a_paired_difference_is_sharper_than_its_parts(rng: np.random.Generator) -> None:
     common = rng.normal(size=500) * 5
     found = difference(common + 0.1 + rng.normal(0, 0.1, 500), common)

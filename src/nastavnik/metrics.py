@@ -11,6 +11,7 @@ from nastavnik.predictive import ClassPredictive, Predictive
 LEVEL = 0.95
 _DRAWS = 1000
 _BINS = 15
+_SHARES = ("accuracy", "balanced_accuracy", "coverage")
 Scores = dict[str, dict[str, float]]
 Weighted = Callable[[np.ndarray], np.ndarray]  # weights [r, n] -> values [r]
 
@@ -20,7 +21,7 @@ def scores(predictive: Predictive, y: np.ndarray, *, seed: int = 0) -> Scores:
 
     Classification: accuracy, balanced_accuracy, nll (nats per example), ece (expected calibration error, 15 bins).
     Otherwise, in the target's own units: r2, rmse, mae, nll, and coverage of the 95 % intervals.
-    The interval is a 95 % percentile bootstrap over rows with 1,000 draws.
+    The interval is a 95 % percentile bootstrap over rows with 1,000 draws; Wilson's where every row is right.
     """
     table = _class_metrics(predictive, y) if isinstance(predictive, ClassPredictive) else _real_metrics(predictive, y)
     return with_intervals(table, len(y), seed)
@@ -43,8 +44,17 @@ def with_intervals(table: dict[str, Weighted], n: int, seed: int) -> Scores:
         draws = np.concatenate(drawn[name])
         draws = draws[~np.isnan(draws)]  # a draw of equal rows has no R²
         low, high = np.quantile(draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) if len(draws) else (np.nan, np.nan)
-        found[name] = {"value": float(metric(even)[0]), "low": float(low), "high": float(high)}
+        value = float(metric(even)[0])
+        if name in _SHARES and low == high == value and value in (0.0, 1.0):
+            low, high = _wilson(value, n)  # where all rows agree a bootstrap knows no doubt
+        found[name] = {"value": value, "low": float(low), "high": float(high)}
     return found
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval (1927) of a share that is 0 or 1."""
+    edge = 1.96**2 / (n + 1.96**2)
+    return (0.0, edge) if share == 0 else (1 - edge, 1.0)
 
 
 def _mean(values: np.ndarray) -> Weighted:

@@ -108,7 +108,7 @@ class Recipe(Mapping[str, Value]):
             if not name.startswith(("network.", "optimizer.name", "schedule.name", "likelihood.name"))
         )
         return (
-            f"{family} ({settings}) with {self.get('optimizer.name', 'its optimizer')}, "
+            f"{family}{f' ({settings})' if settings else ''} with {self.get('optimizer.name', 'its optimizer')}, "
             f"{self.get('schedule.name', 'constant')} schedule: {rest}"
         )
 

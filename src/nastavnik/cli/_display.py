@@ -118,7 +118,7 @@ def summary(result: dict[str, Any], folder: Path) -> str:
     if scored and result["test"] and result["test"][head]["value"] is not None:
         name = max(scored, key=lambda n: scored[n])
         ours = result["test"][head]["value"]
-        verdict = "ahead of us" if scored[name] > ours else "behind"
+        verdict = "ahead of us" if scored[name] > ours else "level" if scored[name] == ours else "behind"
         lines.append(f"{'baseline':>10}: the best is {name.replace('_', ' ')}, {head} {scored[name]:.4f} ({verdict})")
     cost = result["cost"]
     lines.append(

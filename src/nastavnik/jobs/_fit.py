@@ -161,10 +161,10 @@ def fit_request(
         watcher.doing("choosing and testing")
         touches = _touches(folder) + 1
         delivery = deliver(search, dataset, request, baselines, touches=touches, expired=lambda: clock.left < 1.5)
-    result = result_record(delivery, search, request, clock)
+    result = result_record(delivery, search, request)
     _write(folder, delivery, search, result, dataset, extras)
     status = "interrupted" if clock.stop_requested else "finished"
-    folder.write(status=status, timings={"seconds": clock.elapsed})
+    folder.write(status=status, timings={"seconds": search.seconds})
     return Run(delivery.model, result, search.trace.frame(), network_table(search, delivery), dataset, folder.path)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from nastavnik.clock import Clock
 from nastavnik.files import plain
 from nastavnik.metrics import LEVEL
 from nastavnik.request import FitRequest
@@ -15,7 +14,7 @@ from nastavnik.selection import Delivery, Search
 _WASTED = ("dropped", "stopped", "diverged")
 
 
-def result_record(delivery: Delivery, search: Search, request: FitRequest, clock: Clock) -> dict[str, Any]:
+def result_record(delivery: Delivery, search: Search, request: FitRequest) -> dict[str, Any]:
     """``result.json``; its form is ``schemas/result.schema.json`` in the package."""
     task = search.bench.task
     recipe = delivery.candidates[0].recipe.to_json()
@@ -35,7 +34,7 @@ def result_record(delivery: Delivery, search: Search, request: FitRequest, clock
         "baselines": delivery.baselines,
         "comparison": delivery.comparison,
         "cost": {
-            "seconds": clock.elapsed,
+            "seconds": search.seconds,
             "networks": len(search.history) * search.bench.folds + delivery.final_networks,
             "network_steps": search.network_steps,
             "wasted_seconds": sum(c.seconds for c in search.history if c.status in _WASTED),

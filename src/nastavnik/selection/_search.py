@@ -87,9 +87,15 @@ class Search:
         self.pool: dict[int, tuple[Learner, ...]] = {}
         self.generation = 0
         self.network_steps = 0
+        self.earlier_seconds = 0.0  # of the sessions before a resumed one
         self.cost = CostModel()
         self._interval: tuple[float, float] | None = None
         self._usual = bench.learner(self._recipe(space.default(), 0), bench.parts[0])
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the run began, earlier sessions included as far as their last checkpoint."""
+        return self.earlier_seconds + self.deadline.clock.elapsed
 
     @property
     def ranking(self) -> list[Candidate]:
@@ -294,6 +300,7 @@ class Search:
         record = {
             "generation": self.generation,
             "network_steps": self.network_steps,
+            "seconds": self.seconds,
             "history": [c.to_json() for c in self.history],
         }
         tensors = {
@@ -307,6 +314,7 @@ class Search:
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         """Take up where ``to_record`` was written."""
         self.generation, self.network_steps = record["generation"], record["network_steps"]
+        self.earlier_seconds = record["seconds"]
         self.history = [Candidate.from_json(c) for c in record["history"]]
         pooled = {int(name.split(".")[0]) for name in tensors}
         for candidate in (c for c in self.history if c.number in pooled):
