@@ -1,13 +1,21 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import nastavnik
 
 
-def test_a_linear_model_is_taken_where_no_network_is_shown_to_be_better(rng: np.random.Generator) -> None:
+def test_a_linear_model_is_taken_where_no_network_is_shown_to_be_better(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
     x = rng.normal(size=(300, 4))
-    plain = nastavnik.fit(x, x @ [1.0, -1.0, 0.5, 0.0] + rng.normal(0, 1, 300), networks=24, folds=0)
+    y = x @ [1.0, -1.0, 0.5, 0.0] + rng.normal(0, 1, 300)
+    plain = nastavnik.fit(x, y, networks=24, folds=0, out=tmp_path / "r")
     assert plain.result["chosen"]["recipe"]["network"]["family"] == "linear"
+    page = (tmp_path / "r" / "report.html").read_text()
+    best_row = page.split("against the chosen")[1].split("</tr>")[1]
+    assert ("not shown to be better than this linear model" in page) == ("<td>chosen</td>" not in best_row)
 
 
 def test_a_network_is_taken_where_it_is_better(rng: np.random.Generator) -> None:

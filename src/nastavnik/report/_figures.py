@@ -39,7 +39,7 @@ def curves(trace: pd.DataFrame, search: Search, chosen: set[int]) -> go.Figure:
                 x=x,
                 y=y,
                 mode="lines",
-                name=f"{kind} ({len(parts)})",
+                name=f"{kind} ({len(parts)}{f', {_MOST_CURVES} drawn' if len(parts) > _MOST_CURVES else ''})",
                 text=text,
                 line={"color": colour, "width": width},
                 opacity=opacity,

@@ -34,8 +34,8 @@ class Delivery:
     """What was chosen, and everything the report says of it.
 
     ``held_out`` are the chosen model's predictions of the validation rows ``rows`` (out of fold after
-    cross-validation), ``test`` those of the test rows; ``other`` names the delivery not chosen (single or ensemble)
-    and its scores.
+    cross-validation), ``test_predictive`` those of the test rows; ``comparison`` holds the scores of single and
+    ensemble side by side.
     """
 
     model: Model
@@ -217,7 +217,9 @@ class _Chooser:
             loss = self.prediction(c).neg_log_likelihood(y)
             gap = loss - reference
             error = 1.96 * float(gap.std()) / max(len(y), 1) ** 0.5
-            against = "no difference these rows can show" if abs(gap.mean()) <= error else f"worse by {gap.mean():.4f}"
+            sign = "worse" if gap.mean() > 0 else "better"
+            shown = abs(gap.mean()) > error
+            against = f"{sign} by {abs(gap.mean()):.4f}" if shown else "no difference these rows can show"
             found.append(
                 {
                     "number": c.number,
