@@ -1,0 +1,96 @@
+"""From C to a function: compiled once for each text and machine, and kept."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from nastavnik.compiler._expressions import NotCompilable
+
+_FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-fwrapv", "-fno-math-errno", "-fno-trapping-math", "-g0", "-w")
+
+
+def cache_folder() -> Path:
+    """Where compiled steps are kept: ``$NASTAVNIK_CACHE``, or ``nastavnik`` in the user's cache."""
+    own = os.environ.get("NASTAVNIK_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nastavnik"
+
+
+def is_built(source: str) -> bool:
+    """Whether a text was compiled before on this machine."""
+    return _place(source).exists()
+
+
+def build(source: str) -> ctypes.CDLL:
+    """The library of a text.
+
+    Raises:
+        NotCompilable: there is no C compiler, or it refuses.
+    """
+    place = _place(source)
+    if not place.exists():
+        _compile(source, place)
+    try:
+        return ctypes.CDLL(str(place))
+    except OSError as error:
+        raise NotCompilable(f"the compiled step cannot be loaded: {error}") from error
+
+
+def compiler() -> str | None:
+    """The C compiler: ``$CC``, or gcc, or cc."""
+    return next((found for name in (os.environ.get("CC"), "gcc", "cc") if name and (found := shutil.which(name))), None)
+
+
+def _compile(source: str, place: Path) -> None:
+    tool = compiler()
+    if tool is None:
+        raise NotCompilable("there is no C compiler (gcc) on this machine")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        room = tempfile.mkdtemp(dir=place.parent)
+    except OSError as error:
+        raise NotCompilable(f"{place.parent} cannot be written ({error.strerror})") from error
+    try:
+        text, library = Path(room, "step.c"), Path(room, "step.so")
+        text.write_text(source, encoding="utf-8")
+        vectors = ["-DVECTOR_MATH"] if _has_vector_math() else []
+        libraries = ["-lmvec", "-lm"] if vectors else ["-lm"]
+        command = [tool, *_FLAGS, *vectors, "-shared", "-fPIC", str(text), "-o", str(library), *libraries]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NotCompilable(f"{Path(tool).name} refuses the step: {done.stderr.strip().splitlines()[:1]}")
+        os.replace(library, place)
+    except OSError as error:
+        raise NotCompilable(f"the step cannot be compiled in {room}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _place(source: str) -> Path:
+    key = hashlib.sha256("\n".join([source, *_FLAGS, _machine()]).encode()).hexdigest()[:32]
+    return cache_folder() / "steps" / f"{key}.so"
+
+
+@functools.cache
+def _machine() -> str:
+    """What the compiled code depends on beside its text: the processor's abilities and the compiler."""
+    flags = ""
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    tool = compiler()
+    version = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout if tool else ""
+    return "\n".join([platform.machine(), platform.system(), flags, version])
+
+
+def _has_vector_math() -> bool:
+    """Whether C's mathematics comes in a form for vectors (the GNU C library's libmvec)."""
+    return sys.platform == "linux" and platform.machine() == "x86_64" and platform.libc_ver()[0] == "glibc"

@@ -1,0 +1,265 @@
+"""From the aten graph of one network's step to kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx
+
+from nastavnik.compiler._expressions import (
+    Buffer,
+    Call,
+    Constant,
+    Expression,
+    Load,
+    NotCompilable,
+    Position,
+    Value,
+    contiguous,
+    is_plain,
+    leaves,
+)
+from nastavnik.compiler._kernels import Kernel, Loop, Product, Reduction, Store, merged
+
+TYPES = {
+    torch.float32: "float",
+    torch.float64: "double",
+    torch.int64: "long",
+    torch.int32: "int",
+    torch.bool: "unsigned char",
+}
+_MOST_LEAVES = 24  # a longer expression is computed in two loops
+_LANES = 16  # products are laid out in multiples of this many columns
+
+
+@dataclass
+class Lowered:
+    """A step as kernels, with the buffers they touch."""
+
+    kernels: list[Kernel]
+    arguments: list[Buffer]
+    constants: dict[Buffer, torch.Tensor]
+
+
+@dataclass
+class Lowering:
+    """The state of one translation; ``LOWERINGS`` holds a function for each aten operation."""
+
+    kernels: list[Kernel] = field(default_factory=list)
+    constants: dict[Buffer, torch.Tensor] = field(default_factory=dict)
+    names: int = 0
+
+    # Building blocks for the operations
+
+    def scratch(self, shape: Sequence[int], dtype: torch.dtype) -> tuple[Buffer, Load]:
+        """Fresh memory, and the row-major place of its elements."""
+        if dtype not in TYPES:
+            raise NotCompilable(f"the type {dtype}")
+        self.names += 1
+        size = torch.Size(shape).numel()
+        buffer = Buffer(f"s{self.names}", dtype, size, "scratch")
+        return buffer, Load(buffer, contiguous(tuple(shape)))
+
+    def constant(self, tensor: torch.Tensor) -> Value:
+        """A tensor that the step carries with it."""
+        tensor = tensor.detach().contiguous().cpu()
+        if tensor.dtype not in TYPES:
+            raise NotCompilable(f"the type {tensor.dtype}")
+        if tensor.ndim == 0:
+            return Value((), Constant(tensor.item(), tensor.dtype))
+        self.names += 1
+        buffer = Buffer(f"c{self.names}", tensor.dtype, tensor.numel(), "constant")
+        self.constants[buffer] = tensor
+        return Value(tuple(tensor.shape), Load(buffer, contiguous(tuple(tensor.shape))))
+
+    def realized(self, value: Value) -> Value:
+        """The same value, lying in memory."""
+        if isinstance(value.expression, Load) and not value.expression.index:
+            return value
+        _, place = self.scratch(value.shape, value.dtype)
+        self.kernels.append(Loop(value.shape, [Store(place, value.expression)]))
+        return Value(value.shape, place)
+
+    def packed(self, value: Value) -> Value:
+        """The same value, lying in memory row by row."""
+        e = value.expression
+        if isinstance(e, Load) and not e.index and _same(e.strides, contiguous(value.shape), value.shape):
+            return value
+        _, place = self.scratch(value.shape, value.dtype)
+        self.kernels.append(Loop(value.shape, [Store(place, e)]))
+        return Value(value.shape, place)
+
+    def expanded(self, value: Value, shape: tuple[int, ...]) -> Value:
+        """Broadcast; what costs anything is computed before it is repeated."""
+        if torch.Size(shape).numel() > value.size and not is_plain(value.expression):
+            value = self.realized(value)
+        return value.expanded(shape)
+
+    def reshaped(self, value: Value, shape: tuple[int, ...]) -> Value:
+        """Another shape in row-major order."""
+        return value.reshaped(shape) or _given(self.packed(value).reshaped(shape))
+
+    def pointwise(self, form: str, values: Sequence[Value], dtype: torch.dtype, of: torch.dtype | None = None) -> Value:
+        """``form`` of broadcast values, each taken as type ``of`` (``dtype`` itself by default)."""
+        if dtype not in TYPES:
+            raise NotCompilable(f"the type {dtype}")
+        shape = torch.broadcast_shapes(*(v.shape for v in values))
+        arguments = tuple(cast(self.expanded(v, tuple(shape)).expression, of or dtype) for v in values)
+        return Value(tuple(shape), Call(form, arguments, dtype))
+
+    def reduced(self, kind: str, value: Value, dims: Sequence[int] | None, keep: bool) -> Value:
+        """Sum, largest or smallest over some dimensions (all when None or empty)."""
+        rank = len(value.shape)
+        chosen = {d % rank for d in dims} if dims else set(range(rank))
+        flags = tuple(d in chosen for d in range(rank))
+        kept = tuple(1 if flag else size for size, flag in zip(value.shape, flags, strict=True))
+        buffer, _ = self.scratch(kept, value.dtype)
+        strides = tuple(0 if flag else s for s, flag in zip(contiguous(kept), flags, strict=True))
+        self.kernels.append(Reduction(value.shape, flags, kind, value.expression, Load(buffer, strides)))
+        result = Value(kept, Load(buffer, contiguous(kept)))
+        if keep:
+            return result
+        return self.reshaped(result, tuple(s for s, flag in zip(value.shape, flags, strict=True) if not flag))
+
+    def product(self, left: Value, right: Value) -> Value:
+        """Matrix product [c, m, k] · [c, k, n]."""
+        left, right = self.realized(left), self.realized(right)
+        count, m, k = left.shape
+        n = right.shape[2]
+        assert isinstance(left.expression, Load)
+        assert isinstance(right.expression, Load)
+        a, b = left.expression, right.expression
+        if b.strides[2] != 1 and n > 1 and a.strides[1] == 1:  # the transposed product reads both in order
+            swapped = self.product(_transposed(right), _transposed(left))
+            return _transposed(swapped)
+        _, place = self.scratch((count, m, n), left.dtype)
+        pack, _ = self.scratch((k * (-(-n // _LANES) * _LANES) + 8 * _LANES,), left.dtype)
+        self.kernels.append(Product((count, m, k, n), a, b, place, pack))
+        return Value((count, m, n), place)
+
+    def adding(self, start: Value, index: Sequence[tuple[Value, int]], strides: Sequence[int], update: Value) -> Value:
+        """A copy of ``start`` with ``update`` added at ``strides``·loop indices plus each index times its stride."""
+        buffer, place = self.scratch(start.shape, start.dtype)
+        self.kernels.append(Loop(start.shape, [Store(place, start.expression)]))
+        shape = update.shape
+        parts = tuple((self.realized(i).expanded(shape).expression, stride) for i, stride in index)
+        target = Load(buffer, tuple(strides), 0, parts)
+        self.kernels.append(Loop(shape, [Store(target, cast(update.expression, start.dtype), adds=True)]))
+        return Value(start.shape, place)
+
+    # The graph
+
+    def operate(self, node: fx.Node, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """One node's value."""
+        target = node.target
+        if not isinstance(target, torch._ops.OpOverload):
+            raise NotCompilable(f"the operation {target}")
+        name = target.overloadpacket.__name__
+        if name not in LOWERINGS:
+            raise NotCompilable(f"the operation {name}")
+        rest = {name: option for name, option in options.items() if name != "dtype"}  # the node knows it
+        value = LOWERINGS[name](self, _dtype_of(node), *arguments, **rest)
+        if isinstance(value, Value) and not is_plain(value.expression):
+            if len(node.users) > 1 or sum(1 for _ in leaves(value.expression)) > _MOST_LEAVES:
+                value = self.realized(value)
+        return value
+
+
+LOWERINGS: dict[str, Callable[..., Any]] = {}
+
+
+def lower(graph: fx.GraphModule, examples: Sequence[torch.Tensor], state: Sequence[tuple[int, int]]) -> Lowered:
+    """Translate a step.
+
+    Args:
+        graph: a functional aten graph whose outputs are tensors.
+        examples: the arguments it was traced with, for their shapes.
+        state: pairs (argument, output): this output is the argument's new value and takes its place. Every other
+            output is written to one more argument, appended in order.
+
+    Raises:
+        NotCompilable: an operation or a type is not known here.
+    """
+    from nastavnik.compiler import _operations  # noqa: F401  (fills LOWERINGS)
+
+    work = Lowering()
+    values: dict[fx.Node, Any] = {}
+    arguments: list[Buffer] = []
+    outputs: list[Any] = []
+    for node in graph.graph.nodes:
+        if node.op == "placeholder":
+            example = examples[len(arguments)]
+            if example.dtype not in TYPES:
+                raise NotCompilable(f"the type {example.dtype}")
+            arguments.append(Buffer(f"x{len(arguments)}", example.dtype, example.numel(), "argument"))
+            shape = tuple(example.shape)
+            values[node] = Value(shape, Load(arguments[-1], contiguous(shape)))
+        elif node.op == "get_attr":
+            values[node] = work.constant(getattr(graph, str(node.target)))
+        elif node.op == "call_function":
+            given, options = fx.node.map_arg((node.args, node.kwargs), lambda n: values[n])
+            values[node] = work.operate(node, given, options)
+        elif node.op == "output":
+            outputs = [values[n] for n in node.args[0]]
+    places = {output: arguments[argument] for argument, output in state}
+    for number, value in enumerate(outputs):
+        if number not in places:
+            arguments.append(Buffer(f"x{len(arguments)}", value.dtype, value.size, "argument"))
+            places[number] = arguments[-1]
+    _finish(work, [(value, places[number]) for number, value in enumerate(outputs)])
+    return Lowered(merged(work.kernels), arguments, work.constants)
+
+
+def _finish(work: Lowering, outputs: list[tuple[Value, Buffer]]) -> None:
+    """Write the outputs to their places, all reads of the old state first."""
+    pending = []
+    targets = {buffer for _, buffer in outputs}
+    for value, buffer in outputs:
+        place = Load(buffer, contiguous(value.shape))
+        if value.expression == place:
+            continue
+        for leaf in leaves(value.expression):
+            if isinstance(leaf, Load) and leaf.buffer in targets and (leaf.buffer != buffer or leaf.strides != place.strides):
+                _, own = work.scratch(value.shape, value.dtype)
+                work.kernels.append(Loop(value.shape, [Store(own, value.expression)]))
+                value = Value(value.shape, own)
+                break
+        pending.append((value, place))
+    for value, place in pending:
+        work.kernels.append(Loop(value.shape, [Store(place, value.expression)]))
+
+
+def cast(e: Expression, dtype: torch.dtype) -> Expression:
+    """The same number as another type."""
+    if e.dtype == dtype:
+        return e
+    if isinstance(e, Constant):
+        return Constant(torch.tensor(e.value, dtype=e.dtype).to(dtype).item(), dtype)
+    if isinstance(e, Position) and dtype == torch.int32:
+        return Position(e.strides, e.offset, dtype)
+    if dtype == torch.bool:
+        return Call("({0} != 0)", (e,), dtype)
+    return Call(f"(({TYPES[dtype]}){{0}})", (e,), dtype)
+
+
+def _dtype_of(node: fx.Node) -> torch.dtype | None:
+    """The type a node's tensor had while tracing."""
+    seen = node.meta.get("val", node.meta.get("tensor_meta"))
+    return getattr(seen, "dtype", None)
+
+
+def _transposed(value: Value) -> Value:
+    c, m, n = value.shape
+    return value.seen((c, n, m), lambda s: ((s[0], s[2], s[1]), 0))
+
+
+def _same(strides: Sequence[int], wanted: Sequence[int], shape: Sequence[int]) -> bool:
+    return all(a == b or size == 1 for a, b, size in zip(strides, wanted, shape, strict=True))
+
+
+def _given(value: Value | None) -> Value:
+    assert value is not None
+    return value

@@ -1,0 +1,118 @@
+"""A compiled step, run over the networks of a population: each network on its own, one thread each."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch.func import functionalize
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from nastavnik.compiler._build import build, is_built
+from nastavnik.compiler._expressions import NotCompilable
+from nastavnik.compiler._lowering import lower
+from nastavnik.compiler._printing import c_source
+
+_RUNTIME = Path(__file__).with_name("matrix.c")
+
+
+class Program:
+    """The C function of a step, and how to call it.
+
+    ``run`` takes one tensor for each argument of the step and each output that is no state, with letters that name
+    its leading dimensions: ``k`` networks, ``p`` parts, ``s`` steps.
+    """
+
+    def __init__(
+        self, function: Callable[..., torch.Tensor], examples: Sequence[torch.Tensor], state: Sequence[tuple[int, int]]
+    ) -> None:
+        """Trace, translate and compile ``function(*examples) -> [tensors]``, a step of one network.
+
+        Args:
+            function: pure; what Python does in it beside tensors happens once, now.
+            examples: one network's arguments.
+            state: pairs (argument, output) of what the step changes.
+
+        Raises:
+            NotCompilable: something in the step cannot be put into C, or there is no C compiler.
+        """
+        lowered = lower(_traced(function, examples), examples, state)
+        self.arguments = lowered.arguments
+        self._constants = list(lowered.constants.values())
+        self.source, self._scratch = c_source(lowered, _RUNTIME.read_text(encoding="utf-8"))
+        self.was_built = is_built(self.source)
+        self._run = build(self.source).run
+        self._run.restype = None
+
+    def run(
+        self,
+        tensors: Sequence[tuple[torch.Tensor, str]],
+        parts: torch.Tensor,
+        *,
+        steps: int,
+        threads: int,
+    ) -> None:
+        """Take ``len(parts)`` networks through ``steps`` steps; state and outputs are changed in place.
+
+        ``parts`` [K] int64: which part of the data each network has.
+        """
+        bound = [*tensors, *((t, "") for t in self._constants)]
+        for (tensor, letters), buffer in zip(tensors, self.arguments, strict=True):
+            inner = tensor.shape[len(letters) :]
+            if tensor.dtype != buffer.dtype or inner.numel() != buffer.size or not tensor[(0,) * len(letters)].is_contiguous():
+                raise ValueError(f"argument {buffer.name} must be {buffer.dtype} with {buffer.size} elements, row by row")
+        count = len(bound)
+        base = (ctypes.c_void_p * count)(*(t.data_ptr() for t, _ in bound))
+        by = {
+            letter: (ctypes.c_long * count)(
+                *(t.stride(at.index(letter)) * t.itemsize if letter in at else 0 for t, at in bound)
+            )
+            for letter in "kps"
+        }
+        part = parts.contiguous()
+        networks = len(part)
+
+        def some(first: int, last: int) -> None:
+            scratch = torch.empty(self._scratch + 64, dtype=torch.uint8)
+            aligned = -(-scratch.data_ptr() // 64) * 64
+            self._run(
+                ctypes.c_long(first),
+                ctypes.c_long(last),
+                ctypes.c_long(steps),
+                base,
+                by["k"],
+                by["p"],
+                by["s"],
+                ctypes.c_void_p(part.data_ptr()),
+                ctypes.c_void_p(aligned),
+            )
+
+        if threads == 1 or networks == 1:
+            some(0, networks)
+            return
+        chunk = max(1, networks // (threads * 8))
+        with ThreadPoolExecutor(threads) as pool:
+            starts = range(0, networks, chunk)
+            for job in [pool.submit(some, a, min(a + chunk, networks)) for a in starts]:
+                job.result()
+
+
+def _traced(function: Callable[..., torch.Tensor], examples: Sequence[torch.Tensor]) -> torch.fx.GraphModule:
+    """The aten graph of a function without changes in place."""
+    try:
+        graph = make_fx(functionalize(function), decomposition_table=_decompositions())(*examples)
+    except (RuntimeError, NotImplementedError) as error:
+        raise NotCompilable(f"tracing: {str(error).strip().splitlines()[0]}") from error
+    graph.graph.eliminate_dead_code()
+    return graph
+
+
+def _decompositions() -> dict[torch._ops.OperatorBase, Callable[..., torch.Tensor]]:
+    """Operations broken down by PyTorch before we see them: all but those that are one piece here."""
+    table = dict(torch.export.default_decompositions())
+    for operation in (torch.ops.aten.addmm.default, torch.ops.aten._log_softmax.default):
+        table.pop(operation, None)
+    return table
