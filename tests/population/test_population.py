@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from nastavnik.clock import Clock, Deadline
-from nastavnik.data import Inputs
 from nastavnik.nets import FAMILIES, Factory, Signature
 from nastavnik.population import Data, Learner, Population
 from nastavnik.recipe import Recipe
@@ -36,7 +35,7 @@ def make_data(parts: int = 1, dtype: torch.dtype = torch.float32) -> Data:
     g = torch.Generator().manual_seed(0)
     x = torch.randn(N, D, generator=g, dtype=dtype)
     y = (x[:, 0] + 0.5 * x[:, 1] > 0).long() + (x[:, 2] > 1).long()
-    inputs = Inputs(x, (x[:, 3:4] > 0).long())
+    inputs = (x, (x[:, 3:4] > 0).long())
     rows = np.arange(N)
     pairs = [(rows[rows % 5 != g], rows[rows % 5 == g]) for g in range(parts)]
     return Data.of([inputs] * parts, [y] * parts, pairs, seed=0)
@@ -44,7 +43,7 @@ def make_data(parts: int = 1, dtype: torch.dtype = torch.float32) -> Data:
 
 def make(changes: list[dict[str, Any]], data: Data, block: int = 8, steps: int = 200, **options: Any) -> Population:
     recipes = [Recipe({**BASE, **change}) for change in changes]
-    examples = data.numbers[0][data.train[0]]
+    examples = data.inputs[0][0][data.train[0]]
     signature = Signature(D, (2,), 3, (100,) * D, examples)
 
     def learner(recipe: Recipe) -> Learner:
@@ -52,7 +51,7 @@ def make(changes: list[dict[str, Any]], data: Data, block: int = 8, steps: int =
         made = Learner.seeded(
             recipe.whole("seed"), lambda: (family.build(recipe.section("network"), signature), Categorical(3))
         )
-        return made.to(data.numbers.dtype)
+        return made.to(data.inputs[0].dtype)
 
     learners = [learner(r) for r in recipes for _ in range(data.parts)]
     return Population(learners, recipes, data, total_steps=steps, block=block, **options)
@@ -105,7 +104,7 @@ def test_folds_train_on_their_own_rows() -> None:
     population = make([{"seed": 1}, {"seed": 2}], data)
     population.train(200)
     single = Data(
-        data.numbers[:1], data.categories[:1], data.targets[:1], data.train[:1], data.validation[:1], data.seed
+        tuple(t[:1] for t in data.inputs), data.targets[:1], data.train[:1], data.validation[:1], data.seed
     )
     alone = make([{"seed": 1}], single)
     alone.train(200)
@@ -139,7 +138,7 @@ def test_the_best_moment_is_kept() -> None:
     data = population.data
     rows = data.validation[0]
     with torch.no_grad():
-        outputs = outcome.learners[0](data.numbers[0][rows], data.categories[0][rows])
+        outputs = outcome.learners[0](*data.rows_of(0, rows)[0])
     assert outcome.learners[0].likelihood(outputs, data.targets[0][rows]).min().item() == pytest.approx(
         outcome.score, rel=1e-4
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from nastavnik.compiler._expressions import NotCompilable
 
+_MATRIX = Path(__file__).with_name("matrix.c")
 _FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-fwrapv", "-fno-math-errno", "-fno-trapping-math", "-g0", "-w")
 
 
@@ -24,24 +25,35 @@ def cache_folder() -> Path:
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nastavnik"
 
 
-def is_built(source: str) -> bool:
-    """Whether a text was compiled before on this machine."""
-    return _place(source).exists()
-
-
-def build(source: str) -> ctypes.CDLL:
-    """The library of a text.
+def build(source: str, wide: bool) -> ctypes.CDLL:
+    """The library of a text that is written with ``step.h``; ``wide`` for double precision.
 
     Raises:
         NotCompilable: there is no C compiler, or it refuses.
     """
-    place = _place(source)
+    matrix = build_matrix(wide)
+    place = _place(source, ".so")
     if not place.exists():
-        _compile(source, place)
+        libraries = ["-lmvec", "-lm"] if _has_vector_math() else ["-lm"]
+        _compile(source, place, ["-shared"], [str(matrix), *libraries])
     try:
         return ctypes.CDLL(str(place))
     except OSError as error:
         raise NotCompilable(f"the compiled step cannot be loaded: {error}") from error
+
+
+def build_matrix(wide: bool) -> Path:
+    """The product of matrices for one type of numbers, as an object to link with.
+
+    Raises:
+        NotCompilable: there is no C compiler, or it refuses.
+    """
+    kind, integer, size = ("double", "long", 8) if wide else ("float", "int", 4)
+    text = f"typedef {kind} T;\ntypedef {integer} TI;\n#define TB {size}\n{_MATRIX.read_text(encoding='utf-8')}"
+    place = _place(text, ".o")
+    if not place.exists():
+        _compile(text, place, ["-c"], [])
+    return place
 
 
 def compiler() -> str | None:
@@ -49,7 +61,7 @@ def compiler() -> str | None:
     return next((found for name in (os.environ.get("CC"), "gcc", "cc") if name and (found := shutil.which(name))), None)
 
 
-def _compile(source: str, place: Path) -> None:
+def _compile(source: str, place: Path, how: list[str], libraries: list[str]) -> None:
     tool = compiler()
     if tool is None:
         raise NotCompilable("there is no C compiler (gcc) on this machine")
@@ -59,24 +71,23 @@ def _compile(source: str, place: Path) -> None:
     except OSError as error:
         raise NotCompilable(f"{place.parent} cannot be written ({error.strerror})") from error
     try:
-        text, library = Path(room, "step.c"), Path(room, "step.so")
+        text, made = Path(room, "step.c"), Path(room, "made")
         text.write_text(source, encoding="utf-8")
         vectors = ["-DVECTOR_MATH"] if _has_vector_math() else []
-        libraries = ["-lmvec", "-lm"] if vectors else ["-lm"]
-        command = [tool, *_FLAGS, *vectors, "-shared", "-fPIC", str(text), "-o", str(library), *libraries]
+        command = [tool, *_FLAGS, *vectors, *how, "-fPIC", str(text), "-o", str(made), *libraries]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise NotCompilable(f"{Path(tool).name} refuses the step: {done.stderr.strip().splitlines()[:1]}")
-        os.replace(library, place)
+        os.replace(made, place)
     except OSError as error:
         raise NotCompilable(f"the step cannot be compiled in {room}: {error.strerror}") from error
     finally:
         shutil.rmtree(room, ignore_errors=True)
 
 
-def _place(source: str) -> Path:
+def _place(source: str, suffix: str) -> Path:
     key = hashlib.sha256("\n".join([source, *_FLAGS, _machine()]).encode()).hexdigest()[:32]
-    return cache_folder() / "steps" / f"{key}.so"
+    return cache_folder() / "steps" / f"{key}{suffix}"
 
 
 @functools.cache

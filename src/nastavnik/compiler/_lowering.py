@@ -1,4 +1,4 @@
-"""From the aten graph of one network's step to kernels."""
+"""From the operations of one network's step to kernels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import fx
 
 from nastavnik.compiler._expressions import (
     Buffer,
@@ -23,6 +22,7 @@ from nastavnik.compiler._expressions import (
     leaves,
 )
 from nastavnik.compiler._kernels import Kernel, Loop, Product, Reduction, Store, merged
+from nastavnik.compiler._tracing import Operation, Recording, Tensor
 
 TYPES = {
     torch.float32: "float",
@@ -150,60 +150,58 @@ class Lowering:
         self.kernels.append(Loop(shape, [Store(target, cast(update.expression, start.dtype), adds=True)]))
         return Value(start.shape, place)
 
-    # The graph
+    # The recording
 
-    def operate(self, node: fx.Node, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """One node's value."""
-        target = node.target
-        if not isinstance(target, torch._ops.OpOverload):
-            raise NotCompilable(f"the operation {target}")
-        name = target.overloadpacket.__name__
+    def operate(self, operation: Operation, values: dict[Tensor, Value]) -> None:
+        """Enter the values of an operation's results."""
+        name = operation.name
         if name not in LOWERINGS:
             raise NotCompilable(f"the operation {name}")
-        rest = {name: option for name, option in options.items() if name != "dtype"}  # the node knows it
-        value = LOWERINGS[name](self, _dtype_of(node), *arguments, **rest)
-        if isinstance(value, Value) and not is_plain(value.expression):
-            if len(node.users) > 1 or sum(1 for _ in leaves(value.expression)) > _MOST_LEAVES:
-                value = self.realized(value)
+        arguments = _valued(operation.arguments, values)
+        options = {n: _valued(v, values) for n, v in operation.options.items() if n != "dtype"}  # the result knows it
+        dtype = operation.results[0].example.dtype
+        found = LOWERINGS[name](self, dtype, *arguments, **options)
+        if name == "native_batch_norm":  # it changes its running statistics in place, which are copies by now
+            *found, values[operation.arguments[3]], values[operation.arguments[4]] = found
+        for result, value in zip(operation.results, [found] if isinstance(found, Value) else found, strict=True):
+            values[result] = self.kept(value, result.users)
+
+    def kept(self, value: Value, users: int) -> Value:
+        """The value, in memory when it is used more than once or long to compute."""
+        if not is_plain(value.expression):
+            if users > 1 or sum(1 for _ in leaves(value.expression)) > _MOST_LEAVES:
+                return self.realized(value)
         return value
 
 
 LOWERINGS: dict[str, Callable[..., Any]] = {}
 
 
-def lower(graph: fx.GraphModule, examples: Sequence[torch.Tensor], state: Sequence[tuple[int, int]]) -> Lowered:
+def lower(recording: Recording, state: Sequence[tuple[int, int]]) -> Lowered:
     """Translate a step.
 
     Args:
-        graph: a functional aten graph whose outputs are tensors.
-        examples: the arguments it was traced with, for their shapes.
+        recording: its operations.
         state: pairs (argument, output): this output is the argument's new value and takes its place. Every other
             output is written to one more argument, appended in order.
 
     Raises:
         NotCompilable: an operation or a type is not known here.
     """
-    from nastavnik.compiler import _operations  # noqa: F401  (fills LOWERINGS)
-
     work = Lowering()
-    values: dict[fx.Node, Any] = {}
+    values: dict[Tensor, Value] = {}
     arguments: list[Buffer] = []
-    outputs: list[Any] = []
-    for node in graph.graph.nodes:
-        if node.op == "placeholder":
-            example = examples[len(arguments)]
-            if example.dtype not in TYPES:
-                raise NotCompilable(f"the type {example.dtype}")
-            arguments.append(Buffer(f"x{len(arguments)}", example.dtype, example.numel(), "argument"))
-            shape = tuple(example.shape)
-            values[node] = Value(shape, Load(arguments[-1], contiguous(shape)))
-        elif node.op == "get_attr":
-            values[node] = work.constant(getattr(graph, str(node.target)))
-        elif node.op == "call_function":
-            given, options = fx.node.map_arg((node.args, node.kwargs), lambda n: values[n])
-            values[node] = work.operate(node, given, options)
-        elif node.op == "output":
-            outputs = [values[n] for n in node.args[0]]
+    for tensor in recording.arguments:
+        example = tensor.example
+        if example.dtype not in TYPES:
+            raise NotCompilable(f"the type {example.dtype}")
+        arguments.append(Buffer(f"x{len(arguments)}", example.dtype, example.numel(), "argument"))
+        shape = tuple(example.shape)
+        values[tensor] = Value(shape, Load(arguments[-1], contiguous(shape)))
+    values |= {tensor: work.constant(tensor.example) for tensor in recording.constants}
+    for operation in recording.operations:
+        work.operate(operation, values)
+    outputs = [values[tensor] for tensor in recording.outputs]
     places = {output: arguments[argument] for argument, output in state}
     for number, value in enumerate(outputs):
         if number not in places:
@@ -245,10 +243,13 @@ def cast(e: Expression, dtype: torch.dtype) -> Expression:
     return Call(f"(({TYPES[dtype]}){{0}})", (e,), dtype)
 
 
-def _dtype_of(node: fx.Node) -> torch.dtype | None:
-    """The type a node's tensor had while tracing."""
-    seen = node.meta.get("val", node.meta.get("tensor_meta"))
-    return getattr(seen, "dtype", None)
+def _valued(x: Any, values: dict[Tensor, Value]) -> Any:
+    """An argument with its tensors' values."""
+    if isinstance(x, Tensor):
+        return values[x]
+    if isinstance(x, (list, tuple)):
+        return [_valued(v, values) for v in x]
+    return x
 
 
 def _transposed(value: Value) -> Value:

@@ -27,6 +27,9 @@ _ELEMENTWISE = {
     "reciprocal": "(1 / {0})",
     "square": "({0} * {0})",
     "bitwise_and": "({0} & {1})",
+    "__and__": "({0} & {1})",
+    "__or__": "({0} | {1})",
+    "__xor__": "({0} ^ {1})",
     "bitwise_or": "({0} | {1})",
     "bitwise_xor": "({0} ^ {1})",
     "__rshift__": "({0} >> {1})",
@@ -67,6 +70,11 @@ def _natural(x: float | int | bool) -> torch.dtype:
     return torch.bool if isinstance(x, bool) else torch.int64 if isinstance(x, int) else torch.float64
 
 
+def _suffix(dtype: torch.dtype) -> str:
+    """What C's mathematical functions end on for this type."""
+    return "f" if dtype == torch.float32 else ""
+
+
 # Element by element
 
 
@@ -76,7 +84,7 @@ def _enter_elementwise(name: str, form: str) -> None:
         floating = dtype.is_floating_point or "{f}" not in form
         if not floating:
             raise NotCompilable(f"{name} of {dtype}")
-        text = form.replace("{f}", "f" if dtype == torch.float32 else "")
+        text = form.replace("{f}", _suffix(dtype))
         return work.pointwise(text, [valued(v, dtype) for v in values], dtype)
 
 
@@ -145,7 +153,7 @@ def _div(work: Lowering, dtype: torch.dtype, x: Any, y: Any, rounding_mode: str 
 def _pow(work: Lowering, dtype: torch.dtype, x: Any, y: Any) -> Value:
     if not dtype.is_floating_point:
         raise NotCompilable(f"pow of {dtype}")
-    suffix = "f" if dtype == torch.float32 else ""
+    suffix = _suffix(dtype)
     known = {2: "({0} * {0})", 3: "({0} * {0} * {0})", 1: "({0})", 0.5: f"sqrt{suffix}({{0}})", -1: "(1 / {0})"}
     if not isinstance(y, Value) and y in known:
         return work.pointwise(known[y], [valued(x, dtype)], dtype)
@@ -154,9 +162,56 @@ def _pow(work: Lowering, dtype: torch.dtype, x: Any, y: Any) -> Value:
 
 @lowers("where")
 def _where(work: Lowering, dtype: torch.dtype, condition: Value, x: Any, y: Any) -> Value:
-    shape = tuple(torch.broadcast_shapes(*(v.shape for v in (condition, x, y))))
-    arguments = [work.expanded(v, shape).expression for v in (condition, x, y)]
+    values = [condition, valued(x, dtype), valued(y, dtype)]
+    shape = tuple(torch.broadcast_shapes(*(v.shape for v in values)))
+    arguments = [work.expanded(v, shape).expression for v in values]
     return Value(shape, Call("({0} ? {1} : {2})", (arguments[0], *(cast(a, dtype) for a in arguments[1:])), dtype))
+
+
+@lowers("masked_fill")
+def _masked_fill(work: Lowering, dtype: torch.dtype, x: Value, mask: Value, value: Any) -> Value:
+    return _where(work, dtype, mask, value, x)
+
+
+@lowers("lerp")
+def _lerp(work: Lowering, dtype: torch.dtype, x: Value, y: Value, share: Any) -> Value:
+    return work.pointwise("({0} + {2} * ({1} - {0}))", [x, y, valued(share, dtype)], dtype)
+
+
+@lowers("addcmul")
+def _addcmul(work: Lowering, dtype: torch.dtype, x: Value, y: Value, z: Value, value: float = 1) -> Value:
+    return work.pointwise("({0} + {3} * {1} * {2})", [x, y, z, valued(value, dtype)], dtype)
+
+
+@lowers("addcdiv")
+def _addcdiv(work: Lowering, dtype: torch.dtype, x: Value, y: Value, z: Value, value: float = 1) -> Value:
+    return work.pointwise("({0} + {3} * {1} / {2})", [x, y, z, valued(value, dtype)], dtype)
+
+
+@lowers("threshold_backward")
+def _threshold_backward(work: Lowering, dtype: torch.dtype, gradient: Value, x: Value, threshold: float) -> Value:
+    return work.pointwise("({1} <= {2} ? 0 : {0})", [gradient, x, valued(threshold, dtype)], dtype)
+
+
+@lowers("tanh_backward")
+def _tanh_backward(work: Lowering, dtype: torch.dtype, gradient: Value, y: Value) -> Value:
+    return work.pointwise("({0} * (1 - {1} * {1}))", [gradient, y], dtype)
+
+
+@lowers("sigmoid_backward")
+def _sigmoid_backward(work: Lowering, dtype: torch.dtype, gradient: Value, y: Value) -> Value:
+    return work.pointwise("({0} * (1 - {1}) * {1})", [gradient, y], dtype)
+
+
+@lowers("silu")
+def _silu(work: Lowering, dtype: torch.dtype, x: Value) -> Value:
+    return work.pointwise(f"({{0}} / (1 + exp{_suffix(dtype)}(-{{0}})))", [x], dtype)
+
+
+@lowers("silu_backward")
+def _silu_backward(work: Lowering, dtype: torch.dtype, gradient: Value, x: Value) -> Value:
+    s = work.realized(work.pointwise(f"(1 / (1 + exp{_suffix(dtype)}(-{{0}})))", [x], dtype))
+    return work.pointwise("({0} * {2} * (1 + {1} * (1 - {2})))", [gradient, x, s], dtype)
 
 
 @lowers("clamp", "clamp_min", "clamp_max")
@@ -210,9 +265,14 @@ def _scalar(work: Lowering, dtype: torch.dtype, value: float, **options: Any) ->
     return _filled((), value, dtype)
 
 
-@lowers("zeros", "empty", "new_zeros", "new_empty")
+@lowers("zeros", "empty", "empty_permuted", "new_zeros", "new_empty")
 def _zeros(work: Lowering, dtype: torch.dtype, first: Any, *rest: Any, **options: Any) -> Value:
     return _filled(rest[0] if isinstance(first, Value) else first, 0, dtype)
+
+
+@lowers("fill")
+def _fill(work: Lowering, dtype: torch.dtype, x: Value, value: Any) -> Value:
+    return valued(value, dtype).expanded(x.shape)
 
 
 @lowers("zeros_like", "empty_like")
@@ -339,6 +399,26 @@ def _cat(work: Lowering, dtype: torch.dtype, values: Sequence[Value], dim: int =
             parts.append((value, strides, offset * strides[d]))
         offset += value.shape[d]
     return _assembled(work, shape, dtype, parts)
+
+
+@lowers("stack")
+def _stack(work: Lowering, dtype: torch.dtype, values: Sequence[Value], dim: int = 0) -> Value:
+    d = dim % (len(values[0].shape) + 1)
+    return _cat(work, dtype, [_unsqueeze(work, dtype, v, d) for v in values], d)
+
+
+@lowers("select_backward")
+def _select_backward(
+    work: Lowering, dtype: torch.dtype, gradient: Value, shape: Sequence[int], dim: int, index: int
+) -> Value:
+    return _select_scatter(work, dtype, _filled(shape, 0, dtype), gradient, dim, index)
+
+
+@lowers("slice_backward")
+def _slice_backward(
+    work: Lowering, dtype: torch.dtype, gradient: Value, shape: Sequence[int], dim: int, start: int, end: int, step: int
+) -> Value:
+    return _slice_scatter(work, dtype, _filled(shape, 0, dtype), gradient, dim, start, end, step)
 
 
 @lowers("slice_scatter")
@@ -496,11 +576,205 @@ def _var(
     return work.pointwise("({0} / {1})", [total, valued(float(count), dtype)], dtype)
 
 
+@lowers("_log_softmax_backward_data")
+def _log_softmax_backward(
+    work: Lowering, dtype: torch.dtype, gradient: Value, y: Value, dim: int, of: torch.dtype
+) -> Value:
+    gradient = work.realized(gradient)
+    total = work.reduced("sum", gradient, [dim], True)
+    return work.pointwise(f"({{0}} - exp{_suffix(dtype)}({{1}}) * {{2}})", [gradient, y, total], dtype)
+
+
+@lowers("_softmax_backward_data")
+def _softmax_backward(work: Lowering, dtype: torch.dtype, gradient: Value, y: Value, dim: int, of: torch.dtype) -> Value:
+    weighed = work.realized(work.pointwise("({0} * {1})", [gradient, y], dtype))
+    total = work.reduced("sum", weighed, [dim], True)
+    return work.pointwise("({0} - {1} * {2})", [weighed, y, total], dtype)
+
+
+def _normalization_gradient(work: Lowering, gradient: Value, normal: Value, scale: Value, dims: Sequence[int]) -> Value:
+    """What comes back through (x - mean) * scale, ``normal`` being its output."""
+    dtype = gradient.dtype
+    mean = work.realized(_mean(work, dtype, gradient, dims, True))
+    along = work.realized(_mean(work, dtype, work.pointwise("({0} * {1})", [gradient, normal], dtype), dims, True))
+    return work.pointwise("({4} * ({0} - {2} - {1} * {3}))", [gradient, normal, mean, along, scale], dtype)
+
+
+@lowers("native_layer_norm_backward")
+def _layer_norm_backward(
+    work: Lowering,
+    dtype: torch.dtype,
+    gradient: Value,
+    x: Value,
+    shape: Sequence[int],
+    mean: Value,
+    scale: Value,
+    weight: Any,
+    bias: Any,
+    wanted: Sequence[bool],
+) -> tuple[Value, Value, Value]:
+    rank = len(x.shape) - len(shape)
+    gradient = work.realized(gradient)
+    normal = work.realized(work.pointwise("(({0} - {1}) * {2})", [x, mean, scale], dtype))
+    inner = gradient if weight is None else work.realized(work.pointwise("({0} * {1})", [gradient, weight], dtype))
+    back = _normalization_gradient(work, inner, normal, scale, list(range(rank, len(x.shape))))
+    along = work.pointwise("({0} * {1})", [gradient, normal], dtype)
+    rows = list(range(rank))
+    return back, *(_added(work, v, rows) for v in (along, gradient))
+
+
+@lowers("native_batch_norm_backward")
+def _batch_norm_backward(
+    work: Lowering,
+    dtype: torch.dtype,
+    gradient: Value,
+    x: Value,
+    weight: Any,
+    running_mean: Any,
+    running_var: Any,
+    mean: Value,
+    scale: Value,
+    training: bool,
+    epsilon: float,
+    wanted: Sequence[bool],
+) -> tuple[Value, Value, Value]:
+    if not training:
+        raise NotCompilable("batch normalization outside training")
+    wide = (1, x.shape[1], *(1,) * (len(x.shape) - 2))
+    rows = [d for d in range(len(x.shape)) if d != 1]
+    gradient = work.realized(gradient)
+    mean, scale = (work.reshaped(v, wide) for v in (mean, scale))
+    normal = work.realized(work.pointwise("(({0} - {1}) * {2})", [x, mean, scale], dtype))
+    inner = gradient
+    if weight is not None:
+        inner = work.realized(work.pointwise("({0} * {1})", [gradient, work.reshaped(weight, wide)], dtype))
+    back = _normalization_gradient(work, inner, normal, scale, rows)
+    along = work.pointwise("({0} * {1})", [gradient, normal], dtype)
+    return back, *(_added(work, v, rows) for v in (along, gradient))
+
+
+def _added(work: Lowering, x: Value, dims: Sequence[int]) -> Value:
+    return work.reduced("sum", x, dims, False) if dims else x
+
+
+def _normalized(
+    work: Lowering, x: Value, dims: Sequence[int], epsilon: float
+) -> tuple[Value, Value, Value]:
+    """(x - mean) / deviation over some dimensions, the mean, and one over the deviation."""
+    x = work.realized(x)
+    mean = work.realized(_mean(work, x.dtype, x, dims, True))
+    variance = _var(work, x.dtype, x, dims, 0, True)
+    suffix = _suffix(x.dtype)
+    scale = work.pointwise(f"(1 / sqrt{suffix}({{0}} + {{1}}))", [variance, valued(epsilon, x.dtype)], x.dtype)
+    scale = work.realized(scale)
+    return work.pointwise("(({0} - {1}) * {2})", [x, mean, scale], x.dtype), mean, scale
+
+
+def _scaled(work: Lowering, x: Value, weight: Value | None, bias: Value | None, shape: tuple[int, ...]) -> Value:
+    """x * weight + bias, both seen under a shape that broadcasts."""
+    for form, factor in (("({0} * {1})", weight), ("({0} + {1})", bias)):
+        if factor is not None:
+            x = work.pointwise(form, [x, work.reshaped(factor, shape)], x.dtype)
+    return x
+
+
+@lowers("native_layer_norm")
+def _layer_norm(
+    work: Lowering, dtype: torch.dtype, x: Value, shape: Sequence[int], weight: Any, bias: Any, epsilon: float
+) -> tuple[Value, Value, Value]:
+    dims = list(range(len(x.shape) - len(shape), len(x.shape)))
+    out, mean, scale = _normalized(work, x, dims, epsilon)
+    return _scaled(work, out, weight, bias, tuple(shape)), mean, scale
+
+
+@lowers("native_group_norm")
+def _group_norm(
+    work: Lowering,
+    dtype: torch.dtype,
+    x: Value,
+    weight: Any,
+    bias: Any,
+    rows: int,
+    channels: int,
+    rest: int,
+    groups: int,
+    epsilon: float,
+) -> tuple[Value, Value, Value]:
+    grouped = work.reshaped(x, (rows, groups, channels // groups * rest))
+    out, mean, scale = _normalized(work, grouped, [2], epsilon)
+    wide = (1, channels, *(1,) * (len(x.shape) - 2))
+    flat = [work.reshaped(v, (rows, groups)) for v in (mean, scale)]
+    return _scaled(work, work.reshaped(work.realized(out), x.shape), weight, bias, wide), flat[0], flat[1]
+
+
+@lowers("native_batch_norm")
+def _batch_norm(
+    work: Lowering,
+    dtype: torch.dtype,
+    x: Value,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    momentum: float,
+    epsilon: float,
+) -> tuple[Value, Value, Value, Any, Any]:
+    """The output, what the backward pass wants, and the new running statistics."""
+    if not training or running_mean is None:
+        raise NotCompilable("batch normalization outside training or without running statistics")
+    x = work.realized(x)
+    channels = x.shape[1]
+    wide = (1, channels, *(1,) * (len(x.shape) - 2))
+    out, mean, scale = _normalized(work, x, [d for d in range(len(x.shape)) if d != 1], epsilon)
+    mean, scale = work.reshaped(mean, (channels,)), work.reshaped(scale, (channels,))
+    count = x.size // channels
+    spread = f"(1 / ({{1}} * {{1}}) - {epsilon!r}) * {count / max(count - 1, 1)!r}"
+    blend = f"({{0}} * {1 - momentum!r} + {momentum!r} * {{1}})"
+    means = work.realized(work.pointwise(blend, [running_mean, mean], running_mean.dtype))
+    variances = blend.replace("{1}", f"({spread})")
+    deviations = work.realized(work.pointwise(variances, [running_var, scale], running_var.dtype))
+    return _scaled(work, out, weight, bias, wide), mean, scale, means, deviations
+
+
+@lowers("elu")
+def _elu(work: Lowering, dtype: torch.dtype, x: Value, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Value:
+    suffix = _suffix(dtype)
+    form = f"({{0}} > 0 ? {{0}} * {{1}} : expm1{suffix}({{0}} * {{3}}) * {{2}})"
+    return work.pointwise(form, [x, *(valued(v, dtype) for v in (scale, alpha * scale, input_scale))], dtype)
+
+
+@lowers("leaky_relu")
+def _leaky_relu(work: Lowering, dtype: torch.dtype, x: Value, slope: float = 0.01) -> Value:
+    return work.pointwise("({0} > 0 ? {0} : {0} * {1})", [x, valued(slope, dtype)], dtype)
+
+
+@lowers("gelu")
+def _gelu(work: Lowering, dtype: torch.dtype, x: Value, approximate: str = "none") -> Value:
+    suffix = _suffix(dtype)
+    if approximate == "none":
+        root, half = valued(0.5**0.5, dtype), valued(0.5, dtype)
+        return work.pointwise(f"({{2}} * {{0}} * (1 + erf{suffix}({{0}} * {{1}})))", [x, root, half], dtype)
+    numbers = [valued(v, dtype) for v in ((2 / math.pi) ** 0.5, 0.044715, 0.5)]
+    inner = "{1} * ({0} + {2} * {0} * {0} * {0})"
+    return work.pointwise(f"({{3}} * {{0}} * (1 + tanh{suffix}({inner})))", [x, *numbers], dtype)
+
+
+@lowers("gelu_backward")
+def _gelu_backward(work: Lowering, dtype: torch.dtype, gradient: Value, x: Value, approximate: str = "none") -> Value:
+    f = _suffix(dtype)
+    if approximate != "none":
+        raise NotCompilable("the gradient of the approximate GELU")
+    numbers = [valued(v, dtype) for v in (0.5**0.5, 0.5, (2 * math.pi) ** -0.5)]
+    form = f"({{0}} * ({{3}} * (1 + erf{f}({{1}} * {{2}})) + {{1}} * {{4}} * exp{f}(-{{3}} * {{1}} * {{1}})))"
+    return work.pointwise(form, [gradient, x, *numbers], dtype)
+
+
 @lowers("_log_softmax")
 def _log_softmax(work: Lowering, dtype: torch.dtype, x: Value, dim: int, half: bool) -> Value:
     x = work.realized(x)
     shifted = work.realized(work.pointwise("({0} - {1})", [x, work.reduced("largest", x, [dim], True)], dtype))
-    suffix = "f" if dtype == torch.float32 else ""
+    suffix = _suffix(dtype)
     total = work.reduced("sum", work.pointwise(f"exp{suffix}({{0}})", [shifted], dtype), [dim], True)
     return work.pointwise("({0} - {1})", [shifted, work.pointwise(f"log{suffix}({{0}})", [total], dtype)], dtype)
 
@@ -508,7 +782,7 @@ def _log_softmax(work: Lowering, dtype: torch.dtype, x: Value, dim: int, half: b
 @lowers("_softmax")
 def _softmax(work: Lowering, dtype: torch.dtype, x: Value, dim: int, half: bool) -> Value:
     x = work.realized(x)
-    suffix = "f" if dtype == torch.float32 else ""
+    suffix = _suffix(dtype)
     largest = work.reduced("largest", x, [dim], True)
     powers = work.realized(work.pointwise(f"exp{suffix}({{0}} - {{1}})", [x, largest], dtype))
     return work.pointwise("({0} / {1})", [powers, work.reduced("sum", powers, [dim], True)], dtype)

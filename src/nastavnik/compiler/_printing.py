@@ -21,12 +21,12 @@ void run(I first, I last, I steps, char *const *base, const I *by_network, const
 """
 
 
-def c_source(lowered: Lowered, runtime: str) -> tuple[str, int]:
-    """The program's text, and the bytes of scratch memory that it needs for each thread."""
-    numbers = {b.dtype for b in _buffers(lowered.kernels) if b.dtype.is_floating_point}
-    wide = torch.float64 in numbers
-    head = f"typedef {'double' if wide else 'float'} T;\ntypedef {'long' if wide else 'int'} TI;\n#define TB {8 if wide else 4}\n"
-    lines = [head, runtime, _HEAD]
+def c_source(lowered: Lowered, header: str, wide: bool) -> tuple[str, int]:
+    """The program's text, and the bytes of scratch memory that it needs for each thread.
+
+    ``header`` is the text of ``step.h``; ``wide`` says that matrices are of double precision.
+    """
+    lines = [f"typedef {'double' if wide else 'float'} T;", header, _HEAD]
     every = [*lowered.arguments, *lowered.constants]
     for i, buffer in enumerate(every):
         c = TYPES[buffer.dtype]
@@ -40,10 +40,6 @@ def c_source(lowered: Lowered, runtime: str) -> tuple[str, int]:
         lines += ["    " + line for line in _printed(kernel)]
     lines.append("  }\n}")
     return "\n".join(lines) + "\n", size
-
-
-def _buffers(kernels: Sequence[Kernel]) -> set[Buffer]:
-    return {load.buffer for kernel in kernels for load in (*kernel.reads(), *kernel.writes())}
 
 
 def _arranged(kernels: Sequence[Kernel]) -> tuple[dict[Buffer, int], int]:

@@ -8,15 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from torch.func import functionalize
-from torch.fx.experimental.proxy_tensor import make_fx
 
-from nastavnik.compiler._build import build, is_built
+from nastavnik.compiler._build import build
 from nastavnik.compiler._expressions import NotCompilable
+from nastavnik.compiler._kernels import Product
 from nastavnik.compiler._lowering import lower
+from nastavnik.compiler._operations import LOWERINGS
 from nastavnik.compiler._printing import c_source
+from nastavnik.compiler._tracing import record
 
-_RUNTIME = Path(__file__).with_name("matrix.c")
+_HEADER = Path(__file__).with_name("step.h")
 
 
 class Program:
@@ -29,7 +30,7 @@ class Program:
     def __init__(
         self, function: Callable[..., torch.Tensor], examples: Sequence[torch.Tensor], state: Sequence[tuple[int, int]]
     ) -> None:
-        """Trace, translate and compile ``function(*examples) -> [tensors]``, a step of one network.
+        """Trace and translate ``function(*examples) -> [tensors]``, a step of one network; ``build`` compiles it.
 
         Args:
             function: pure; what Python does in it beside tensors happens once, now.
@@ -37,15 +38,31 @@ class Program:
             state: pairs (argument, output) of what the step changes.
 
         Raises:
-            NotCompilable: something in the step cannot be put into C, or there is no C compiler.
+            NotCompilable: something in the step cannot be put into C.
         """
-        lowered = lower(_traced(function, examples), examples, state)
+        lowered = lower(record(function, examples, LOWERINGS), state)
         self.arguments = lowered.arguments
         self._constants = list(lowered.constants.values())
-        self.source, self._scratch = c_source(lowered, _RUNTIME.read_text(encoding="utf-8"))
-        self.was_built = is_built(self.source)
-        self._run = build(self.source).run
-        self._run.restype = None
+        products = {k.target.dtype for k in lowered.kernels if isinstance(k, Product)}
+        if len(products) > 1:
+            raise NotCompilable("matrices of several types")
+        self._wide = torch.float64 in products
+        self.source, self._scratch = c_source(lowered, _HEADER.read_text(encoding="utf-8"), self._wide)
+        self._run: Callable[..., None] | None = None
+
+    @property
+    def scratch_bytes(self) -> int:
+        """What each thread needs beside the arguments."""
+        return self._scratch
+
+    def build(self) -> None:
+        """Compile, or take what was compiled before.
+
+        Raises:
+            NotCompilable: there is no C compiler, or it refuses.
+        """
+        if self._run is None:
+            self._run = build(self.source, self._wide).run
 
     def run(
         self,
@@ -59,6 +76,9 @@ class Program:
 
         ``parts`` [K] int64: which part of the data each network has.
         """
+        self.build()
+        call = self._run
+        assert call is not None
         bound = [*tensors, *((t, "") for t in self._constants)]
         for (tensor, letters), buffer in zip(tensors, self.arguments, strict=True):
             inner = tensor.shape[len(letters) :]
@@ -78,7 +98,7 @@ class Program:
         def some(first: int, last: int) -> None:
             scratch = torch.empty(self._scratch + 64, dtype=torch.uint8)
             aligned = -(-scratch.data_ptr() // 64) * 64
-            self._run(
+            call(
                 ctypes.c_long(first),
                 ctypes.c_long(last),
                 ctypes.c_long(steps),
@@ -98,21 +118,3 @@ class Program:
             starts = range(0, networks, chunk)
             for job in [pool.submit(some, a, min(a + chunk, networks)) for a in starts]:
                 job.result()
-
-
-def _traced(function: Callable[..., torch.Tensor], examples: Sequence[torch.Tensor]) -> torch.fx.GraphModule:
-    """The aten graph of a function without changes in place."""
-    try:
-        graph = make_fx(functionalize(function), decomposition_table=_decompositions())(*examples)
-    except (RuntimeError, NotImplementedError) as error:
-        raise NotCompilable(f"tracing: {str(error).strip().splitlines()[0]}") from error
-    graph.graph.eliminate_dead_code()
-    return graph
-
-
-def _decompositions() -> dict[torch._ops.OperatorBase, Callable[..., torch.Tensor]]:
-    """Operations broken down by PyTorch before we see them: all but those that are one piece here."""
-    table = dict(torch.export.default_decompositions())
-    for operation in (torch.ops.aten.addmm.default, torch.ops.aten._log_softmax.default):
-        table.pop(operation, None)
-    return table

@@ -1,6 +1,5 @@
-/* What every compiled step needs: types, vector mathematics, and the product of small matrices.
-   T is the type of the network's numbers. The product keeps a tile of at most 6 rows and 4 vectors of the result in
-   registers and runs once through the inner dimension. */
+/* The product of small matrices, compiled once for each type T (TB bytes). A tile of at most 6 rows and 4 vectors of
+   the result stays in registers and runs once through the inner dimension. */
 
 typedef long I;
 
@@ -13,20 +12,6 @@ typedef long I;
 #endif
 #define W ((I)(BYTES / sizeof(T)))
 typedef T V __attribute__((vector_size(BYTES), aligned(4), may_alias));
-
-#ifdef VECTOR_MATH
-#define MATH(name) \
-  _Pragma("omp declare simd notinbranch") float name##f(float); \
-  _Pragma("omp declare simd notinbranch") double name(double);
-#else
-#define MATH(name) float name##f(float); double name(double);
-#endif
-#define PLAIN(name) float name##f(float); double name(double);
-MATH(exp) MATH(log) MATH(sin) MATH(cos) MATH(tan) MATH(tanh) MATH(sinh) MATH(cosh) MATH(expm1) MATH(log1p) MATH(log2)
-MATH(asin) MATH(acos) MATH(atan) MATH(asinh) MATH(acosh) MATH(atanh) MATH(erf) MATH(erfc)
-PLAIN(sqrt) PLAIN(lgamma) PLAIN(floor) PLAIN(ceil) PLAIN(trunc) PLAIN(nearbyint)
-float powf(float, float); double pow(double, double);
-float atan2f(float, float); double atan2(double, double);
 
 #define TILE(R, N) \
 static void tile_##R##_##N(I k, const T *a, I ar, I ac, const T *b, I br, T *c, I cr) { \
@@ -67,7 +52,7 @@ static void columns(I m, I n, I k, const T *a, I ar, I ac, const T *b, I br, T *
   }
 static void turn(I rows, I cols, const T *from, I fr, T *to, I tr) {
   I whole_rows = rows / W * W, whole_cols = cols / W * W;
-#if TURNS
+#ifndef __clang__
   typedef TI N __attribute__((vector_size(BYTES)));
   for (I i = 0; i < whole_rows; i += W) for (I j = 0; j < whole_cols; j += W) {
     V t[W], u[W];
@@ -89,7 +74,7 @@ static void turn(I rows, I cols, const T *from, I fr, T *to, I tr) {
 }
 
 /* c[m, n] = a[m, k] b[k, n], c row by row; pack has room for k rows of n rounded up to whole vectors */
-static void product(I m, I n, I k, const T *a, I ar, I ac, const T *b, I br, I bc, T *c, T *pack) {
+void product(I m, I n, I k, const T *a, I ar, I ac, const T *b, I br, I bc, T *c, T *pack) {
   I whole = n / W * W, rest = n - whole, width = rest ? whole + W : whole, tail_row = W;
   const T *tail = pack;
   if (bc != 1 && n > 1) { /* lay b out with contiguous rows */

@@ -1,9 +1,11 @@
 """The engine: the training of one network is a pure function; a population runs it for K networks at once.
 
 ``Learner`` joins a network and its likelihood; ``make_step`` writes the step of ONE; ``Population`` stacks K of them,
-trains them under ``torch.func.vmap``, keeps the best of each, and lets the diverged and the stopped go.
+trains them, keeps the best of each, and lets the diverged and the stopped go. ``_ways`` are the ways of running the
+step (one by one, batched, compiled), ``_choice`` picks one, ``_memory`` says beforehand what it takes.
 """
 
+from nastavnik.population._choice import ENGINES as ENGINES
 from nastavnik.population._data import Data as Data
 from nastavnik.population._learner import Learner as Learner
 from nastavnik.population._population import Outcome as Outcome

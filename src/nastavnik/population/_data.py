@@ -8,19 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nastavnik.data import Inputs
-
 
 @dataclass(frozen=True)
 class Data:
     """Prepared rows for G parts (one for a hold-out, k for k folds), each part prepared by its own training rows.
 
-    ``numbers`` [G, n, d], ``categories`` [G, n, c], ``targets`` [G, n]; ``train`` and ``validation`` hold each
-    part's row numbers.
+    ``inputs`` are what the network's ``forward`` takes, one tensor [G, n, …] each; ``targets`` [G, n]; ``train`` and
+    ``validation`` hold each part's row numbers.
     """
 
-    numbers: torch.Tensor
-    categories: torch.Tensor
+    inputs: tuple[torch.Tensor, ...]
     targets: torch.Tensor
     train: tuple[torch.Tensor, ...]
     validation: tuple[torch.Tensor, ...]
@@ -29,23 +26,25 @@ class Data:
     @classmethod
     def of(
         cls,
-        inputs: Sequence[Inputs],
+        inputs: Sequence[Sequence[torch.Tensor]],
         targets: Sequence[torch.Tensor],
         parts: Sequence[tuple[np.ndarray, np.ndarray]],
         *,
         seed: int,
         device: str = "cpu",
     ) -> Data:
-        """Stack what each part's preparation gave; ``parts`` are (training rows, validation rows)."""
+        """Stack each part's inputs and targets; ``parts`` are (training rows, validation rows)."""
 
         def rows(numbers: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(np.ascontiguousarray(numbers, dtype=np.int64)).to(device)
 
-        one = len(inputs) == 1  # no copy of a large table
+        def stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+            one = tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))  # no copy of a large table
+            return one.to(device).contiguous()
+
         return cls(
-            (inputs[0].numbers[None] if one else torch.stack([i.numbers for i in inputs])).to(device),
-            (inputs[0].categories[None] if one else torch.stack([i.categories for i in inputs])).to(device),
-            (targets[0][None] if one else torch.stack(list(targets))).to(device),
+            tuple(stacked(tensors) for tensors in zip(*inputs, strict=True)),
+            stacked(targets),
             tuple(rows(train) for train, _ in parts),
             tuple(rows(validation) for _, validation in parts),
             seed,
@@ -59,7 +58,12 @@ class Data:
     @property
     def device(self) -> torch.device:
         """Where the rows lie."""
-        return self.numbers.device
+        return self.targets.device
+
+    @property
+    def bytes(self) -> int:
+        """Of inputs and targets together."""
+        return sum(t.numel() * t.itemsize for t in (*self.inputs, self.targets))
 
     def batch_size(self, wanted: int) -> int:
         """No more rows than the smallest part has."""
@@ -69,17 +73,46 @@ class Data:
         """Whole batches in the smallest part; the incomplete one is dropped, by another shuffle each epoch."""
         return max(1, min(len(rows) for rows in self.train) // batch)
 
-    def order(self, epoch: int, batch: int) -> torch.Tensor:
-        """Row numbers [steps, G, batch] of one epoch: a function of (seed, epoch) alone (notes/001 U13)."""
-        steps = self.steps_per_epoch(batch)
-        plans = []
-        for g, rows in enumerate(self.train):
-            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) * 1009 + g)
-            shuffled = torch.randperm(len(rows), generator=generator)[: steps * batch]
-            plans.append(rows[shuffled.to(rows.device)].reshape(steps, batch))
-        return torch.stack(plans, dim=1)
+    def rows_of(self, part: int, index: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+        """Some rows of one part: (inputs, targets)."""
+        return tuple(t[part][index] for t in self.inputs), self.targets[part][index]
 
     def validation_rows(self) -> torch.Tensor:
         """[G, V]: each part's validation rows, the shorter ones filled up with their own first rows."""
         longest = max(len(rows) for rows in self.validation)
         return torch.stack([rows[torch.arange(longest, device=rows.device) % len(rows)] for rows in self.validation])
+
+
+class Order:
+    """Which rows each step sees: a fresh shuffle an epoch, a function of (seed, epoch, part) alone (notes/001 U13).
+
+    Networks of one part share it, or, with ``own``, a (seed, part) for each network, every network has its own.
+    """
+
+    def __init__(self, data: Data, batch: int, own: Sequence[tuple[int, int]] | None = None) -> None:
+        self.data, self.batch = data, batch
+        self.own = own
+        self._plans: dict[int, torch.Tensor] = {}
+
+    def rows(self, start: int, stop: int) -> torch.Tensor:
+        """Row numbers [steps, G, batch] of steps ``start`` to ``stop``; [steps, K, batch] with own orders."""
+        length = self.data.steps_per_epoch(self.batch)
+        pieces = []
+        for epoch in range(start // length, (stop - 1) // length + 1):
+            first = epoch * length
+            pieces.append(self._plan(epoch)[max(start - first, 0) : stop - first])
+        return torch.cat(pieces)
+
+    def _plan(self, epoch: int) -> torch.Tensor:
+        if epoch not in self._plans:
+            self._plans = {e: p for e, p in self._plans.items() if e == epoch - 1}
+            seeds = self.own or [(self.data.seed, g) for g in range(self.data.parts)]
+            self._plans[epoch] = torch.stack([self._shuffled(seed, epoch, g) for seed, g in seeds], dim=1)
+        return self._plans[epoch]
+
+    def _shuffled(self, seed: int, epoch: int, part: int) -> torch.Tensor:
+        rows = self.data.train[part]
+        steps = self.data.steps_per_epoch(self.batch)
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 1009 + part)
+        shuffled = torch.randperm(len(rows), generator=generator)[: steps * self.batch]
+        return rows[shuffled.to(rows.device)].reshape(steps, self.batch)

@@ -12,7 +12,7 @@ from nastavnik.training.likelihoods import Likelihood
 
 
 class Learner(nn.Module):
-    """``forward(numbers, categories, targets)`` is the training loss of each row; without targets, the outputs."""
+    """``forward(*inputs, targets=…)`` is the training loss of each row; without targets, the outputs."""
 
     def __init__(self, network: nn.Module, likelihood: Likelihood) -> None:
         super().__init__()
@@ -25,12 +25,10 @@ class Learner(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             learner = cls(*build())
-        own_noise(learner.network, seed)
+        own_noise(learner, seed)
         return learner
 
-    def forward(
-        self, numbers: torch.Tensor, categories: torch.Tensor, targets: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """numbers [n, d], categories [n, c], targets [n] -> losses [n], or outputs [n, o]."""
-        outputs = self.network(numbers, categories)
+    def forward(self, *inputs: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        """inputs [n, …], targets [n] -> losses [n], or outputs [n, o]."""
+        outputs = self.network(*inputs)
         return outputs if targets is None else self.likelihood.training_loss(outputs, targets)

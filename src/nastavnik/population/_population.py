@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,12 @@ from torch.func import functional_call, vmap
 
 from nastavnik.clock import Deadline
 from nastavnik.instruments import INSTRUMENTS, Instrument
-from nastavnik.population._data import Data
+from nastavnik.population._choice import choose
+from nastavnik.population._data import Data, Order
 from nastavnik.population._learner import Learner
-from nastavnik.population._step import Batch, State, make_step
+from nastavnik.population._stacking import stack
+from nastavnik.population._step import State
+from nastavnik.population._ways import Stretch, Training, Way
 from nastavnik.recipe import Recipe
 from nastavnik.trace import Trace
 from nastavnik.training.optimizers import OPTIMIZERS, Tensors
@@ -23,6 +27,8 @@ from nastavnik.training.schedules import SCHEDULES
 
 _ROWS_AT_ONCE = 8192  # rows of one evaluation call
 _LIKELIHOOD = "likelihood."  # what the likelihood's tensors are called inside a learner
+_SECONDS_A_CALL = 0.25  # between two looks at the clock
+_TRIAL_STEPS = 2
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Best:
 
     score: np.ndarray  # [C]
     step: np.ndarray  # [C]
-    tensors: Tensors  # parameters and buffers, [K, …]
+    tensors: Tensors  # parameters and buffers, [K, …]; empty where nothing is judged
 
 
 class Population:
@@ -58,6 +64,9 @@ class Population:
     A candidate's score is the mean over its networks of the validation rows' negative log likelihood (nats per
     example), at the one temperature that suits them best; its best moment is kept, and it stops after ``patience``
     evaluations without a better one. A candidate whose score is no longer finite has *diverged*.
+
+    The modules must be pure functions of tensors and buffers: what Python does in a ``forward`` beside that may happen
+    once for all steps.
 
     Args:
         learners: C·G learners, candidate by candidate; all of one architecture.
@@ -68,7 +77,11 @@ class Population:
         patience: evaluations without a better score before a candidate stops; None for never.
         evaluations: how many evaluations a whole training has; 0 for none, and then nothing counts as best.
         block: networks run together; the population is worked through block by block.
-        instruments: what is measured at each evaluation.
+        instruments: what is measured at each evaluation; an empty dict for nothing.
+        trace: where measurements go.
+        engine: the way to run: sequential, batched, compiled, or auto.
+        measure: let "auto" decide by trying instead of by its fixed rule.
+        own_order: give each network its own order of rows, by its recipe's seed, instead of one for all.
     """
 
     def __init__(
@@ -81,118 +94,130 @@ class Population:
         numbers: Sequence[int] | None = None,
         patience: int | None = None,
         evaluations: int = 30,
-        block: int = 8,
+        block: int = 64,
         instruments: dict[str, Instrument] | None = None,
         trace: Trace | None = None,
+        engine: str = "auto",
+        measure: bool = False,
+        own_order: bool = False,
     ) -> None:
         if len(learners) != len(recipes) * data.parts:
             raise ValueError(f"{len(recipes)} recipes × {data.parts} parts need as many learners, got {len(learners)}")
         if len({recipe.shape for recipe in recipes}) != 1:
             raise ValueError("the recipes of a population must share one shape")
-        self.data, self.total_steps, self.patience, self.block = data, total_steps, patience, block
+        self.data, self.total_steps, self.patience = data, total_steps, patience
         self.recipes = list(recipes)
         self.numbers = np.arange(len(learners)) if numbers is None else np.asarray(numbers)
         self.trace = Trace() if trace is None else trace
+        self.engine, self.measure = engine, measure
         self.step = 0
         self.network_steps = 0
         self.outcomes: list[Outcome] = []
         self.learner = copy.deepcopy(learners[0]).to(data.device)
-        self._optimizer = OPTIMIZERS[str(recipes[0]["optimizer.name"])](recipes[0].section("optimizer"))
-        self._shared, parameters, buffers = _stack(learners, data.device)
-        self.state = State(parameters, buffers, vmap(self._optimizer.init)(parameters))
+        optimizer = OPTIMIZERS[str(recipes[0]["optimizer.name"])](recipes[0].section("optimizer"))
+        shared, parameters, buffers = stack(learners, data.device)
+        slots = {name: t.contiguous() for name, t in vmap(optimizer.init)(parameters).items()}
+        self.state = State(parameters, buffers, slots)
+        self.training = Training(
+            self.learner,
+            shared,
+            optimizer,
+            SCHEDULES[str(recipes[0]["schedule.name"])],
+            INSTRUMENTS if instruments is None else instruments,
+            data,
+            min(block, len(learners)),
+        )
         self._settings = self._stack_settings()
         self._part = torch.arange(len(learners), device=data.device) % data.parts
         self.batch = data.batch_size(recipes[0].whole("batch_size"))
+        self._own_order = own_order
+        self._order = self._make_order()
         self._judged = evaluations > 0
         self._every = max(1, math.ceil(total_steps / max(evaluations, 1)))
-        self.widest = min(block, len(learners))  # networks in one call at the start
-        schedule = SCHEDULES[str(recipes[0]["schedule.name"])]
-        chosen = INSTRUMENTS if instruments is None else instruments
-        self._plain = make_step(self.learner, self._shared, self._optimizer, schedule, {})
-        self._measured = make_step(self.learner, self._shared, self._optimizer, schedule, chosen)
-        self._orders: dict[int, torch.Tensor] = {}
-        self.best = Best(
-            np.full(len(recipes), np.inf),
-            np.zeros(len(recipes), dtype=int),
-            {name: t.clone() for name, t in self._tensors().items()},
-        )
+        self._way: Way | None = None
+        self._at_once = 1  # steps in one call, so that the clock is looked at in time
+        self._losses = torch.zeros(len(learners), dtype=self.dtype, device=data.device)  # since the last evaluation
+        self.best = Best(np.full(len(recipes), np.inf), np.zeros(len(recipes), dtype=int), {})
+        if self._judged:
+            self.best.tensors = {name: t.clone() for name, t in self._tensors().items()}
         self._waited = np.zeros(len(recipes), dtype=int)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(iter(self.state.parameters.values())).dtype
+
+    @property
+    def block(self) -> int:
+        """Networks run together."""
+        return self.training.block
+
+    @property
+    def way(self) -> str:
+        """The name of the way that was chosen, or what was asked for."""
+        return self.engine if self._way is None else self._way.name
+
     # Training
 
-    def train(self, until: int, deadline: Deadline | None = None) -> None:
-        """Train to a step, evaluating on the way; returns earlier when nothing lives or the deadline passes."""
+    def train(
+        self, until: int, deadline: Deadline | None = None, pause: Callable[[], None] = lambda: None
+    ) -> None:
+        """Train to a step, evaluating on the way; returns earlier when nothing lives or the deadline passes.
+
+        ``pause`` is called several times a second while all networks stand at one step: a moment to save.
+        """
         until = min(until, self.total_steps)
         while self.step < until and len(self):
-            self.step = self._advance(min(until, (self.step // self._every + 1) * self._every), deadline)
-            cut = deadline is not None and deadline.passed()
+            stop = min(until, (self.step // self._every + 1) * self._every)
+            cut = self._advance(stop, deadline, pause)
             if self._judged and not (cut and np.isfinite(self.best.score).all()):
                 self._judge()
             if cut:
                 return
+            pause()
 
-    def _advance(self, stop: int, deadline: Deadline | None) -> int:
-        """Run every block's steps up to ``stop``; the step reached."""
-        losses: list[torch.Tensor] = []
-        measured: list[Tensors] = []
-        blocks = []
-        reached = stop
-        for start in range(0, len(self), self.block):
-            rows = slice(start, start + self.block)
-            state = State(*({name: t[rows] for name, t in part.items()} for part in self.state))
-            settings = {name: value[rows] for name, value in self._settings.items()}
-            total: torch.Tensor | None = None
-            done = 0
-            for step in range(self.step, stop):
-                last = step == stop - 1
-                state, measures = self._run(state, self._rows(step, rows), settings, step, last)
-                total = measures["training loss"] if total is None else total + measures["training loss"]
-                done += 1
-                if deadline is not None and deadline.passed():
-                    break
-            self.network_steps += done * len(next(iter(settings.values())))
-            reached = min(reached, self.step + done)
-            assert total is not None
-            losses.append(total / done)
-            measured.append(measures)
-            blocks.append(state)
-        self.state = State(*(_join([block[i] for block in blocks]) for i in range(3)))
-        self._measure("training loss", torch.cat(losses), reached)
-        for name in set.intersection(*(set(m) for m in measured)) - {"training loss"}:
-            self._measure(name, torch.cat([m[name] for m in measured]), reached)
-        return reached
+    def _advance(self, stop: int, deadline: Deadline | None, pause: Callable[[], None]) -> bool:
+        """Take all networks to a step; whether the deadline cut it short."""
+        way = self._chosen_way()
+        measures: Tensors = {}
+        since = self.step // self._every * self._every  # the last evaluation
+        while self.step < stop:
+            to = min(stop, self.step + self._at_once)
+            started = time.monotonic()
+            self.state, losses, measures = way.advance(self.state, self._stretch(self.step, to, to == stop))
+            seconds = time.monotonic() - started
+            self._losses += losses
+            self.network_steps += (to - self.step) * len(self)
+            self._at_once = max(1, round((to - self.step) * min(4.0, _SECONDS_A_CALL / max(seconds, 1e-9))))
+            self.step = to
+            if deadline is not None and deadline.passed():
+                break
+            if to < stop:
+                pause()
+        self._measure("training loss", self._losses / max(1, self.step - since), self.step)
+        self._losses = torch.zeros_like(self._losses)
+        for name, values in measures.items():
+            self._measure(name, values, self.step)
+        return deadline is not None and deadline.passed()
 
-    def _run(self, state: State, batch: Batch, settings: Tensors, step: int, measured: bool) -> tuple[State, Tensors]:
-        """One step of one block: K networks under vmap, one network without it."""
-        function = self._measured if measured else self._plain
-        progress = torch.tensor(step / self.total_steps, device=self.data.device)
-        if len(next(iter(settings.values()))) > 1:
-            rows = None if self.data.parts == 1 else 0
-            return vmap(function, in_dims=(0, rows, 0, None))(state, batch, settings, progress)
-        single = State(*({name: t[0] for name, t in part.items()} for part in state))
-        if self.data.parts > 1:
-            batch = Batch(*(t[0] for t in batch))
-        single, measures = function(single, batch, {n: t[0] for n, t in settings.items()}, progress)
-        state = State(*({name: t[None] for name, t in part.items()} for part in single))
-        return state, {name: t[None] for name, t in measures.items()}
+    def _stretch(self, start: int, stop: int, measured: bool) -> Stretch:
+        rows = self._order.rows(start, stop)
+        shares = [step / self.total_steps for step in range(start, stop)]
+        progress = torch.tensor(shares, dtype=self.dtype, device=self.data.device)
+        instruments = measured and bool(self.training.instruments)
+        return Stretch(self._settings, self._part, rows, self._own_order, progress, instruments)
 
-    def _rows(self, step: int, block: slice) -> Batch:
-        """The batch of a step: shared by all networks, or each network's own part's."""
-        steps = self.data.steps_per_epoch(self.batch)
-        epoch, place = divmod(step, steps)
-        if epoch not in self._orders:
-            self._orders = {e: o for e, o in self._orders.items() if e >= epoch - self._every // steps - 1}
-            self._orders[epoch] = self.data.order(epoch, self.batch)
-        index = self._orders[epoch][place]
-        if self.data.parts == 1:
-            return Batch(*(t[0][index[0]] for t in (self.data.numbers, self.data.categories, self.data.targets)))
-        part = self._part[block]
-        return Batch(
-            *(t[part[:, None], index[part]] for t in (self.data.numbers, self.data.categories, self.data.targets))
-        )
+    def _chosen_way(self) -> Way:
+        if self._way is None:
+            trial = self._stretch(0, min(_TRIAL_STEPS, self.total_steps), False)
+            steps = self.total_steps - self.step
+            self._way = choose(
+                self.engine, self.training, self.state, self._settings, trial, steps, measure=self.measure
+            )
+        return self._way
 
     # Judging
 
@@ -235,24 +260,42 @@ class Population:
             return functional_call(self.learner.likelihood, named, (o, t))
 
         with torch.no_grad():
-            return vmap(one, in_dims=(0 if tensors else None, 0, 0))(tensors, outputs, targets)
+            return vmap(one)(tensors, outputs, targets)
 
     def outputs(self, rows: torch.Tensor, block: slice = slice(None)) -> torch.Tensor:
-        """Outputs [K, V, o] of the networks of a block, in evaluation mode, for the row numbers rows [K, V]."""
-        tensors = {name: t[block] for name, t in self._tensors().items()}
-        shared = self.data.parts == 1
-
-        def one(own: Tensors, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
-            return functional_call(self.learner, {**self._shared, **own}, (numbers, categories))
-
-        call = vmap(one, in_dims=(0, None if shared else 0, None if shared else 0))
+        """The living networks' outputs [K, rows, o] on rows [K, rows] of their own parts, in evaluation mode."""
         part = self._part[block]
+        if self.data.parts == 1:
+            return self.predict(tuple(t[0][rows[0]] for t in self.data.inputs), block)
+        inputs = tuple(t[part[:, None], rows] for t in self.data.inputs)
+        return self.predict(inputs, block, own=True)
+
+    def predict(
+        self, inputs: tuple[torch.Tensor, ...], block: slice = slice(None), *, own: bool = False
+    ) -> torch.Tensor:
+        """The living networks' outputs [K, n, o] in evaluation mode.
+
+        Args:
+            inputs: what the module takes [n, …], the same for all; with ``own``, [K, n, …].
+            block: which networks.
+            own: whether each network has inputs of its own.
+        """
+        tensors = {name: t[block] for name, t in self._tensors().items()}
+
+        def one(own: Tensors, given: tuple[torch.Tensor, ...]) -> torch.Tensor:
+            return functional_call(self.learner, {**self.training.shared, **own}, given)
+
+        along = 1 if own else 0
         pieces = []
         self.learner.eval()
         with torch.no_grad():
-            for some in rows.split(_ROWS_AT_ONCE, dim=1):
-                index = (0, some[0]) if shared else (part[:, None], some)
-                pieces.append(call(tensors, self.data.numbers[index], self.data.categories[index]))
+            for given in zip(*(t.split(_ROWS_AT_ONCE, dim=along) for t in inputs), strict=True):
+                if self.way == "sequential":
+                    count = len(next(iter(tensors.values())))
+                    each = [one({n: t[k] for n, t in tensors.items()}, tuple(g[k] if own else g for g in given)) for k in range(count)]
+                    pieces.append(torch.stack(each))
+                else:
+                    pieces.append(vmap(one, in_dims=(0, 0 if own else None))(tensors, given))
         self.learner.train()
         return torch.cat(pieces, dim=1)
 
@@ -271,8 +314,10 @@ class Population:
         self.best = Best(self.best.score[stay], self.best.step[stay], tensors)
         self._waited = self._waited[stay]
         self._part = self._part[networks]
+        self._losses = self._losses[networks]
         self.numbers = self.numbers[np.repeat(stay, self.data.parts)]
         self.recipes = [recipe for recipe, keep in zip(self.recipes, stay, strict=True) if keep]
+        self._order = self._make_order()
 
     def harvest(self, status: str = "finished") -> list[Outcome]:
         """Every candidate's outcome, those still here included; the population is empty afterwards."""
@@ -285,7 +330,8 @@ class Population:
 
     def _outcome(self, c: int, status: str) -> Outcome:
         networks = range(c * self.data.parts, (c + 1) * self.data.parts)
-        learners = tuple(self._module({name: t[k] for name, t in self.best.tensors.items()}) for k in networks)
+        tensors = self.best.tensors if self._judged else self._tensors()
+        learners = tuple(self._module({name: t[k] for name, t in tensors.items()}) for k in networks)
         numbers = tuple(int(self.numbers[k]) for k in networks)
         score, step = float(self.best.score[c]), int(self.best.step[c])
         return Outcome(self.recipes[c], numbers, status, score, step, self.step, learners)
@@ -294,7 +340,7 @@ class Population:
         learner = copy.deepcopy(self.learner)
         with torch.no_grad():
             own = dict(learner.named_parameters()) | dict(learner.named_buffers())
-            for name, value in {**self._shared, **tensors}.items():
+            for name, value in {**self.training.shared, **tensors}.items():
                 own[name].copy_(value)
         return learner.eval()
 
@@ -303,46 +349,24 @@ class Population:
     def _tensors(self) -> Tensors:
         return {**self.state.parameters, **self.state.buffers}
 
+    def _make_order(self) -> Order:
+        """The order of rows: shared, or each network's own by its recipe's seed."""
+        if not self._own_order:
+            return Order(self.data, self.batch)
+        seeds = [recipe.whole("seed") for recipe in self.recipes for _ in range(self.data.parts)]
+        return Order(self.data, self.batch, list(zip(seeds, self._part.tolist(), strict=True)))
+
     def _stack_settings(self) -> Tensors:
         """The optimizer's numbers, one a network."""
-        dtype = next(iter(self.state.parameters.values())).dtype
         return {
             name: torch.tensor(
                 [r.number(f"optimizer.{name}", default) for r in self.recipes for _ in range(self.data.parts)],
-                dtype=dtype,
+                dtype=self.dtype,
                 device=self.data.device,
             )
-            for name, default in self._optimizer.settings.items()
+            for name, default in self.training.optimizer.settings.items()
         }
 
     def _measure(self, instrument: str, values: torch.Tensor, step: int) -> None:
         epoch = step / self.data.steps_per_epoch(self.batch)
         self.trace.add(self.numbers, step, epoch, instrument, values.detach().float().cpu().numpy())
-
-
-def _stack(learners: Sequence[Learner], device: torch.device) -> tuple[Tensors, Tensors, Tensors]:
-    """What all learners share, their trained parameters [K, …], and their buffers [K, …].
-
-    A module's ``constants`` (buffers it never changes, such as bin edges) are shared when all learners agree on them.
-    """
-    constants = {
-        f"{name}.{constant}" for name, m in learners[0].named_modules() for constant in getattr(m, "constants", ())
-    }
-    trained = {name for name, p in learners[0].named_parameters() if p.requires_grad}
-    own = [dict(learner.named_parameters()) | dict(learner.named_buffers()) for learner in learners]
-    shared: Tensors = {}
-    parameters: Tensors = {}
-    buffers: Tensors = {}
-    for name, first in own[0].items():
-        tensors = [tensors[name].detach().to(device) for tensors in own]
-        if name in constants and all(torch.equal(first.to(device), t) for t in tensors[1:]):
-            shared[name] = tensors[0]
-        elif name in trained:
-            parameters[name] = torch.stack(tensors)
-        else:
-            buffers[name] = torch.stack(tensors)
-    return shared, parameters, buffers
-
-
-def _join(parts: list[Tensors]) -> Tensors:
-    return parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

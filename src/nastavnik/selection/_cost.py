@@ -24,7 +24,7 @@ class CostModel:
     def learn(self, measured: dict[Population, float]) -> None:
         """Take the measured seconds of populations into account."""
         seconds = sum(measured.values())
-        raw = sum(p.network_steps * (_CALL / p.widest + _each(_size(p.learner), p.batch)) for p in measured)
+        raw = sum(p.network_steps * (_CALL / p.block + _each(_size(p.learner), p.batch)) for p in measured)
         if raw > 0 and seconds > 0.2:
             self.correction = seconds / raw
 

@@ -284,8 +284,8 @@ class Search:
         with torch.no_grad():
             for g, learner in enumerate(self.pool[best.number]):
                 rows = data.validation[g]
-                outputs = learner(data.numbers[g][rows], data.categories[g][rows])
-                targets = data.targets[g][rows]
+                inputs, targets = data.rows_of(g, rows)
+                outputs = learner(*inputs)
                 each = [learner.likelihood.neg_log_likelihood(outputs, targets, t) for t in TEMPERATURES]
                 profiles.append(torch.stack(each))
         losses = torch.cat(profiles, dim=1).double()

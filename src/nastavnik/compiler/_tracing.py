@@ -1,0 +1,140 @@
+"""The operations a function performs on tensors, recorded while it runs once on examples."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.func import functionalize
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from nastavnik.compiler._expressions import NotCompilable
+
+
+@dataclass(eq=False)
+class Tensor:
+    """One tensor of the recording: an argument, a constant, or a result; ``users`` counts where it is used."""
+
+    example: torch.Tensor
+    users: int = 0
+
+
+@dataclass
+class Operation:
+    """One aten operation; among ``arguments`` tensors are stood for by ``Tensor``."""
+
+    name: str
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+    results: list[Tensor]
+
+
+@dataclass
+class Recording:
+    """A function as a list of operations without changes in place."""
+
+    arguments: list[Tensor]
+    constants: list[Tensor] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+
+
+def record(
+    function: Callable[..., Sequence[torch.Tensor]], examples: Sequence[torch.Tensor], whole: Collection[str]
+) -> Recording:
+    """Run ``function(*examples)`` once and write down what happens to tensors.
+
+    Operations not named in ``whole`` are broken down as far as PyTorch can.
+
+    Raises:
+        NotCompilable: the function asks for the value of a tensor.
+    """
+    copies = [t.clone() for t in examples]  # batch normalization changes its running statistics
+    recorder = _Recorder(copies, whole)
+    try:
+        with recorder:
+            outputs = functionalize(function)(*copies)
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        raise NotCompilable(f"tracing: {str(error).strip().splitlines()[0]}") from error
+    recording = recorder.recording
+    recording.outputs = [recorder.known(t) for t in outputs]
+    _count(recording)
+    return recording
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, arguments: Sequence[torch.Tensor], whole: Collection[str]) -> None:
+        super().__init__()
+        self.recording = Recording([Tensor(t) for t in arguments])
+        self._known = {id(t.example): t for t in self.recording.arguments}
+        self._whole = whole
+
+    def known(self, tensor: torch.Tensor) -> Tensor:
+        """What stands for a tensor; one never seen before is a constant."""
+        if id(tensor) not in self._known:
+            self._known[id(tensor)] = Tensor(tensor)
+            self.recording.constants.append(self._known[id(tensor)])
+        return self._known[id(tensor)]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise NotCompilable("the value of a tensor decides what is computed")
+        name = func.overloadpacket.__name__
+        if name not in self._whole:
+            with self:
+                decomposed = func.decompose(*args, **options)
+                if decomposed is NotImplemented and func in _decompositions():
+                    decomposed = _decompositions()[func](*args, **options)
+            if decomposed is not NotImplemented:
+                return decomposed
+        result = func(*args, **options)
+        results = [Tensor(t) for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
+        given = _replaced(args, self.known), _replaced(options, self.known)
+        for r in results:  # an operation in place gives the tensor back: from now on it is the new one
+            self._known[id(r.example)] = r
+        self.recording.operations.append(Operation(name, *given, results))
+        return result
+
+
+@functools.cache
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    """PyTorch's own ways to break rarer operations down; asked for when needed, as it takes a second to import."""
+    return dict(torch.export.default_decompositions())
+
+
+def _replaced(value: Any, known: Callable[[torch.Tensor], Tensor]) -> Any:
+    if isinstance(value, torch.Tensor):
+        return known(value)
+    if isinstance(value, dict):
+        return {name: _replaced(v, known) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_replaced(v, known) for v in value] if isinstance(value, list) else tuple(_replaced(v, known) for v in value)
+    return value
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [t for v in value for t in _tensors(v)] if isinstance(value, (list, tuple)) else []
+
+
+def _count(recording: Recording) -> None:
+    """Leave out what nothing uses, and count the uses of the rest."""
+    for output in recording.outputs:
+        output.users += 1
+    needed = []
+    for operation in reversed(recording.operations):
+        if any(r.users for r in operation.results) or operation.name == "native_batch_norm":
+            for t in _tensors([operation.arguments, operation.options]):
+                t.users += 1
+            needed.append(operation)
+    recording.operations = needed[::-1]

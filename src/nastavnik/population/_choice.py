@@ -1,0 +1,110 @@
+"""Which way to run a step: by a fixed rule, or by a short measurement."""
+
+from __future__ import annotations
+
+import copy
+import time
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from nastavnik.population._stacking import some
+from nastavnik.population._step import State
+from nastavnik.population._ways import (
+    Batched,
+    Compiled,
+    CompiledByTorch,
+    NotCompilable,
+    Sequential,
+    Stretch,
+    Training,
+    Way,
+)
+from nastavnik.training.optimizers import Tensors
+
+ENGINES = ("auto", "sequential", "batched", "compiled")
+
+# The fixed rule's seconds, of the order of what a processor core of today takes
+_CALL = 2.5e-3  # a step's operations, however few networks
+_NETWORK = 6e-5  # a small network's share of a step
+_COMPILED = 2e-5  # the same, compiled
+_COMPILATION = 1.5
+_FLOPS = 5e10  # a second
+_LARGE = 2e7  # floating-point operations of a network and step beyond which batching gains nothing on a CPU
+
+
+def choose(
+    engine: str, training: Training, state: State, settings: Tensors, stretch: Stretch, steps: int, *, measure: bool
+) -> Way:
+    """The way to take ``steps`` steps.
+
+    Args:
+        engine: a way's name, or "auto".
+        training: what is run.
+        state: of all networks; left as it is.
+        settings: of all networks.
+        stretch: the first few steps, for a trial.
+        steps: how many there will be.
+        measure: decide by trying (so that the choice may differ from run to run), or by the fixed rule.
+
+    Raises:
+        NotCompilable: ``engine`` is "compiled", and it cannot be.
+    """
+    networks = len(stretch.part)
+    cpu = training.data.device.type == "cpu"
+    if engine == "compiled":
+        return _compiled(training, state, settings, stretch)
+    if engine != "auto":
+        return Sequential(training) if engine == "sequential" else Batched(training)
+    flops = 3 * forward_flops(training, stretch)
+    eager = Sequential(training) if networks == 1 or (cpu and flops > _LARGE) else Batched(training)
+    seconds = _eager_seconds(eager, training, networks, flops) * steps
+    if measure:
+        seconds = _trial(eager, state, stretch) * steps
+    gain = seconds - steps * networks * (_COMPILED + flops / _FLOPS) / torch.get_num_threads() - _COMPILATION
+    if gain <= 0:
+        return eager
+    try:
+        compiled = _compiled(training, state, settings, stretch)
+    except NotCompilable:
+        return eager
+    return compiled if not measure or _trial(compiled, state, stretch) * steps < seconds else eager
+
+
+def forward_flops(training: Training, stretch: Stretch) -> int:
+    """Floating-point operations of one network's forward pass over one batch."""
+    learner = copy.deepcopy(training.learner)
+    inputs, _ = training.data.rows_of(int(stretch.part[0]), stretch.rows[0, 0])
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        learner(*inputs)
+    return int(counter.get_total_flops())
+
+
+def _compiled(training: Training, state: State, settings: Tensors, stretch: Stretch) -> Way:
+    if training.data.device.type != "cpu":
+        return CompiledByTorch(training)
+    return Compiled(training, state, settings, stretch.rows.shape[-1])
+
+
+def _eager_seconds(way: Way, training: Training, networks: int, flops: int) -> float:
+    """The fixed rule's guess of one step of all networks."""
+    calls = networks if isinstance(way, Sequential) else -(-networks // training.block)
+    return calls * _CALL + networks * (_NETWORK + flops / _FLOPS)
+
+
+def _trial(way: Way, state: State, stretch: Stretch) -> float:
+    """Seconds of one step of all networks, tried on copies of a few."""
+    few = slice(min(len(stretch.part), 64 if way.name != "sequential" else 1))
+    trial = stretch._replace(
+        settings={name: t[few] for name, t in stretch.settings.items()}, part=stretch.part[few], measured=False
+    )
+    if stretch.own:
+        trial = trial._replace(rows=stretch.rows[:, few])
+    best = float("inf")
+    for _ in range(2):
+        copied = State(*({name: t.clone() for name, t in part.items()} for part in some(state, few)))
+        started = time.perf_counter()
+        way.advance(copied, trial)
+        best = min(best, time.perf_counter() - started)
+    return best / len(stretch.progress) * (len(stretch.part) / len(trial.part))

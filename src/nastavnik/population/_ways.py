@@ -1,0 +1,247 @@
+"""The ways of running a step for many networks: one by one, batched, or compiled; all give the same numbers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch.func import grad, vmap
+
+from nastavnik.compiler import NotCompilable, Program
+from nastavnik.instruments import Instrument
+from nastavnik.population._data import Data
+from nastavnik.population._learner import Learner
+from nastavnik.population._stacking import joined, joined_states, some
+from nastavnik.population._step import Batch, Differentiate, State, Step, make_step, plain_grad
+from nastavnik.training.optimizers import Optimizer, Tensors
+from nastavnik.training.schedules import Schedule
+
+_LOSS = "training loss"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What all networks of a population share: the code of their step, the data, and how many run together."""
+
+    learner: Learner
+    shared: Tensors
+    optimizer: Optimizer
+    schedule: Schedule
+    instruments: Mapping[str, Instrument]
+    data: Data
+    block: int
+
+    def step(self, measured: bool, differentiate: Differentiate = grad) -> Step:
+        """The step of one network, with or without its instruments."""
+        instruments = self.instruments if measured else {}
+        return make_step(self.learner, self.shared, self.optimizer, self.schedule, instruments, differentiate)
+
+
+class Stretch(NamedTuple):
+    """Some steps for K networks.
+
+    ``settings`` are the optimizer's numbers [K]; ``part`` [K] which part of the data each network has; ``rows``
+    [steps, G, batch], or [steps, K, batch] when each network has its ``own`` order; ``progress`` [steps]. At the last
+    step the instruments run if ``measured``.
+    """
+
+    settings: Tensors
+    part: torch.Tensor
+    rows: torch.Tensor
+    own: bool
+    progress: torch.Tensor
+    measured: bool
+
+
+class Way(ABC):
+    """A way of running; ``advance`` may use the state's own memory for the new one."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def advance(self, state: State, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
+        """The new state, each network's training loss summed over the steps [K], and what instruments saw [K]."""
+
+
+class Sequential(Way):
+    """One network after the other, by autograd: for what is bound by arithmetic, and for what vmap cannot do."""
+
+    name = "sequential"
+
+    def __init__(self, training: Training) -> None:
+        self.data = training.data
+        self._steps = {m: training.step(m, plain_grad) for m in (False, True)}
+
+    def advance(self, state: State, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
+        """See ``Way``."""
+        losses, measured = [], []
+        last = len(stretch.progress) - 1
+        with torch.no_grad():
+            for k, part in enumerate(stretch.part.tolist()):
+                one = some(state, k)
+                settings = {name: t[k] for name, t in stretch.settings.items()}
+                total = torch.zeros((), device=self.data.device, dtype=next(iter(one.parameters.values())).dtype)
+                measures: Tensors = {}
+                for s, progress in enumerate(stretch.progress):
+                    batch = Batch(*self.data.rows_of(part, stretch.rows[s, k if stretch.own else part]))
+                    step = self._steps[stretch.measured and s == last]
+                    one, measures = step(one, batch, settings, progress)
+                    total += measures[_LOSS]
+                for old, new in zip(state, one, strict=True):
+                    for name, t in new.items():
+                        old[name][k] = t
+                losses.append(total)
+                measured.append({name: t[None] for name, t in measures.items() if name != _LOSS})
+        return state, torch.stack(losses), joined(measured)
+
+
+class Batched(Way):
+    """A block of networks at a time under ``torch.func.vmap``."""
+
+    name = "batched"
+
+    def __init__(self, training: Training) -> None:
+        self.data, self.block = training.data, training.block
+        self._steps = {m: training.step(m) for m in (False, True)}
+
+    def advance(self, state: State, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
+        """See ``Way``."""
+        states, losses, measured = [], [], []
+        count = len(stretch.part)
+        for start in range(0, count, self.block):
+            which = slice(start, min(start + self.block, count))
+            block, total, measures = self._block(some(state, which), stretch, which)
+            states.append(block)
+            losses.append(total)
+            measured.append(measures)
+        return joined_states(states), torch.cat(losses), joined(measured)
+
+    def _block(self, state: State, stretch: Stretch, which: slice) -> tuple[State, torch.Tensor, Tensors]:
+        settings = {name: t[which] for name, t in stretch.settings.items()}
+        part = stretch.part[which]
+        total = torch.zeros(len(part), device=part.device, dtype=next(iter(state.parameters.values())).dtype)
+        last = len(stretch.progress) - 1
+        measures: Tensors = {}
+        for s, progress in enumerate(stretch.progress):
+            state, measures = self._call(
+                stretch.measured and s == last, state, self._batch(stretch, s, which, part), settings, progress
+            )
+            total += measures.pop(_LOSS)
+        return state, total, measures
+
+    def _batch(self, stretch: Stretch, s: int, which: slice, part: torch.Tensor) -> tuple[Batch, bool]:
+        """The rows of one step, and whether all networks share them."""
+        rows = stretch.rows[s]
+        if self.data.parts == 1 and not stretch.own:
+            return Batch(*self.data.rows_of(0, rows[0])), True
+        index = (part[:, None], rows[which] if stretch.own else rows[part])
+        return Batch(tuple(t[index] for t in self.data.inputs), self.data.targets[index]), False
+
+    def _call(
+        self, measured: bool, state: State, batch: tuple[Batch, bool], settings: Tensors, progress: torch.Tensor
+    ) -> tuple[State, Tensors]:
+        rows = None if batch[1] else 0
+        step = vmap(self._steps[measured], in_dims=(0, rows, 0, None), randomness="different")
+        return step(state, batch[0], settings, progress)
+
+
+class CompiledByTorch(Batched):
+    """Batched, the step compiled by ``torch.compile``: for devices other than the CPU.
+
+    A block is always full (the last one repeats its first network), so that networks may stop without a new
+    compilation.
+    """
+
+    name = "compiled"
+
+    def __init__(self, training: Training) -> None:
+        super().__init__(training)
+        self._compiled: dict[tuple[bool, bool], Step] = {}
+
+    def _call(
+        self, measured: bool, state: State, batch: tuple[Batch, bool], settings: Tensors, progress: torch.Tensor
+    ) -> tuple[State, Tensors]:
+        rows, shared = batch
+        count = len(next(iter(settings.values())))
+        full = torch.cat([torch.arange(count), torch.zeros(self.block - count, dtype=torch.long)]).to(progress.device)
+        if (measured, shared) not in self._compiled:
+            function = vmap(self._steps[measured], in_dims=(0, None if shared else 0, 0, None))
+            self._compiled[measured, shared] = torch.compile(function, dynamic=False)
+        if not shared:
+            rows = Batch(tuple(t[full] for t in rows.inputs), rows.targets[full])
+        padded = {name: t[full] for name, t in settings.items()}
+        new, measures = self._compiled[measured, shared](some(state, full), rows, padded, progress)
+        return some(new, slice(count)), {name: t[:count] for name, t in measures.items()}
+
+
+class Compiled(Way):
+    """The step as one C function that takes each network through all its steps in the processor's cache.
+
+    A network's numbers do not depend on its neighbours, on the block or on the number of threads, bit for bit.
+
+    Raises:
+        NotCompilable: the step has an operation that cannot be put into C, or there is no C compiler.
+    """
+
+    name = "compiled"
+
+    def __init__(self, training: Training, state: State, settings: Tensors, batch: int) -> None:
+        self.data = training.data
+        self._names = [(i, name) for i, part in enumerate(state) for name in part]
+        self._settings = list(settings)
+        self._instruments = list(training.instruments)
+        example = [state[i][name][0] for i, name in self._names] + [settings[name][0] for name in self._settings]
+        example += [t[0] for t in self.data.inputs] + [self.data.targets[0]]
+        rows = self.data.train[0][:batch]
+        dtype = next(iter(state.parameters.values())).dtype
+        example += [rows, torch.tensor(0.5, dtype=dtype), torch.zeros((), dtype=dtype)]
+        kept = [(i, i) for i in range(len(self._names))] + [(len(example) - 1, len(self._names))]
+        kinds = (False, True) if training.instruments else (False,)
+        self._programs = {m: Program(self._flat(training.step(m), m), example, kept) for m in kinds}
+        with ThreadPoolExecutor(2) as pool:
+            for job in [pool.submit(program.build) for program in self._programs.values()]:
+                job.result()
+
+    def _flat(self, step: Step, measured: bool):  # type: ignore[no-untyped-def]
+        """The step as a function of a row of tensors that gives a row of tensors."""
+
+        def function(*arguments: torch.Tensor) -> list[torch.Tensor]:
+            given = iter(arguments)
+            parts: tuple[Tensors, Tensors, Tensors] = ({}, {}, {})
+            for i, name in self._names:
+                parts[i][name] = next(given)
+            settings = {name: next(given) for name in self._settings}
+            inputs = [next(given) for _ in self.data.inputs]
+            targets, rows, progress, total = given
+            batch = Batch(tuple(t[rows] for t in inputs), targets[rows])
+            state, measures = step(State(*parts), batch, settings, progress)
+            new = [state[i][name] for i, name in self._names]
+            return [*new, total + measures[_LOSS], *(measures[name] for name in self._instruments if measured)]
+
+        return function
+
+    def advance(self, state: State, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
+        """See ``Way``."""
+        count = len(stretch.part)
+        dtype = next(iter(state.parameters.values())).dtype
+        state = State(*({name: t.contiguous() for name, t in part.items()} for part in state))
+        total = torch.zeros(count, dtype=dtype)
+        measures = {name: torch.zeros(count, dtype=dtype) for name in self._instruments if stretch.measured}
+        cut = len(stretch.progress) - (1 if stretch.measured else 0)
+        for measured, first, last in ((False, 0, cut), (True, cut, len(stretch.progress))):
+            if first == last:
+                continue
+            bound = [(state[i][name], "k") for i, name in self._names]
+            bound += [(stretch.settings[name], "k") for name in self._settings]
+            bound += [(t, "p") for t in self.data.inputs] + [(self.data.targets, "p")]
+            bound += [(stretch.rows[first:last], "sk" if stretch.own else "sp"), (stretch.progress[first:last], "s")]
+            bound += [(total, "k"), *((t, "k") for t in measures.values() if measured)]
+            self._programs[measured].run(bound, stretch.part, steps=last - first, threads=torch.get_num_threads())
+        return state, total, measures
+
+
+__all__ = ["Batched", "Compiled", "CompiledByTorch", "NotCompilable", "Sequential", "Stretch", "Training", "Way"]
