@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.func import functionalize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -57,7 +57,7 @@ def record(
     recorder = _Recorder(copies, whole)
     try:
         with recorder:
-            outputs = functionalize(function)(*copies)
+            outputs = function(*copies)
     except (RuntimeError, NotImplementedError, TypeError) as error:
         raise NotCompilable(f"tracing: {str(error).strip().splitlines()[0]}") from error
     recording = recorder.recording
@@ -72,6 +72,17 @@ class _Recorder(TorchDispatchMode):
         self.recording = Recording([Tensor(t) for t in arguments])
         self._known = {id(t.example): t for t in self.recording.arguments}
         self._whole = whole
+        self._sharing: Counter[int] = Counter()  # tensors on one piece of memory
+
+    def _check_alone(self, name: str, tensor: torch.Tensor) -> None:
+        """Refuse a change in place that other tensors would see."""
+        if not name.endswith("_") or self._sharing[tensor.untyped_storage().data_ptr()] > 1:
+            raise NotCompilable(f"a change in place of a tensor that others look at ({name})")
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Where PyTorch asks: else it imports its own compiler, a second's work, to leave us out of it."""
+        return False
 
     def known(self, tensor: torch.Tensor) -> Tensor:
         """What stands for a tensor; one never seen before is a constant."""
@@ -87,18 +98,24 @@ class _Recorder(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             raise NotCompilable("the value of a tensor decides what is computed")
         name = func.overloadpacket.__name__
-        if name not in self._whole:
+        if name.removesuffix("_") not in self._whole:
             with self:
                 decomposed = func.decompose(*args, **options)
                 if decomposed is NotImplemented and func in _decompositions():
                     decomposed = _decompositions()[func](*args, **options)
             if decomposed is not NotImplemented:
                 return decomposed
+        changes = func._schema.is_mutable
+        if changes:
+            self._check_alone(name, args[0])
+            name = name.removesuffix("_")
         result = func(*args, **options)
         results = [Tensor(t) for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
         given = _replaced(args, self.known), _replaced(options, self.known)
         for r in results:  # an operation in place gives the tensor back: from now on it is the new one
             self._known[id(r.example)] = r
+            if not changes:
+                self._sharing[r.example.untyped_storage().data_ptr()] += 1
         self.recording.operations.append(Operation(name, *given, results))
         return result
 

@@ -201,8 +201,8 @@ class Compiled(Way):
         example += [rows, torch.tensor(0.5, dtype=dtype), torch.zeros((), dtype=dtype)]
         kept = [(i, i) for i in range(len(self._names))] + [(len(example) - 1, len(self._names))]
         kinds = (False, True) if training.instruments else (False,)
-        self._programs = {m: Program(self._flat(training.step(m), m), example, kept) for m in kinds}
-        with ThreadPoolExecutor(2) as pool:
+        self._programs = {m: Program(self._flat(training.step(m, plain_grad), m), example, kept) for m in kinds}
+        with ThreadPoolExecutor(len(kinds)) as pool:
             for job in [pool.submit(program.build) for program in self._programs.values()]:
                 job.result()
 
