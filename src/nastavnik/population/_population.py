@@ -160,6 +160,12 @@ class Population:
         """The name of the way that was chosen, or what was asked for."""
         return self.engine if self._way is None else self._way.name
 
+    def memory(self) -> int:
+        """Bytes that training will take at its peak, the learners it was made of included."""
+        from nastavnik.population._memory import state_bytes
+
+        return state_bytes(self.state)
+
     # Training
 
     def train(
