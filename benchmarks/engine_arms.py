@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+
 from engine_cases import Case
 
 
@@ -104,7 +105,7 @@ class Loop:
         self.inputs, self.y = [torch.from_numpy(a) for a in inputs], torch.from_numpy(y)
         self.valid = [torch.from_numpy(a) for a in valid]
         self.module = case.module(configuration["dropout"])
-        given = {"lr": configuration["lr"], "weight_decay": configuration["wd"]}
+        given: dict[str, Any] = {"lr": configuration["lr"], "weight_decay": configuration["wd"]}
         self.optimizer: torch.optim.Optimizer = (
             torch.optim.SGD(self.module.parameters(), momentum=configuration["momentum"], **given)
             if case.optimizer == "sgd"
@@ -153,7 +154,7 @@ class Jax:
         self.case = case
         inputs, y, valid, self.truth = case.data()
         self.rows, self.rng = len(y), np.random.default_rng(0)
-        x, y = tuple(jnp.asarray(a) for a in inputs), jnp.asarray(y)
+        x, targets = tuple(jnp.asarray(a) for a in inputs), jnp.asarray(y)
         self.valid = tuple(jnp.asarray(a) for a in valid)
         self.settings = {k: jnp.array([c[k] for c in configurations], jnp.float32) for k in configurations[0]}
         forward = self._forward = jax_forward(case)
@@ -169,7 +170,7 @@ class Jax:
             return -jnp.take_along_axis(jax.nn.log_softmax(out), target[:, None], 1).mean()
 
         def step(p: Any, slots: Any, h: Any, key: Any, i: Any) -> Any:
-            g = jax.grad(loss)(p, tuple(a[i] for a in x), y[i], h["dropout"], key)
+            g = jax.grad(loss)(p, tuple(a[i] for a in x), targets[i], h["dropout"], key)
             return (_jax_sgd if case.optimizer == "sgd" else _jax_adamw)(p, slots, g, h)
 
         many = jax.vmap(step, (0, 0, 0, 0, None))

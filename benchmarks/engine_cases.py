@@ -61,7 +61,13 @@ def _modules(name: str, rate: float) -> Any:
 
     if name == "digits":
         return nn.Sequential(
-            nn.Linear(64, 64), nn.ReLU(), nn.Dropout(rate), nn.Linear(64, 64), nn.ReLU(), nn.Dropout(rate), nn.Linear(64, 10)
+            nn.Linear(64, 64),
+            nn.ReLU(),
+            nn.Dropout(rate),
+            nn.Linear(64, 64),
+            nn.ReLU(),
+            nn.Dropout(rate),
+            nn.Linear(64, 10),
         )
     if name == "mnist":
         return nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 10))
@@ -129,14 +135,12 @@ def _houses() -> tuple[Arrays, np.ndarray, Arrays, np.ndarray]:
     if not (DATA / "kc_house_data.csv").exists():
         raise SystemExit(f"this case needs kc_house_data.csv in {DATA}; set NASTAVNIK_DATA")
     frame = pd.read_csv(DATA / "kc_house_data.csv")
-    y = np.log(frame["price"].to_numpy(dtype=float))
+    price = np.log(frame["price"].to_numpy(dtype=float))
     zipcode = frame["zipcode"].astype("category").cat.codes.to_numpy().astype(np.int64)
     table = frame.drop(columns=["id", "date", "price", "zipcode"]).apply(lambda c: pd.to_numeric(c, errors="coerce"))
-    table = table.loc[:, table.notna().any()]
-    table = table.fillna(table.median())
-    x = ((table - table.mean()) / (table.std() + 1e-9)).to_numpy(dtype=np.float32)
-    x = np.pad(x, ((0, 0), (0, max(0, 17 - x.shape[1]))))[:, :17].astype(np.float32)
-    y = ((y - y.mean()) / y.std()).astype(np.float32)
+    values = np.nan_to_num(table.to_numpy(dtype=float)[:, :17])
+    x = ((values - values.mean(0)) / (values.std(0) + 1e-9)).astype(np.float32)
+    y = ((price - price.mean()) / price.std()).astype(np.float32)
     order = np.random.default_rng(0).permutation(len(y))
     train, valid = order[:17152], order[17152:]
     return (x[train], zipcode[train]), y[train], (x[valid], zipcode[valid]), y[valid]

@@ -47,6 +47,21 @@ def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
         raise UserError(f"cannot write {path}: {error}; free the place or choose another with --out") from error
 
 
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Read a safetensors file.
+
+    Raises:
+        UserError: it is missing, cut short or no safetensors file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read ({error}); is it cut short, or another program's?") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write text, whole or not at all."""
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

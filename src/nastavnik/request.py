@@ -13,6 +13,7 @@ from nastavnik.recipe import Value
 CRITERIA = ("validation",)
 DELIVERIES = ("single", "ensemble")
 CLASS_WEIGHTS = ("none", "balanced")
+ENGINES = ("auto", "sequential", "batched", "compiled")
 DEFAULT_BUDGET = 120.0
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
@@ -23,7 +24,8 @@ class FitRequest:
 
     ``budget`` is in seconds, ``networks`` in trained networks (folds and final networks counted); without either
     the budget is two minutes. ``settings`` pins parts of the recipe by dotted name. ``test`` is the test part's
-    share, 0 for none. ``folds`` is None for the default: 5 under 2,000 rows, else a hold-out; 0 forces a hold-out.
+    share, 0 for none. ``engine`` is the way to run networks, ``checkpoint`` the seconds between two savings.
+    ``folds`` is None for the default: 5 under 2,000 rows, else a hold-out; 0 forces a hold-out.
     """
 
     source: str | None = None
@@ -36,6 +38,8 @@ class FitRequest:
     deliver: str = "single"
     device: str = "cpu"
     threads: int | None = None
+    engine: str = "auto"
+    checkpoint: float = 30.0
     task: str | None = None
     settings: Mapping[str, Value] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -54,6 +58,9 @@ class FitRequest:
         _member("--criterion", self.criterion, CRITERIA)
         _member("--deliver", self.deliver, DELIVERIES)
         _member("--class-weights", self.class_weights, CLASS_WEIGHTS)
+        _member("--engine", self.engine, ENGINES)
+        if not self.checkpoint > 0:
+            raise UserError(f"--checkpoint must be a positive number of seconds, but got {self.checkpoint}")
         for name, least in (("networks", 1), ("threads", 1), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):

@@ -28,6 +28,7 @@ class RunFolder:
         self.record = record
         self._fresh = fresh
         self._replaced = replaced
+        self._lock: int | None = None
 
     @classmethod
     def create(cls, out: str | Path | None, asked: Mapping[str, Any], *, force: bool = False) -> RunFolder:
@@ -41,11 +42,13 @@ class RunFolder:
             return cls(None, record)
         path = Path(out)
         replaced = _make_room(path, force)
+        folder = cls(path, record, fresh=True, replaced=replaced)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            folder = cls(path, record, fresh=True, replaced=replaced)
+            folder.claim()
             folder.write()
         except (OSError, UserError) as error:
+            folder.release()
             if replaced is not None:
                 shutil.rmtree(path, ignore_errors=True)
                 replaced.rename(path)
@@ -55,7 +58,7 @@ class RunFolder:
 
     @classmethod
     def resume(cls, path: str | Path) -> RunFolder:
-        """Open an earlier run's folder.
+        """Open an earlier run's folder; ``claim`` it before anything is written.
 
         Raises:
             UserError: it is not there or is no run's.
@@ -64,6 +67,21 @@ class RunFolder:
         if not path.is_dir():
             raise UserError(f"there is no folder {path} to resume")
         return cls(path, {k: v for k, v in read_json(path / "run.json").items() if k != "format_version"})
+
+    def claim(self) -> None:
+        """Keep other processes off this run until this one ends, however it ends.
+
+        Raises:
+            UserError: another process is at work on it.
+        """
+        if self.path is not None and self._lock is None:
+            self._lock = _locked(self.path)
+
+    def release(self) -> None:
+        """Let other processes at this run."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @property
     def status(self) -> str:
@@ -90,10 +108,31 @@ class RunFolder:
 
     def abandon(self) -> None:
         """The request was unsound: leave the place as it was found; a resumed run's folder is not touched."""
+        self.release()
         if self.path is not None and self._fresh:
             shutil.rmtree(self.path, ignore_errors=True)
             if self._replaced is not None:
                 self._replaced.rename(self.path)
+
+
+def _locked(path: Path) -> int | None:
+    """A lock on a run's folder that the system lets go when the process ends; None where there are no such locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"cannot open the folder {path}: {error.strerror}; choose another with --out") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        raise UserError(
+            f"another process is at work on the run in {path}; wait for it, or choose another --out"
+        ) from error
+    return file
 
 
 def lasting_source(source: str | Path) -> str:
@@ -126,6 +165,9 @@ def _make_room(path: Path, force: bool) -> Path | None:
             f"--out {path} holds an unfinished run; go on with 'nastavnik fit --resume {path}', "
             "or start anew with --force"
         )
+    lock = _locked(path)
+    if lock is not None:
+        os.close(lock)
     aside = path.with_name(f".{path.name}.replaced-{os.getpid()}")
     try:
         path.rename(aside)

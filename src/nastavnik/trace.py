@@ -32,15 +32,25 @@ class Trace:
         """The whole table, tidy."""
         return _table(self.rows)
 
-    def flush(self, folder: Path) -> None:
-        """Append what is new as one Parquet file ``part-00000.parquet``, whole or not at all."""
+    def take(self) -> list[dict[str, Any]]:
+        """What is new since the last call, to be appended to a folder."""
         fresh = self.rows[self.written :]
-        if not fresh:
-            return
+        self.written = len(self.rows)
+        return fresh
+
+    @staticmethod
+    def append(fresh: list[dict[str, Any]], folder: Path) -> int:
+        """Write what is new as one Parquet file ``part-00000.parquet``, whole or not at all; the number of parts."""
         number = len(list(folder.glob("part-*.parquet"))) if folder.is_dir() else 0
+        if not fresh:
+            return number
         table = _table(fresh)
         write_atomically(folder / f"part-{number:05d}.parquet", lambda part: table.to_parquet(part, index=False))
-        self.written = len(self.rows)
+        return number + 1
+
+    def flush(self, folder: Path) -> None:
+        """Append what is new to a folder."""
+        self.append(self.take(), folder)
 
     @classmethod
     def read(cls, folder: Path, parts: int) -> Trace:

@@ -7,7 +7,7 @@ from torch import nn
 
 from nastavnik.clock import Clock, Deadline
 from nastavnik.nets import FAMILIES, Factory, Signature
-from nastavnik.population import Data, Learner, Population
+from nastavnik.population import Data, Learner, Order, Population
 from nastavnik.recipe import Recipe
 from nastavnik.training.likelihoods import Categorical
 
@@ -103,9 +103,7 @@ def test_folds_train_on_their_own_rows() -> None:
     data = make_data(parts=5)
     population = make([{"seed": 1}, {"seed": 2}], data)
     population.train(200)
-    single = Data(
-        tuple(t[:1] for t in data.inputs), data.targets[:1], data.train[:1], data.validation[:1], data.seed
-    )
+    single = Data(tuple(t[:1] for t in data.inputs), data.targets[:1], data.train[:1], data.validation[:1], data.seed)
     alone = make([{"seed": 1}], single)
     alone.train(200)
     assert distance(population.network(0), alone.network(0)) < 1e-4
@@ -205,8 +203,9 @@ def test_instruments_equal_brute_force() -> None:
     )
     network = population.network(0)
     population.train(1)
-    index = data.order(0, 16)[0, 0]
-    loss = network(data.numbers[0][index], data.categories[0][index], data.targets[0][index]).mean()
+    index = Order(data, 16).rows(0, 1)[0, 0]
+    inputs, targets = data.rows_of(0, index)
+    loss = network(*inputs, targets=targets).mean()
     loss.backward()
     norm = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]).norm().item()
     weights = torch.cat([p.detach().flatten() for p in network.parameters()]).norm().item()

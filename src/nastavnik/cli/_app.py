@@ -77,6 +77,10 @@ def fit(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Pin a part of the recipe: optimizer.learning_rate=0.1")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="How networks run: auto, sequential, batched or compiled (needs a C compiler).")
+    ] = "auto",
+    checkpoint: Annotated[float, typer.Option(help="Seconds between two savings of the state.")] = 30.0,
     task: Annotated[str | None, typer.Option(help="classification, regression or count; found by default.")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="A column's kind: zipcode=category")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="A column to leave out.")] = None,
@@ -113,6 +117,7 @@ def fit(
             _say(f"{resume} is finished; give --budget or --networks to go on", quiet)
             _show(resume, as_json)
             return
+        folder.claim()
         request = FitRequest.from_json(folder.record["asked"]).extended(**limits)
     else:
         if source is None:
@@ -126,6 +131,8 @@ def fit(
             deliver=deliver,
             device=device,
             threads=threads,
+            engine=engine,
+            checkpoint=checkpoint,
             task=task,
             settings=parse_settings(settings or ()),
             kinds=parse_pairs("--kind", tuple(kind or ())),

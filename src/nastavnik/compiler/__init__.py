@@ -7,3 +7,4 @@
 from nastavnik.compiler._build import cache_folder as cache_folder
 from nastavnik.compiler._expressions import NotCompilable as NotCompilable
 from nastavnik.compiler._program import Program as Program
+from nastavnik.compiler._tracing import product_flops as product_flops

@@ -10,11 +10,11 @@ import torch
 Strides = tuple[int, ...]
 
 
-class NotCompilable(Exception):  # noqa: N818 (says why, and is never shown as an error)
+class NotCompilable(Exception):
     """This step cannot be put into C; the message names what stands in the way."""
 
 
-class _NotAffine(Exception):  # noqa: N818
+class _NotAffine(Exception):
     """A view that strides cannot express."""
 
 
@@ -100,7 +100,9 @@ class Value:
         lead = len(shape) - len(self.shape)
 
         def change(strides: Strides) -> tuple[Strides, int]:
-            own = tuple(0 if have != want else s for s, have, want in zip(strides, self.shape, shape[lead:], strict=True))
+            own = tuple(
+                0 if have != want else s for s, have, want in zip(strides, self.shape, shape[lead:], strict=True)
+            )
             return (0,) * lead + own, 0
 
         return self.seen(shape, change)

@@ -137,7 +137,9 @@ def _without_dead_stores(kernels: list[Kernel]) -> list[Kernel]:
             kernel.stores = [
                 Store(store.target, store.value, store.adds)
                 if store.target.buffer.kind != "scratch" or readers.get(store.target.buffer, set()) - {number}
-                else Store(Load(_registers(store.target.buffer), store.target.strides, store.target.offset), store.value)
+                else Store(
+                    Load(_registers(store.target.buffer), store.target.strides, store.target.offset), store.value
+                )
                 for store in kernel.stores
             ]
     return kernels

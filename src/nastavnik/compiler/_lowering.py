@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from nastavnik.compiler._expressions import (
@@ -106,7 +107,7 @@ class Lowering:
         """``form`` of broadcast values, each taken as type ``of`` (``dtype`` itself by default)."""
         if dtype not in TYPES:
             raise NotCompilable(f"the type {dtype}")
-        shape = torch.broadcast_shapes(*(v.shape for v in values))
+        shape = np.broadcast_shapes(*(v.shape for v in values))
         arguments = tuple(cast(self.expanded(v, tuple(shape)).expression, of or dtype) for v in values)
         return Value(tuple(shape), Call(form, arguments, dtype))
 
@@ -159,19 +160,18 @@ class Lowering:
             raise NotCompilable(f"the operation {name}")
         arguments = _valued(operation.arguments, values)
         options = {n: _valued(v, values) for n, v in operation.options.items() if n != "dtype"}  # the result knows it
-        dtype = operation.results[0].example.dtype
+        dtype = next(r.example.dtype for r in operation.results if r)
         found = LOWERINGS[name](self, dtype, *arguments, **options)
         if name == "native_batch_norm":  # it changes its running statistics in place, which are copies by now
             *found, values[operation.arguments[3]], values[operation.arguments[4]] = found
         for result, value in zip(operation.results, [found] if isinstance(found, Value) else found, strict=True):
-            values[result] = self.kept(value, result.users)
+            if result is not None:
+                values[result] = self.kept(value, result.users)
 
     def kept(self, value: Value, users: int) -> Value:
         """The value, in memory when it is used more than once or long to compute."""
-        if not is_plain(value.expression):
-            if users > 1 or sum(1 for _ in leaves(value.expression)) > _MOST_LEAVES:
-                return self.realized(value)
-        return value
+        long = users > 1 or sum(1 for _ in leaves(value.expression)) > _MOST_LEAVES
+        return self.realized(value) if long and not is_plain(value.expression) else value
 
 
 LOWERINGS: dict[str, Callable[..., Any]] = {}
@@ -220,7 +220,11 @@ def _finish(work: Lowering, outputs: list[tuple[Value, Buffer]]) -> None:
         if value.expression == place:
             continue
         for leaf in leaves(value.expression):
-            if isinstance(leaf, Load) and leaf.buffer in targets and (leaf.buffer != buffer or leaf.strides != place.strides):
+            if (
+                isinstance(leaf, Load)
+                and leaf.buffer in targets
+                and (leaf.buffer != buffer or leaf.strides != place.strides)
+            ):
                 _, own = work.scratch(value.shape, value.dtype)
                 work.kernels.append(Loop(value.shape, [Store(own, value.expression)]))
                 value = Value(value.shape, own)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from nastavnik.compiler._expressions import Call, Constant, Load, NotCompilable, Position, Strides, Value, contiguous
@@ -41,7 +42,21 @@ _ELEMENTWISE = {
     "rsqrt": "(1 / sqrt{f}({0}))",
     **{
         name: f"{name}{{f}}({{0}})"
-        for name in ("exp", "expm1", "log", "log1p", "log2", "sqrt", "sin", "cos", "tan", "tanh", "sinh", "cosh", "asin")
+        for name in (
+            "exp",
+            "expm1",
+            "log",
+            "log1p",
+            "log2",
+            "sqrt",
+            "sin",
+            "cos",
+            "tan",
+            "tanh",
+            "sinh",
+            "cosh",
+            "asin",
+        )
     },
     **{name: f"{name}{{f}}({{0}})" for name in ("acos", "atan", "asinh", "acosh", "atanh", "erf", "erfc", "lgamma")},
     **{name: f"{name}{{f}}({{0}})" for name in ("floor", "ceil", "trunc")},
@@ -163,7 +178,7 @@ def _pow(work: Lowering, dtype: torch.dtype, x: Any, y: Any) -> Value:
 @lowers("where")
 def _where(work: Lowering, dtype: torch.dtype, condition: Value, x: Any, y: Any) -> Value:
     values = [condition, valued(x, dtype), valued(y, dtype)]
-    shape = tuple(torch.broadcast_shapes(*(v.shape for v in values)))
+    shape = tuple(np.broadcast_shapes(*(v.shape for v in values)))
     arguments = [work.expanded(v, shape).expression for v in values]
     return Value(shape, Call("({0} ? {1} : {2})", (arguments[0], *(cast(a, dtype) for a in arguments[1:])), dtype))
 
@@ -367,9 +382,7 @@ def _flip(work: Lowering, dtype: torch.dtype, x: Value, dims: Sequence[int]) -> 
     flipped = {d % len(x.shape) for d in dims}
 
     def change(s: Strides) -> tuple[Strides, int]:
-        return tuple(-t if d in flipped else t for d, t in enumerate(s)), sum(
-            (x.shape[d] - 1) * s[d] for d in flipped
-        )
+        return tuple(-t if d in flipped else t for d, t in enumerate(s)), sum((x.shape[d] - 1) * s[d] for d in flipped)
 
     return x.seen(x.shape, change)
 
@@ -377,7 +390,9 @@ def _flip(work: Lowering, dtype: torch.dtype, x: Value, dims: Sequence[int]) -> 
 # Parts put together
 
 
-def _assembled(work: Lowering, shape: Sequence[int], dtype: torch.dtype, parts: list[tuple[Value, Strides, int]]) -> Value:
+def _assembled(
+    work: Lowering, shape: Sequence[int], dtype: torch.dtype, parts: list[tuple[Value, Strides, int]]
+) -> Value:
     """Fresh memory with values written at (strides, offset)."""
     from nastavnik.compiler._kernels import Loop, Store
 
@@ -423,14 +438,19 @@ def _slice_backward(
 
 @lowers("slice_scatter")
 def _slice_scatter(
-    work: Lowering, dtype: torch.dtype, x: Value, part: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+    work: Lowering,
+    dtype: torch.dtype,
+    x: Value,
+    part: Value,
+    dim: int = 0,
+    start: Any = None,
+    end: Any = None,
+    step: int = 1,
 ) -> Value:
     d = dim % len(x.shape)
     first, _, step = slice(start, end, step).indices(x.shape[d])
     s = contiguous(x.shape)
-    return _assembled(
-        work, x.shape, dtype, [(x, s, 0), (part, (*s[:d], s[d] * step, *s[d + 1 :]), first * s[d])]
-    )
+    return _assembled(work, x.shape, dtype, [(x, s, 0), (part, (*s[:d], s[d] * step, *s[d + 1 :]), first * s[d])])
 
 
 @lowers("select_scatter")
@@ -543,12 +563,16 @@ def _index_put(
 
 
 @lowers("sum")
-def _sum(work: Lowering, dtype: torch.dtype, x: Value, dims: Any = None, keepdim: bool = False, **options: Any) -> Value:
+def _sum(
+    work: Lowering, dtype: torch.dtype, x: Value, dims: Any = None, keepdim: bool = False, **options: Any
+) -> Value:
     return work.reduced("sum", Value(x.shape, cast(x.expression, dtype)), dims, keepdim)
 
 
 @lowers("mean")
-def _mean(work: Lowering, dtype: torch.dtype, x: Value, dims: Any = None, keepdim: bool = False, **options: Any) -> Value:
+def _mean(
+    work: Lowering, dtype: torch.dtype, x: Value, dims: Any = None, keepdim: bool = False, **options: Any
+) -> Value:
     total = work.reduced("sum", x, dims, keepdim)
     return work.pointwise("({0} * {1})", [total, valued(max(total.size, 1) / max(x.size, 1), dtype)], dtype)
 
@@ -586,7 +610,9 @@ def _log_softmax_backward(
 
 
 @lowers("_softmax_backward_data")
-def _softmax_backward(work: Lowering, dtype: torch.dtype, gradient: Value, y: Value, dim: int, of: torch.dtype) -> Value:
+def _softmax_backward(
+    work: Lowering, dtype: torch.dtype, gradient: Value, y: Value, dim: int, of: torch.dtype
+) -> Value:
     weighed = work.realized(work.pointwise("({0} * {1})", [gradient, y], dtype))
     total = work.reduced("sum", weighed, [dim], True)
     return work.pointwise("({0} - {1} * {2})", [weighed, y, total], dtype)
@@ -620,7 +646,7 @@ def _layer_norm_backward(
     back = _normalization_gradient(work, inner, normal, scale, list(range(rank, len(x.shape))))
     along = work.pointwise("({0} * {1})", [gradient, normal], dtype)
     rows = list(range(rank))
-    return back, *(_added(work, v, rows) for v in (along, gradient))
+    return back, _added(work, along, rows), _added(work, gradient, rows)
 
 
 @lowers("native_batch_norm_backward")
@@ -650,16 +676,14 @@ def _batch_norm_backward(
         inner = work.realized(work.pointwise("({0} * {1})", [gradient, work.reshaped(weight, wide)], dtype))
     back = _normalization_gradient(work, inner, normal, scale, rows)
     along = work.pointwise("({0} * {1})", [gradient, normal], dtype)
-    return back, *(_added(work, v, rows) for v in (along, gradient))
+    return back, _added(work, along, rows), _added(work, gradient, rows)
 
 
 def _added(work: Lowering, x: Value, dims: Sequence[int]) -> Value:
     return work.reduced("sum", x, dims, False) if dims else x
 
 
-def _normalized(
-    work: Lowering, x: Value, dims: Sequence[int], epsilon: float
-) -> tuple[Value, Value, Value]:
+def _normalized(work: Lowering, x: Value, dims: Sequence[int], epsilon: float) -> tuple[Value, Value, Value]:
     """(x - mean) / deviation over some dimensions, the mean, and one over the deviation."""
     x = work.realized(x)
     mean = work.realized(_mean(work, x.dtype, x, dims, True))
@@ -738,7 +762,9 @@ def _batch_norm(
 
 
 @lowers("elu")
-def _elu(work: Lowering, dtype: torch.dtype, x: Value, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Value:
+def _elu(
+    work: Lowering, dtype: torch.dtype, x: Value, alpha: float = 1, scale: float = 1, input_scale: float = 1
+) -> Value:
     suffix = _suffix(dtype)
     form = f"({{0}} > 0 ? {{0}} * {{1}} : expm1{suffix}({{0}} * {{3}}) * {{2}})"
     return work.pointwise(form, [x, *(valued(v, dtype) for v in (scale, alpha * scale, input_scale))], dtype)
@@ -801,7 +827,9 @@ def _bmm(work: Lowering, dtype: torch.dtype, x: Value, y: Value) -> Value:
 
 
 @lowers("addmm")
-def _addmm(work: Lowering, dtype: torch.dtype, bias: Value, x: Value, y: Value, beta: float = 1, alpha: float = 1) -> Value:
+def _addmm(
+    work: Lowering, dtype: torch.dtype, bias: Value, x: Value, y: Value, beta: float = 1, alpha: float = 1
+) -> Value:
     if beta != 1 or alpha != 1:
         raise NotCompilable("addmm with factors")
     return work.pointwise("({0} + {1})", [_mm(work, dtype, x, y), bias], dtype)

@@ -139,7 +139,7 @@ class _Nest:
         """A loop over the kept dimensions with one over the reduced inside; or, along rows, the other way round."""
         affine: list[Load | Position] = [r.target, *leaves(r.value)]
         rank = len(r.shape)
-        order = _order(r.shape, [leaf for leaf in leaves(r.value)] or [r.target])
+        order = _order(r.shape, list(leaves(r.value)) or [r.target])
         inner = next((d for d in reversed(order) if r.shape[d] > 1), rank - 1)
         start = {"sum": "0", "largest": "-__builtin_inf()", "smallest": "__builtin_inf()"}[r.kind]
         c = TYPES[r.target.dtype]
@@ -281,9 +281,7 @@ def _literal(c: Constant) -> str:
     suffix = "f" if c.dtype == torch.float32 else ""
     value = float(c.value)
     if value != value:
-        return f"__builtin_nan{suffix}(\"\")"
+        return f'__builtin_nan{suffix}("")'
     if value in (float("inf"), float("-inf")):
         return f"({'-' if value < 0 else ''}__builtin_inf{suffix}())"
     return f"({value!r}{suffix})"
-
-

@@ -28,7 +28,10 @@ class Program:
     """
 
     def __init__(
-        self, function: Callable[..., torch.Tensor], examples: Sequence[torch.Tensor], state: Sequence[tuple[int, int]]
+        self,
+        function: Callable[..., Sequence[torch.Tensor]],
+        examples: Sequence[torch.Tensor],
+        state: Sequence[tuple[int, int]],
     ) -> None:
         """Trace and translate ``function(*examples) -> [tensors]``, a step of one network; ``build`` compiles it.
 
@@ -82,8 +85,14 @@ class Program:
         bound = [*tensors, *((t, "") for t in self._constants)]
         for (tensor, letters), buffer in zip(tensors, self.arguments, strict=True):
             inner = tensor.shape[len(letters) :]
-            if tensor.dtype != buffer.dtype or inner.numel() != buffer.size or not tensor[(0,) * len(letters)].is_contiguous():
-                raise ValueError(f"argument {buffer.name} must be {buffer.dtype} with {buffer.size} elements, row by row")
+            if (
+                tensor.dtype != buffer.dtype
+                or inner.numel() != buffer.size
+                or not tensor[(0,) * len(letters)].is_contiguous()
+            ):
+                raise ValueError(
+                    f"argument {buffer.name} must be {buffer.dtype} with {buffer.size} elements, row by row"
+                )
         count = len(bound)
         base = (ctypes.c_void_p * count)(*(t.data_ptr() for t, _ in bound))
         by = {

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from nastavnik.compiler._expressions import NotCompilable
 
@@ -30,7 +29,7 @@ class Operation:
     name: str
     arguments: tuple[Any, ...]
     options: dict[str, Any]
-    results: list[Tensor]
+    results: list[Tensor | None]  # None for what was not asked for
 
 
 @dataclass
@@ -64,6 +63,27 @@ def record(
     recording.outputs = [recorder.known(t) for t in outputs]
     _count(recording)
     return recording
+
+
+def product_flops(function: Callable[..., torch.Tensor], examples: Sequence[torch.Tensor]) -> float:
+    """Floating-point operations of a function's matrix products and convolutions; infinite if it cannot be recorded."""
+    try:
+        recording = record(
+            lambda *given: [function(*given)], examples, {"mm", "addmm", "bmm", "baddbmm", "convolution"}
+        )
+    except NotCompilable:
+        return float("inf")
+    total = 0.0
+    for operation in recording.operations:
+        out = sum(r.example.numel() for r in operation.results if r)
+        factors = [t.example for t in operation.arguments if isinstance(t, Tensor)]
+        if operation.name == "convolution":
+            total += 2.0 * out * factors[1][0].numel()
+        elif operation.name in ("mm", "bmm"):
+            total += 2.0 * out * factors[0].shape[-1]
+        elif operation.name in ("addmm", "baddbmm"):
+            total += 2.0 * out * factors[1].shape[-1]
+    return total
 
 
 class _Recorder(TorchDispatchMode):
@@ -110,9 +130,10 @@ class _Recorder(TorchDispatchMode):
             self._check_alone(name, args[0])
             name = name.removesuffix("_")
         result = func(*args, **options)
-        results = [Tensor(t) for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
+        several = result if isinstance(result, (tuple, list)) else [result]
+        results = [Tensor(t) if isinstance(t, torch.Tensor) else None for t in several]
         given = _replaced(args, self.known), _replaced(options, self.known)
-        for r in results:  # an operation in place gives the tensor back: from now on it is the new one
+        for r in filter(None, results):  # an operation in place gives the tensor back: from now on it is the new one
             self._known[id(r.example)] = r
             if not changes:
                 self._sharing[r.example.untyped_storage().data_ptr()] += 1
@@ -132,7 +153,11 @@ def _replaced(value: Any, known: Callable[[torch.Tensor], Tensor]) -> Any:
     if isinstance(value, dict):
         return {name: _replaced(v, known) for name, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_replaced(v, known) for v in value] if isinstance(value, list) else tuple(_replaced(v, known) for v in value)
+        return (
+            [_replaced(v, known) for v in value]
+            if isinstance(value, list)
+            else tuple(_replaced(v, known) for v in value)
+        )
     return value
 
 
@@ -150,7 +175,7 @@ def _count(recording: Recording) -> None:
         output.users += 1
     needed = []
     for operation in reversed(recording.operations):
-        if any(r.users for r in operation.results) or operation.name == "native_batch_norm":
+        if any(r.users for r in operation.results if r) or operation.name == "native_batch_norm":
             for t in _tensors([operation.arguments, operation.options]):
                 t.users += 1
             needed.append(operation)

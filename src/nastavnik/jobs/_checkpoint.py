@@ -1,25 +1,86 @@
-"""What a resumed run needs, written after each bracket of the search."""
+"""What a resumed run needs, written every so many seconds while training goes on."""
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
 from nastavnik.errors import UserError
-from nastavnik.files import read_json, write_json, write_tensors
+from nastavnik.files import read_json, read_tensors, write_json, write_tensors
 from nastavnik.run_folder import RunFolder
 from nastavnik.selection import Search
 from nastavnik.trace import Trace
 
 
-def save_checkpoint(search: Search, folder: RunFolder) -> None:
-    """Weights and trace first, then the small file that names them: a kill between the two loses only the bracket."""
-    if folder.path is None:
-        return
-    record, tensors = search.to_record()
-    place = folder.path / "checkpoint"
-    search.trace.flush(folder.path / "trace")
-    write_tensors(place / f"pool-{search.generation}.safetensors", tensors)
-    write_json(place / "search.json", {**record, "trace_parts": len(list((folder.path / "trace").glob("part-*")))})
-    for old in place.glob("pool-*.safetensors"):
-        if old.name != f"pool-{search.generation}.safetensors":
+class Checkpoints:
+    """Writes ``checkpoint/`` of a run: the state is copied at once, the files are written beside the training.
+
+    Trace and tensors come first, then the small file ``search.json`` that names them: whatever moment a kill comes, it
+    names files that are whole. What cannot be written is told at the next call, as ``UserError``.
+    """
+
+    def __init__(self, search: Search, folder: RunFolder, every: float) -> None:
+        self.search, self.folder, self.every = search, folder, every
+        self._last = time.monotonic()
+        self._writer = ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+        self._serial = 0
+        if folder.path is not None:
+            existing = [p.stem.removeprefix("state-") for p in (folder.path / "checkpoint").glob("state-*.safetensors")]
+            self._serial = max((int(name) + 1 for name in existing if name.isdigit()), default=0)
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.shutdown(wait=True)
+
+    def when_due(self) -> None:
+        """Save if the last time is long enough ago, or if a stop was asked for."""
+        stopping = self.search.deadline.clock.stop_requested
+        if stopping or time.monotonic() - self._last >= self.every:
+            self.save()
+            if stopping:
+                self.wait()
+
+    def save(self) -> None:
+        """Save now."""
+        if self.folder.path is None:
+            return
+        self.wait()
+        record, tensors = self.search.to_record()
+        fresh = self.search.trace.take()
+        place, trace, serial = self.folder.path / "checkpoint", self.folder.path / "trace", self._serial
+        self._serial += 1
+        self._last = time.monotonic()
+
+        def write() -> None:
+            parts = Trace.append(fresh, trace)
+            name = f"state-{serial}.safetensors"
+            write_tensors(place / name, tensors)
+            write_json(place / "search.json", {**record, "trace_parts": parts, "tensors": name})
+            _remove_others(place, name)
+
+        self._pending = self._writer.submit(write)
+
+    def wait(self) -> None:
+        """Until what is being written is written.
+
+        Raises:
+            UserError: it could not be.
+        """
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+
+def _remove_others(place: Path, name: str) -> None:
+    for old in place.glob("state-*.safetensors"):
+        if old.name != name:
             old.unlink(missing_ok=True)
 
 
@@ -35,16 +96,14 @@ def restore(search: Search, folder: RunFolder) -> None:
     """Take up the search where the last checkpoint was written.
 
     Raises:
-        UserError: the checkpoint cannot be read.
+        UserError: the checkpoint cannot be read, or is another run's.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     assert folder.path is not None
-    record = read_json(folder.path / "checkpoint" / "search.json")
-    pool = folder.path / "checkpoint" / f"pool-{record['generation']}.safetensors"
+    place = folder.path / "checkpoint"
+    record = read_json(place / "search.json")
     try:
-        tensors = load_file(pool)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"the checkpoint {pool} cannot be read ({error}); start anew with --force") from error
-    search.restore(record, tensors)
+        search.restore(record, read_tensors(place / str(record["tensors"])))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"the checkpoint in {place} is not this run's ({type(error).__name__}: {error}); start anew with --force"
+        ) from error

@@ -17,7 +17,7 @@ from nastavnik.clock import Clock, Deadline
 from nastavnik.dataset import Dataset, make_dataset
 from nastavnik.errors import InterruptedEarly, UserError
 from nastavnik.files import read_json, write_atomically
-from nastavnik.jobs._checkpoint import read_trace, restore, save_checkpoint
+from nastavnik.jobs._checkpoint import Checkpoints, read_trace, restore
 from nastavnik.jobs._record import network_table, result_record
 from nastavnik.jobs._setup import check_device, dataset_options, prepare, read_table, use_threads
 from nastavnik.model import Model
@@ -102,6 +102,7 @@ def fit(
         if target is not None or options or settings or out is not None:
             raise UserError("resume goes on with what was asked; only budget and networks may be given beside it")
         folder = RunFolder.resume(resume)
+        folder.claim()
         request = FitRequest.from_json(folder.record["asked"]).extended(budget=parse_budget(budget), networks=networks)
     else:
         names, own = families_of(family)
@@ -134,8 +135,23 @@ def fit_request(
 
     ``extras=False`` leaves out baselines, importance and report (the estimators do).
     """
-    watcher = watcher or Watcher()
-    clock = clock or Clock()
+    try:
+        return _fit(request, folder, source, y, family, watcher or Watcher(), clock or Clock(), extras, fewest_rows)
+    finally:
+        folder.release()
+
+
+def _fit(
+    request: FitRequest,
+    folder: RunFolder,
+    source: Any,
+    y: Any,
+    family: Family | None,
+    watcher: Watcher,
+    clock: Clock,
+    extras: bool,
+    fewest_rows: int | None,
+) -> Run:
     clock.budget = request.budget_or_default
     watcher.begin(clock)
     try:
@@ -151,7 +167,7 @@ def fit_request(
     folder.begin()
     threads = use_threads(request, folder)
     request = request.settled(folds=len(dataset.split.folds or ()))  # a resumed run keeps them, whatever its budget
-    folder.write(asked=request.to_json(), source=table.origin, threads=threads, way="batched", status="running")
+    folder.write(asked=request.to_json(), source=table.origin, threads=threads, status="running")
     folder.write_json("dataset.json", dataset.to_json())
     for note in [f"{dataset.task.target}: {dataset.task.kind} ({dataset.task.why})", *dataset.notes]:
         watcher.note(note)
@@ -164,7 +180,8 @@ def fit_request(
     result = result_record(delivery, search, request)
     _write(folder, delivery, search, result, dataset, extras)
     status = "interrupted" if clock.stop_requested else "finished"
-    folder.write(status=status, timings={"seconds": search.seconds})
+    way = {"asked": request.engine, "chosen_by": "measurement" if request.networks is None else "fixed rule"}
+    folder.write(status=status, way={**way, "networks": dict(search.ways)}, timings={"seconds": search.seconds})
     return Run(delivery.model, result, search.trace.frame(), network_table(search, delivery), dataset, folder.path)
 
 
@@ -187,16 +204,20 @@ def _search(
         networks=None if request.networks is None else _search_networks(request, bench),
         trace=read_trace(folder, resumed),
         watcher=watcher,
+        engine=request.engine,
     )
     if resumed:
         restore(search, folder)
 
-    def after_bracket() -> None:
-        members = 1 if request.deliver == "single" else FINAL_MEMBERS
-        search.deadline.reserve = _finish_reserve(clock, dataset) + search.final_seconds(members)
-        save_checkpoint(search, folder)
+    with Checkpoints(search, folder, request.checkpoint) as checkpoints:
 
-    search.run(after_bracket)
+        def after_bracket() -> None:
+            members = 1 if request.deliver == "single" else FINAL_MEMBERS
+            search.deadline.reserve = _finish_reserve(clock, dataset) + search.final_seconds(members)
+            checkpoints.save()
+
+        search.run(after_bracket, checkpoints.when_due)
+        checkpoints.wait()
     if not search.ranking:
         folder.write(status="interrupted")
         raise InterruptedEarly(_nothing_scored(search, clock, folder))

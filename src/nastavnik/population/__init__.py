@@ -5,8 +5,8 @@ trains them, keeps the best of each, and lets the diverged and the stopped go. `
 step (one by one, batched, compiled), ``_choice`` picks one, ``_memory`` says beforehand what it takes.
 """
 
-from nastavnik.population._choice import ENGINES as ENGINES
 from nastavnik.population._data import Data as Data
+from nastavnik.population._data import Order as Order
 from nastavnik.population._learner import Learner as Learner
 from nastavnik.population._population import Outcome as Outcome
 from nastavnik.population._population import Population as Population

@@ -6,8 +6,8 @@ import copy
 import time
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from nastavnik.compiler import product_flops
 from nastavnik.population._stacking import some
 from nastavnik.population._step import State
 from nastavnik.population._ways import (
@@ -21,8 +21,6 @@ from nastavnik.population._ways import (
     Way,
 )
 from nastavnik.training.optimizers import Tensors
-
-ENGINES = ("auto", "sequential", "batched", "compiled")
 
 # The fixed rule's seconds, of the order of what a processor core of today takes
 _CALL = 2.5e-3  # a step's operations, however few networks
@@ -68,17 +66,21 @@ def choose(
         compiled = _compiled(training, state, settings, stretch)
     except NotCompilable:
         return eager
-    return compiled if not measure or _trial(compiled, state, stretch) * steps < seconds else eager
+    if not measure:
+        return compiled
+    ratio = seconds / steps / _trial(compiled, state, stretch)
+    if ratio < 1:
+        return eager
+    compiled.words += f"; {ratio:.0f} times as fast as {eager.words}"
+    return compiled
 
 
-def forward_flops(training: Training, stretch: Stretch) -> int:
+def forward_flops(training: Training, stretch: Stretch) -> float:
     """Floating-point operations of one network's forward pass over one batch."""
     learner = copy.deepcopy(training.learner)
     inputs, _ = training.data.rows_of(int(stretch.part[0]), stretch.rows[0, 0])
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        learner(*inputs)
-    return int(counter.get_total_flops())
+    with torch.no_grad():
+        return product_flops(learner, inputs)
 
 
 def _compiled(training: Training, state: State, settings: Tensors, stretch: Stretch) -> Way:
@@ -87,7 +89,7 @@ def _compiled(training: Training, state: State, settings: Tensors, stretch: Stre
     return Compiled(training, state, settings, stretch.rows.shape[-1])
 
 
-def _eager_seconds(way: Way, training: Training, networks: int, flops: int) -> float:
+def _eager_seconds(way: Way, training: Training, networks: int, flops: float) -> float:
     """The fixed rule's guess of one step of all networks."""
     calls = networks if isinstance(way, Sequential) else -(-networks // training.block)
     return calls * _CALL + networks * (_NETWORK + flops / _FLOPS)

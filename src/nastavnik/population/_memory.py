@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from nastavnik.population._data import Data
 from nastavnik.population._step import State
 
 

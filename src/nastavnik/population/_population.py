@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.func import functional_call, vmap
 
 from nastavnik.clock import Deadline
+from nastavnik.files import read_json, read_tensors, write_json, write_tensors
 from nastavnik.instruments import INSTRUMENTS, Instrument
 from nastavnik.population._choice import choose
 from nastavnik.population._data import Data, Order
@@ -47,6 +50,18 @@ class Outcome:
     best_step: int
     steps: int
     learners: tuple[Learner, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The record beside the learners' weights."""
+        kept = {name: getattr(self, name) for name in ("status", "score", "best_step", "steps")}
+        return {**kept, "recipe": self.recipe.to_json(), "numbers": list(self.numbers)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], learners: tuple[Learner, ...]) -> Outcome:
+        """Read what ``to_json`` wrote."""
+        score = math.inf if record["score"] is None else record["score"]
+        known = {"recipe": Recipe.from_json(record["recipe"]), "numbers": tuple(record["numbers"]), "score": score}
+        return cls(**{**record, **known}, learners=learners)
 
 
 @dataclass
@@ -166,11 +181,14 @@ class Population:
 
         return state_bytes(self.state)
 
+    @property
+    def words(self) -> str:
+        """The way in a few words."""
+        return self.way if self._way is None else self._way.words
+
     # Training
 
-    def train(
-        self, until: int, deadline: Deadline | None = None, pause: Callable[[], None] = lambda: None
-    ) -> None:
+    def train(self, until: int, deadline: Deadline | None = None, pause: Callable[[], None] = lambda: None) -> None:
         """Train to a step, evaluating on the way; returns earlier when nothing lives or the deadline passes.
 
         ``pause`` is called several times a second while all networks stand at one step: a moment to save.
@@ -178,15 +196,18 @@ class Population:
         until = min(until, self.total_steps)
         while self.step < until and len(self):
             stop = min(until, (self.step // self._every + 1) * self._every)
-            cut = self._advance(stop, deadline, pause)
-            if self._judged and not (cut and np.isfinite(self.best.score).all()):
+            self._advance(stop, deadline, pause)
+            cut = deadline is not None and deadline.passed()
+            scored = np.isfinite(self.best.score).all()
+            if self._judged and not (cut and scored and self.step < stop):
                 self._judge()
+            if self.step == stop:
+                pause()
             if cut:
                 return
-            pause()
 
-    def _advance(self, stop: int, deadline: Deadline | None, pause: Callable[[], None]) -> bool:
-        """Take all networks to a step; whether the deadline cut it short."""
+    def _advance(self, stop: int, deadline: Deadline | None, pause: Callable[[], None]) -> None:
+        """Take all networks to a step, or less far when the deadline passes."""
         way = self._chosen_way()
         measures: Tensors = {}
         since = self.step // self._every * self._every  # the last evaluation
@@ -199,15 +220,14 @@ class Population:
             self.network_steps += (to - self.step) * len(self)
             self._at_once = max(1, round((to - self.step) * min(4.0, _SECONDS_A_CALL / max(seconds, 1e-9))))
             self.step = to
-            if deadline is not None and deadline.passed():
-                break
             if to < stop:
                 pause()
+            if deadline is not None and deadline.passed():
+                break
         self._measure("training loss", self._losses / max(1, self.step - since), self.step)
         self._losses = torch.zeros_like(self._losses)
         for name, values in measures.items():
             self._measure(name, values, self.step)
-        return deadline is not None and deadline.passed()
 
     def _stretch(self, start: int, stop: int, measured: bool) -> Stretch:
         rows = self._order.rows(start, stop)
@@ -298,7 +318,10 @@ class Population:
             for given in zip(*(t.split(_ROWS_AT_ONCE, dim=along) for t in inputs), strict=True):
                 if self.way == "sequential":
                     count = len(next(iter(tensors.values())))
-                    each = [one({n: t[k] for n, t in tensors.items()}, tuple(g[k] if own else g for g in given)) for k in range(count)]
+                    each = [
+                        one({n: t[k] for n, t in tensors.items()}, tuple(g[k] if own else g for g in given))
+                        for k in range(count)
+                    ]
                     pieces.append(torch.stack(each))
                 else:
                     pieces.append(vmap(one, in_dims=(0, 0 if own else None))(tensors, given))
@@ -350,6 +373,65 @@ class Population:
                 own[name].copy_(value)
         return learner.eval()
 
+    # Saving
+
+    def to_record(self) -> tuple[dict[str, Any], Tensors]:
+        """Everything that training changes, as plain JSON and copied tensors; between evaluations too."""
+        record = {
+            "step": self.step,
+            "network_steps": self.network_steps,
+            "recipes": [recipe.to_json() for recipe in self.recipes],
+            "numbers": self.numbers.tolist(),
+            "way": self.way,
+            "block": self.block,
+            "score": self.best.score.tolist(),
+            "best_step": self.best.step.tolist(),
+            "waited": self._waited.tolist(),
+            "outcomes": [outcome.to_json() for outcome in self.outcomes],
+        }
+        tensors = {f"state.{i}.{name}": t for i, part in enumerate(self.state) for name, t in part.items()}
+        tensors |= {f"best.{name}": t for name, t in self.best.tensors.items()}
+        tensors |= {"losses": self._losses, "part": self._part}
+        for i, outcome in enumerate(self.outcomes):
+            for g, learner in enumerate(outcome.learners):
+                tensors |= {f"outcome.{i}.{g}.{name}": t for name, t in learner.state_dict().items()}
+        return record, {name: t.detach().cpu().clone() for name, t in tensors.items()}
+
+    def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take up what ``to_record`` gave, in a population made of the same learners, recipes and data."""
+        here = {name: t.to(self.data.device) for name, t in tensors.items()}
+        self.step, self.network_steps = record["step"], record["network_steps"]
+        self.recipes = [Recipe.from_json(r) for r in record["recipes"]]
+        self.numbers = np.asarray(record["numbers"], dtype=int)
+        self.engine = record["way"]
+        self.training = replace(self.training, block=record["block"])
+        self.state = State(*(_within(here, f"state.{i}.") for i in range(3)))
+        scores = [math.inf if score is None else score for score in record["score"]]
+        self.best = Best(np.asarray(scores), np.asarray(record["best_step"], dtype=int), _within(here, "best."))
+        self._waited = np.asarray(record["waited"], dtype=int)
+        self._losses, self._part = here["losses"], here["part"]
+        self._settings = self._stack_settings()
+        self._order = self._make_order()
+        self.outcomes = []
+        for i, known in enumerate(record["outcomes"]):
+            states = [_within(here, f"outcome.{i}.{g}.") for g in range(self.data.parts)]
+            learners = tuple(self._module(own) for own in states)
+            self.outcomes.append(Outcome.from_json(known, learners))
+
+    def save(self, folder: Path) -> None:
+        """Write ``population.json`` and ``population.safetensors``, each whole or not at all."""
+        record, tensors = self.to_record()
+        write_tensors(folder / "population.safetensors", tensors)
+        write_json(folder / "population.json", record)
+
+    def load(self, folder: Path) -> None:
+        """Take up what ``save`` wrote, in a population made of the same learners, recipes and data.
+
+        Raises:
+            UserError: the files are missing or cannot be read.
+        """
+        self.restore(read_json(folder / "population.json"), read_tensors(folder / "population.safetensors"))
+
     # Stacking
 
     def _tensors(self) -> Tensors:
@@ -376,3 +458,8 @@ class Population:
     def _measure(self, instrument: str, values: torch.Tensor, step: int) -> None:
         epoch = step / self.data.steps_per_epoch(self.batch)
         self.trace.add(self.numbers, step, epoch, instrument, values.detach().float().cpu().numpy())
+
+
+def _within(tensors: Tensors, start: str) -> Tensors:
+    """The tensors under a prefix, without it."""
+    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}

@@ -79,7 +79,8 @@ def plain_grad(objective: Objective, has_aux: bool = True) -> Callable[[Tensors]
             loss, extra = objective(leaves)
             found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         return {
-            name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in zip(leaves.items(), found, strict=True)
+            name: torch.zeros_like(leaf) if g is None else g
+            for (name, leaf), g in zip(leaves.items(), found, strict=True)
         }, extra
 
     return gradients

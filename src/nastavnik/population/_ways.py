@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,7 @@ class Way(ABC):
     """A way of running; ``advance`` may use the state's own memory for the new one."""
 
     name: ClassVar[str]
+    words: str  # for people
 
     @abstractmethod
     def advance(self, state: State, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
@@ -71,6 +73,7 @@ class Sequential(Way):
     """One network after the other, by autograd: for what is bound by arithmetic, and for what vmap cannot do."""
 
     name = "sequential"
+    words = "one network after the other"
 
     def __init__(self, training: Training) -> None:
         self.data = training.data
@@ -103,6 +106,7 @@ class Batched(Way):
     """A block of networks at a time under ``torch.func.vmap``."""
 
     name = "batched"
+    words = "batched"
 
     def __init__(self, training: Training) -> None:
         self.data, self.block = training.data, training.block
@@ -157,6 +161,7 @@ class CompiledByTorch(Batched):
     """
 
     name = "compiled"
+    words = "compiled by torch"
 
     def __init__(self, training: Training) -> None:
         super().__init__(training)
@@ -190,6 +195,7 @@ class Compiled(Way):
     name = "compiled"
 
     def __init__(self, training: Training, state: State, settings: Tensors, batch: int) -> None:
+        started = time.perf_counter()
         self.data = training.data
         self._names = [(i, name) for i, part in enumerate(state) for name in part]
         self._settings = list(settings)
@@ -205,6 +211,7 @@ class Compiled(Way):
         with ThreadPoolExecutor(len(kinds)) as pool:
             for job in [pool.submit(program.build) for program in self._programs.values()]:
                 job.result()
+        self.words = f"compiled in {time.perf_counter() - started:.1f} s"
 
     def _flat(self, step: Step, measured: bool):  # type: ignore[no-untyped-def]
         """The step as a function of a row of tensors that gives a row of tensors."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from nastavnik.clock import Deadline
 from nastavnik.population import Learner, Outcome, Population
 from nastavnik.progress import Progress, Watcher
 from nastavnik.recipe import Recipe, Value
+from nastavnik.selection._bracket import Bracket
 from nastavnik.selection._cost import CostModel
 from nastavnik.selection._sampler import ask
 from nastavnik.selection._workbench import Workbench
@@ -22,7 +22,6 @@ from nastavnik.space import Choice, Node, Space, default_of
 from nastavnik.trace import Trace
 from nastavnik.training.likelihoods import TEMPERATURES
 
-RUNGS = (0.15, 0.4)  # shares of the training after which the worse half is dropped
 POOL = 12  # candidates whose weights are kept
 _PATIENCE = 8  # evaluations
 _EVALUATIONS = 20  # in a whole training
@@ -79,13 +78,17 @@ class Search:
         networks: int | None,
         trace: Trace,
         watcher: Watcher | None = None,
+        engine: str = "auto",
     ) -> None:
         self.bench, self.space, self.seed = bench, space, seed
         self.deadline, self.networks, self.trace = deadline, networks, trace
         self.watcher = watcher or Watcher()
+        self.engine = engine
+        self.ways: Counter[str] = Counter()  # networks by the way they ran
         self.history: list[Candidate] = []
         self.pool: dict[int, tuple[Learner, ...]] = {}
         self.generation = 0
+        self.bracket: Bracket | None = None  # the one in training
         self.network_steps = 0
         self.earlier_seconds = 0.0  # of the sessions before a resumed one
         self.cost = CostModel()
@@ -103,17 +106,22 @@ class Search:
         scored = [c for c in self.history if math.isfinite(c.score)]
         return sorted(scored, key=lambda c: (c.score, c.number))
 
-    def run(self, after_bracket: Callable[[], None] = lambda: None) -> None:
+    def run(self, after_bracket: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None) -> None:
         """Search until the budget is used.
 
+        ``pause`` is called several times a second: a moment when ``to_record`` gives a state to go on from.
         ``after_bracket`` is not called for a bracket that was broken off by hand: its half-trained networks may be
-        delivered, but a resumed search trains them anew, as if it had never stopped.
+        delivered, but a resumed search goes on training them, as if it had never stopped.
         """
         while True:
-            count, share = self._plan()
-            if count == 0:
-                return
-            self._bracket(self._draw(count), share)
+            if self.bracket is None:
+                count, share = self._plan()
+                if count == 0:
+                    return
+                drawn = self._draw(count)
+                self.bracket = Bracket(drawn, share, self._populations([recipe for _, recipe in drawn], share))
+            self._train(self.bracket, pause)
+            self.bracket = None
             self.generation += 1
             if not self.deadline.clock.stop_requested:
                 after_bracket()
@@ -182,40 +190,39 @@ class Search:
 
     # Training
 
-    def _bracket(self, drawn: list[tuple[dict[str, Value], Recipe]], share: float) -> None:
-        """Train one bracket through its rungs."""
-        populations = self._populations([recipe for _, recipe in drawn], share)
-        rungs = RUNGS if len(drawn) >= 4 else ()
+    def _train(self, bracket: Bracket, pause: Callable[[], None]) -> None:
+        """Train one bracket through its rungs and enter its candidates."""
         deadline = self.deadline
         if not self.history and deadline.left < _GRACE:  # the very first networks get a moment, whatever the budget
             deadline = Deadline(deadline.clock, deadline.clock.left - _GRACE)
-        seconds = dict.fromkeys(populations, 0.0)
-        for rung in (*rungs, 1.0):
-            for population in (p for p in populations if len(p)):
-                self.watcher.doing(f"training {len(population)} networks of one shape to {rung:.0%} of their steps")
-                self._tell(populations)
-                started = time.monotonic()
-                population.train(math.ceil(rung * population.total_steps), deadline)
-                seconds[population] += time.monotonic() - started
-            if rung < 1.0 and not deadline.passed():
-                _halve(populations)
-            self.cost.learn(seconds)
-        cut = deadline.passed()
-        steps = sum(max(1, p.network_steps) for p in populations)
-        self.network_steps += sum(p.network_steps for p in populations)
-        outcomes: dict[Recipe, tuple[Outcome, int]] = {}
-        for p in populations:
-            status = "cut" if cut and p.step < p.total_steps else "finished"
-            outcomes |= {o.recipe: (o, p.total_steps) for o in p.harvest(status)}
-        per_step = sum(seconds.values()) / steps
-        for keys, recipe in drawn:
+
+        def tell(population: Population, share: float) -> None:
+            self.watcher.doing(f"training {len(population)} networks of one shape to {share:.0%} of their steps")
+            self._tell(bracket.populations)
+
+        bracket.train(deadline, tell, self.cost.learn, pause)
+        self._note_ways(bracket)
+        steps = max(1, bracket.network_steps)
+        self.network_steps += bracket.network_steps
+        outcomes = bracket.outcomes(deadline.passed())
+        per_step = sum(bracket.seconds) / steps
+        for keys, recipe in bracket.drawn:
             outcome, total = outcomes[recipe]
             self._record(keys, outcome, total, per_step * outcome.steps * self.bench.folds)
         self._keep_best()
         self._interval = self._best_interval()
         self._tell([])
 
-    def _populations(self, recipes: list[Recipe], share: float) -> list[Population]:
+    def _note_ways(self, bracket: Bracket) -> None:
+        """Count which way networks ran, and say it once."""
+        first = not self.ways
+        for p in bracket.populations:
+            if p.step:
+                self.ways[p.way] += len(p) + sum(len(o.numbers) for o in p.outcomes)
+        if first:
+            self.watcher.note("; ".join(dict.fromkeys(p.words for p in bracket.populations if p.step)))
+
+    def _populations(self, recipes: Sequence[Recipe], share: float) -> list[Population]:
         groups: dict[Any, list[tuple[int, Recipe]]] = {}
         for i, recipe in enumerate(recipes):
             groups.setdefault(recipe.shape, []).append((i, recipe))
@@ -235,6 +242,8 @@ class Search:
                 evaluations=_EVALUATIONS,
                 block=max(1, min(64, _BLOCK_PARAMETERS // size)),
                 trace=self.trace,
+                engine=self.engine,
+                measure=self.networks is None,
             )
             populations.append(population)
         return populations
@@ -301,6 +310,7 @@ class Search:
             "generation": self.generation,
             "network_steps": self.network_steps,
             "seconds": self.seconds,
+            "ways": dict(self.ways),
             "history": [c.to_json() for c in self.history],
         }
         tensors = {
@@ -309,14 +319,19 @@ class Search:
             for g, learner in enumerate(learners)
             for name, tensor in learner.state_dict().items()
         }
+        if self.bracket is not None:
+            record["bracket"], own = self.bracket.to_record()
+            tensors |= {f"bracket.{name}": t for name, t in own.items()}
         return record, tensors
 
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         """Take up where ``to_record`` was written."""
         self.generation, self.network_steps = record["generation"], record["network_steps"]
         self.earlier_seconds = record["seconds"]
+        self.ways = Counter(record["ways"])
         self.history = [Candidate.from_json(c) for c in record["history"]]
-        pooled = {int(name.split(".")[0]) for name in tensors}
+        current = {n.removeprefix("bracket."): t for n, t in tensors.items() if n.startswith("bracket.")}
+        pooled = {int(name.split(".")[0]) for name in tensors if not name.startswith("bracket.")}
         for candidate in (c for c in self.history if c.number in pooled):
             learners = []
             for g, part in enumerate(self.bench.parts):
@@ -325,16 +340,8 @@ class Search:
                 learner.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
                 learners.append(learner.to(self.bench.device).eval())
             self.pool[candidate.number] = tuple(learners)
-
-
-def _halve(populations: list[Population]) -> None:
-    """Drop the worse half of all candidates of a bracket by their best score so far."""
-    scores = np.concatenate([p.best.score for p in populations])
-    if len(scores) < 2:
-        return
-    bar = np.sort(scores)[(len(scores) - 1) // 2]
-    for p in populations:
-        p.release(p.best.score > bar, "dropped")
+        if "bracket" in record:
+            self.bracket = Bracket.from_record(record["bracket"], current, self._populations)
 
 
 def _defaults(space: Space) -> list[tuple[dict[str, Value], dict[str, Value]]]:

@@ -60,7 +60,11 @@ class Workbench:
         self.parts = [self._fit(train) for train, _ in split.parts]
         pairs = list(split.parts)
         self.data = Data.of(
-            [(p.inputs.numbers, p.inputs.categories) for p in self.parts], [p.targets for p in self.parts], pairs, seed=seed, device=device
+            [(p.inputs.numbers, p.inputs.categories) for p in self.parts],
+            [p.targets for p in self.parts],
+            pairs,
+            seed=seed,
+            device=device,
         )
 
     @property
@@ -72,7 +76,13 @@ class Workbench:
         """Everything but the test rows as one part, for the final training after cross-validation."""
         rows = self.split.development
         part = self._fit(rows)
-        return part, Data.of([(part.inputs.numbers, part.inputs.categories)], [part.targets], [(rows, rows)], seed=self.seed, device=self.device)
+        return part, Data.of(
+            [(part.inputs.numbers, part.inputs.categories)],
+            [part.targets],
+            [(rows, rows)],
+            seed=self.seed,
+            device=self.device,
+        )
 
     def learner(self, recipe: Recipe, part: Part) -> Learner:
         """A fresh network and likelihood, from the recipe's own seed."""
