@@ -47,16 +47,16 @@ def record(
 ) -> Recording:
     """Run ``function(*examples)`` once and write down what happens to tensors.
 
+    What the function changes in place (batch normalization its running statistics) is changed in the examples.
     Operations not named in ``whole`` are broken down as far as PyTorch can.
 
     Raises:
         NotCompilable: the function asks for the value of a tensor.
     """
-    copies = [t.clone() for t in examples]  # batch normalization changes its running statistics
-    recorder = _Recorder(copies, whole)
+    recorder = _Recorder(examples, whole)
     try:
         with recorder:
-            outputs = function(*copies)
+            outputs = function(*examples)
     except (RuntimeError, NotImplementedError, TypeError) as error:
         raise NotCompilable(f"tracing: {str(error).strip().splitlines()[0]}") from error
     recording = recorder.recording
@@ -84,6 +84,34 @@ def product_flops(function: Callable[..., torch.Tensor], examples: Sequence[torc
         elif operation.name in ("addmm", "baddbmm"):
             total += 2.0 * out * factors[1].shape[-1]
     return total
+
+
+def peak_bytes(function: Callable[..., Sequence[torch.Tensor]], examples: Sequence[torch.Tensor]) -> int:
+    """Bytes of the results that live at one time while a function runs, each from its birth to its last use."""
+    recording = record(function, examples, _Everything())
+    kept = {t.example.untyped_storage().data_ptr() for t in recording.outputs}
+    given = {t.example.untyped_storage().data_ptr() for t in (*recording.arguments, *recording.constants)}
+    last: dict[int, int] = {}
+    for number, operation in enumerate(recording.operations):
+        for t in (*_tensors([operation.arguments, operation.options]), *filter(None, operation.results)):
+            last[t.example.untyped_storage().data_ptr()] = number
+    live: dict[int, int] = {}
+    peak = 0
+    for number, operation in enumerate(recording.operations):
+        for t in filter(None, operation.results):
+            storage = t.example.untyped_storage()
+            if storage.data_ptr() not in given:
+                live[storage.data_ptr()] = storage.nbytes()
+        peak = max(peak, sum(live.values()))
+        live = {place: size for place, size in live.items() if place in kept or last[place] > number}
+    return peak
+
+
+class _Everything(frozenset[str]):
+    """Names all operations."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
 
 
 class _Recorder(TorchDispatchMode):

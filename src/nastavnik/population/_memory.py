@@ -1,10 +1,116 @@
-"""What a population will take in memory, said before it is trained."""
+"""What a population takes in memory, said before it is trained."""
 
 from __future__ import annotations
 
-from nastavnik.population._step import State
+import copy
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nastavnik.compiler import NotCompilable, peak_bytes
+from nastavnik.population._data import Data
+from nastavnik.population._learner import Learner
+from nastavnik.population._step import Batch, State, make_step, plain_grad
+from nastavnik.recipe import Recipe
+from nastavnik.training.optimizers import OPTIMIZERS
+from nastavnik.training.schedules import SCHEDULES
+
+EVALUATION = 16 * 2**20  # bytes of an evaluation's temporaries
+_LOADED = {"sequential": 30 * 2**20, "compiled": 30 * 2**20, "batched": 110 * 2**20}  # code loaded on first use
+_TORN = 3.3  # what vmap and the allocator make of a step's temporaries
+_OBJECT = 3 * 2**10  # a module's or tensor's own bytes in Python
+_EXAMPLE_ROWS = 8
 
 
-def state_bytes(state: State) -> int:
-    """Parameters, buffers and optimizer slots of all networks."""
-    return sum(t.numel() * t.itemsize for part in state for t in part.values())
+def evaluation_rows(learner: Learner, data: Data, networks: int) -> int:
+    """Rows of one evaluation call of so many networks."""
+    one = _forward_bytes(learner, data) * networks
+    return int(max(16, min(8192, EVALUATION // max(one, 1))))
+
+
+def estimate(
+    learner: Learner, recipe: Recipe, data: Data, networks: int, *, block: int, way: str, judged: bool, scratch: int = 0
+) -> int:
+    """Bytes at the peak of training ``networks`` copies of a learner, the learners they start from included.
+
+    Args:
+        learner: one of them.
+        recipe: its recipe.
+        data: what it is trained on; resident already, and not counted.
+        networks: K.
+        block: how many run together.
+        way: sequential, batched or compiled.
+        judged: whether each network's best moment is kept.
+        scratch: bytes of temporary memory of a compiled step, all threads together.
+    """
+    optimizer = OPTIMIZERS[str(recipe["optimizer.name"])](recipe.section("optimizer"))
+    parameters = {name: p.detach() for name, p in learner.named_parameters()}
+    weights = _bytes(learner)
+    slots = sum(t.numel() * t.itemsize for t in optimizer.init(parameters).values())
+    objects = _OBJECT * sum(1 for m in learner.modules() for _ in (m, *m.parameters(recurse=False)))
+    copies = 3 if judged else 2  # the learners, the state, the best moment
+    total = _LOADED[way] + networks * (copies * weights + slots + objects)
+    some = 1 if way == "sequential" else min(block, networks)
+    rows = min(max(len(rows) for rows in data.validation), evaluation_rows(learner, data, some))
+    total += 2 * some * rows * _forward_bytes(learner, data)
+    if way == "compiled":
+        return total + scratch
+    total += round(_TORN * some * _step_bytes(learner, recipe, data))
+    joined = round(1.5 * networks * (weights + slots)) if networks > some > 1 else 0  # blocks are put together anew
+    return total + joined
+
+
+def available(device: torch.device) -> float:
+    """Bytes that are free; infinite where nobody can tell."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    if Path("/proc/meminfo").exists():
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return float(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (ValueError, OSError):
+        return float("inf")
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(t.numel() * t.itemsize for t in (*module.parameters(), *module.buffers()))
+
+
+def _forward_bytes(learner: Learner, data: Data) -> int:
+    """The temporaries of an evaluation of one network, for a row."""
+    module = copy.deepcopy(learner).to(data.device).eval()
+    inputs, _ = data.rows_of(0, torch.arange(_EXAMPLE_ROWS, device=data.device) % len(data.targets[0]))
+    try:
+        with torch.no_grad():
+            return peak_bytes(lambda *given: [module(*given)], inputs) // _EXAMPLE_ROWS
+    except NotCompilable:
+        return 0
+
+
+def _step_bytes(learner: Learner, recipe: Recipe, data: Data) -> int:
+    """The temporaries of a step of one network, its new state included."""
+    module = copy.deepcopy(learner).to(data.device)
+    optimizer = OPTIMIZERS[str(recipe["optimizer.name"])](recipe.section("optimizer"))
+    step = make_step(module, {}, optimizer, SCHEDULES[str(recipe["schedule.name"])], {}, plain_grad)
+    parameters = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
+    buffers = dict(module.named_buffers()) | {
+        n: p.detach() for n, p in module.named_parameters() if not p.requires_grad
+    }
+    rows = data.train[0][: data.batch_size(recipe.whole("batch_size"))]
+    inputs, targets = data.rows_of(0, rows)
+    state = State(parameters, buffers, optimizer.init(parameters))
+    settings = {
+        name: torch.tensor(recipe.number(f"optimizer.{name}", default)) for name, default in optimizer.settings.items()
+    }
+
+    def run(*given: torch.Tensor) -> list[torch.Tensor]:
+        new, _ = step(state, Batch(given[:-1], given[-1]), settings, torch.tensor(0.5))
+        return [t for part in new for t in part.values()]
+
+    try:
+        return peak_bytes(run, [*inputs, targets])
+    except NotCompilable:
+        return 0

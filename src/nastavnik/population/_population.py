@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from nastavnik.instruments import INSTRUMENTS, Instrument
 from nastavnik.population._choice import choose
 from nastavnik.population._data import Data, Order
 from nastavnik.population._learner import Learner
+from nastavnik.population._memory import estimate, evaluation_rows
 from nastavnik.population._stacking import stack
 from nastavnik.population._step import State
 from nastavnik.population._ways import Stretch, Training, Way
@@ -28,7 +29,6 @@ from nastavnik.trace import Trace
 from nastavnik.training.optimizers import OPTIMIZERS, Tensors
 from nastavnik.training.schedules import SCHEDULES
 
-_ROWS_AT_ONCE = 8192  # rows of one evaluation call
 _LIKELIHOOD = "likelihood."  # what the likelihood's tensors are called inside a learner
 _SECONDS_A_CALL = 0.25  # between two looks at the clock
 _TRIAL_STEPS = 2
@@ -150,6 +150,7 @@ class Population:
         self._judged = evaluations > 0
         self._every = max(1, math.ceil(total_steps / max(evaluations, 1)))
         self._way: Way | None = None
+        self._rows_at_once: dict[int, int] = {}
         self._at_once = 1  # steps in one call, so that the clock is looked at in time
         self._losses = torch.zeros(len(learners), dtype=self.dtype, device=data.device)  # since the last evaluation
         self.best = Best(np.full(len(recipes), np.inf), np.zeros(len(recipes), dtype=int), {})
@@ -176,10 +177,14 @@ class Population:
         return self.engine if self._way is None else self._way.name
 
     def memory(self) -> int:
-        """Bytes that training will take at its peak, the learners it was made of included."""
-        from nastavnik.population._memory import state_bytes
-
-        return state_bytes(self.state)
+        """Bytes that training takes at its peak, the learners it was made of included, the data not."""
+        scratch = getattr(self._way, "scratch_bytes", 0)
+        way = "batched" if self.way == "auto" else self.way
+        judged = self._judged
+        recipe, count = self.recipes[0], len(self)
+        return estimate(
+            self.learner, recipe, self.data, count, block=self.block, way=way, judged=judged, scratch=scratch
+        )
 
     @property
     def words(self) -> str:
@@ -214,7 +219,11 @@ class Population:
         while self.step < stop:
             to = min(stop, self.step + self._at_once)
             started = time.monotonic()
-            self.state, losses, measures = way.advance(self.state, self._stretch(self.step, to, to == stop))
+            try:
+                self.state, losses, measures = way.advance(self.state, self._stretch(self.step, to, to == stop))
+            except RuntimeError as error:
+                way = self._with_smaller_blocks(error)
+                continue
             seconds = time.monotonic() - started
             self._losses += losses
             self.network_steps += (to - self.step) * len(self)
@@ -235,6 +244,15 @@ class Population:
         progress = torch.tensor(shares, dtype=self.dtype, device=self.data.device)
         instruments = measured and bool(self.training.instruments)
         return Stretch(self._settings, self._part, rows, self._own_order, progress, instruments)
+
+    def _with_smaller_blocks(self, error: RuntimeError) -> Way:
+        """Half as many networks at a time, if it was memory that ran out; the state is as it was."""
+        memory = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+        if not memory or self.block == 1 or self.way != "batched":
+            raise error
+        self.training = replace(self.training, block=self.block // 2)
+        self.engine, self._way = self.way, None
+        return self._chosen_way()
 
     def _chosen_way(self) -> Way:
         if self._way is None:
@@ -306,27 +324,48 @@ class Population:
             block: which networks.
             own: whether each network has inputs of its own.
         """
-        tensors = {name: t[block] for name, t in self._tensors().items()}
-
-        def one(own: Tensors, given: tuple[torch.Tensor, ...]) -> torch.Tensor:
-            return functional_call(self.learner, {**self.training.shared, **own}, given)
-
-        along = 1 if own else 0
-        pieces = []
+        numbers = range(len(self))[block]
+        found: torch.Tensor | None = None
         self.learner.eval()
-        with torch.no_grad():
-            for given in zip(*(t.split(_ROWS_AT_ONCE, dim=along) for t in inputs), strict=True):
-                if self.way == "sequential":
-                    count = len(next(iter(tensors.values())))
-                    each = [
-                        one({n: t[k] for n, t in tensors.items()}, tuple(g[k] if own else g for g in given))
-                        for k in range(count)
-                    ]
-                    pieces.append(torch.stack(each))
-                else:
-                    pieces.append(vmap(one, in_dims=(0, 0 if own else None))(tensors, given))
+        for start in range(numbers.start, numbers.stop, self.block):
+            few = slice(start, min(start + self.block, numbers.stop))
+            place = slice(start - numbers.start, few.stop - numbers.start)
+            for rows, outputs in self._predict_some(tuple(t[place] for t in inputs) if own else inputs, few, own):
+                if found is None:
+                    size = inputs[0].shape[1 if own else 0]
+                    found = outputs.new_empty((len(numbers), size, *outputs.shape[2:]))
+                found[place, rows] = outputs
         self.learner.train()
-        return torch.cat(pieces, dim=1)
+        assert found is not None
+        return found
+
+    def _predict_some(
+        self, inputs: tuple[torch.Tensor, ...], block: slice, own: bool
+    ) -> Iterator[tuple[slice, torch.Tensor]]:
+        """``predict`` for one block, so many rows at a time that they stay near the processor."""
+        tensors = {name: t[block] for name, t in self._tensors().items()}
+        count = block.stop - block.start
+        one_by_one = self.way == "sequential"
+
+        def one(weights: Tensors, given: tuple[torch.Tensor, ...]) -> torch.Tensor:
+            return functional_call(self.learner, {**self.training.shared, **weights}, given)
+
+        size, step = inputs[0].shape[1 if own else 0], self._evaluation_rows(1 if one_by_one else count)
+        with torch.no_grad():
+            for start in range(0, size, step):
+                rows = slice(start, start + step)
+                given = tuple(t[:, rows] if own else t[rows] for t in inputs)
+                if one_by_one:
+                    alone = [tuple(t[k] for t in given) if own else given for k in range(count)]
+                    weights = [{name: t[k] for name, t in tensors.items()} for k in range(count)]
+                    yield rows, torch.stack([one(w, g) for w, g in zip(weights, alone, strict=True)])
+                else:
+                    yield rows, vmap(one, in_dims=(0, 0 if own else None))(tensors, given)
+
+    def _evaluation_rows(self, networks: int) -> int:
+        if networks not in self._rows_at_once:
+            self._rows_at_once[networks] = evaluation_rows(self.learner, self.data, networks)
+        return self._rows_at_once[networks]
 
     # Coming and going
 

@@ -200,7 +200,9 @@ class Compiled(Way):
         self._names = [(i, name) for i, part in enumerate(state) for name in part]
         self._settings = list(settings)
         self._instruments = list(training.instruments)
-        example = [state[i][name][0] for i, name in self._names] + [settings[name][0] for name in self._settings]
+        example = [state[i][name][0].clone() for i, name in self._names] + [
+            settings[name][0] for name in self._settings
+        ]
         example += [t[0] for t in self.data.inputs] + [self.data.targets[0]]
         rows = self.data.train[0][:batch]
         dtype = next(iter(state.parameters.values())).dtype
@@ -212,6 +214,11 @@ class Compiled(Way):
             for job in [pool.submit(program.build) for program in self._programs.values()]:
                 job.result()
         self.words = f"compiled in {time.perf_counter() - started:.1f} s"
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Temporary memory of all threads."""
+        return torch.get_num_threads() * max(program.scratch_bytes for program in self._programs.values())
 
     def _flat(self, step: Step, measured: bool):  # type: ignore[no-untyped-def]
         """The step as a function of a row of tensors that gives a row of tensors."""
