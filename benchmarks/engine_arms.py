@@ -90,7 +90,7 @@ class Engine:
 
     def scores(self) -> list[float]:
         """See ``Arm``."""
-        return score(self.case, self.population.predict(self.valid).numpy(), self.truth)
+        return score(self.case, self.population.predict(*self.valid).numpy(), self.truth)
 
 
 class Loop:

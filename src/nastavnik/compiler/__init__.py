@@ -1,6 +1,6 @@
 """The compiler: the step of one network, traced by PyTorch, becomes one C function that trains it in the cache.
 
-``_program`` traces and runs; ``_lowering`` and ``_operations`` turn aten operations into ``_kernels`` over
+``_program`` traces and runs; ``_lowering`` and ``operations`` turn aten operations into ``_kernels`` over
 ``_expressions``; ``_printing`` writes them as C beside ``matrix.c``; ``_build`` compiles and keeps the result.
 """
 

@@ -13,9 +13,9 @@ from nastavnik.compiler._build import build
 from nastavnik.compiler._expressions import NotCompilable
 from nastavnik.compiler._kernels import Product
 from nastavnik.compiler._lowering import lower
-from nastavnik.compiler._operations import LOWERINGS
 from nastavnik.compiler._printing import c_source
 from nastavnik.compiler._tracing import record
+from nastavnik.compiler.operations import LOWERINGS
 
 _HEADER = Path(__file__).with_name("step.h")
 

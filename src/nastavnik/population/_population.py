@@ -5,22 +5,23 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from nastavnik.clock import Deadline
 from nastavnik.files import read_json, read_tensors, write_json, write_tensors
 from nastavnik.instruments import INSTRUMENTS, Instrument
 from nastavnik.population._choice import choose
 from nastavnik.population._data import Data, Order
+from nastavnik.population._evaluation import Evaluation
 from nastavnik.population._learner import Learner
-from nastavnik.population._memory import estimate, evaluation_rows
+from nastavnik.population._memory import estimate
 from nastavnik.population._stacking import stack
 from nastavnik.population._step import State
 from nastavnik.population._ways import Stretch, Training, Way
@@ -29,7 +30,6 @@ from nastavnik.trace import Trace
 from nastavnik.training.optimizers import OPTIMIZERS, Tensors
 from nastavnik.training.schedules import SCHEDULES
 
-_LIKELIHOOD = "likelihood."  # what the likelihood's tensors are called inside a learner
 _SECONDS_A_CALL = 0.25  # between two looks at the clock
 _TRIAL_STEPS = 2
 
@@ -142,6 +142,7 @@ class Population:
             data,
             min(block, len(learners)),
         )
+        self._evaluation = Evaluation(self.learner, shared, data)
         self._settings = self._stack_settings()
         self._part = torch.arange(len(learners), device=data.device) % data.parts
         self.batch = data.batch_size(recipes[0].whole("batch_size"))
@@ -150,7 +151,6 @@ class Population:
         self._judged = evaluations > 0
         self._every = max(1, math.ceil(total_steps / max(evaluations, 1)))
         self._way: Way | None = None
-        self._rows_at_once: dict[int, int] = {}
         self._at_once = 1  # steps in one call, so that the clock is looked at in time
         self._losses = torch.zeros(len(learners), dtype=self.dtype, device=data.device)  # since the last evaluation
         self.best = Best(np.full(len(recipes), np.inf), np.zeros(len(recipes), dtype=int), {})
@@ -288,84 +288,19 @@ class Population:
 
     def validation_profiles(self) -> torch.Tensor:
         """Each network's loss on its part's validation rows at each temperature [K, T]."""
-        rows = self.data.validation_rows()
-        scores = []
-        for start in range(0, len(self), self.block):
-            block = slice(start, start + self.block)
-            outputs = self.outputs(rows[self._part[block]], block)
-            targets = self.data.targets[self._part[block, None], rows[self._part[block]]]
-            mine = {n: t[block] for n, t in self._tensors().items() if n.startswith(_LIKELIHOOD)}
-            scores.append(self._score(mine, outputs, targets))
-        return torch.cat(scores)
+        return self._evaluation.profiles(self._tensors(), self._part, block=self._evaluated_at_once)
 
-    def _score(self, tensors: Tensors, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        def one(own: Tensors, o: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            named = {name.removeprefix(_LIKELIHOOD): value for name, value in own.items()}
-            return functional_call(self.learner.likelihood, named, (o, t))
+    def evaluate(self) -> torch.Tensor:
+        """Each living network's present loss [K] on its validation rows, in nats per row, at the best temperature."""
+        return self.validation_profiles().min(1).values
 
-        with torch.no_grad():
-            return vmap(one)(tensors, outputs, targets)
+    def predict(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """The living networks' outputs [K, n, o] in evaluation mode; ``inputs`` are what the module takes [n, …]."""
+        return self._evaluation.predict(self._tensors(), inputs, own=False, block=self._evaluated_at_once)
 
-    def outputs(self, rows: torch.Tensor, block: slice = slice(None)) -> torch.Tensor:
-        """The living networks' outputs [K, rows, o] on rows [K, rows] of their own parts, in evaluation mode."""
-        part = self._part[block]
-        if self.data.parts == 1:
-            return self.predict(tuple(t[0][rows[0]] for t in self.data.inputs), block)
-        inputs = tuple(t[part[:, None], rows] for t in self.data.inputs)
-        return self.predict(inputs, block, own=True)
-
-    def predict(
-        self, inputs: tuple[torch.Tensor, ...], block: slice = slice(None), *, own: bool = False
-    ) -> torch.Tensor:
-        """The living networks' outputs [K, n, o] in evaluation mode.
-
-        Args:
-            inputs: what the module takes [n, …], the same for all; with ``own``, [K, n, …].
-            block: which networks.
-            own: whether each network has inputs of its own.
-        """
-        numbers = range(len(self))[block]
-        found: torch.Tensor | None = None
-        self.learner.eval()
-        for start in range(numbers.start, numbers.stop, self.block):
-            few = slice(start, min(start + self.block, numbers.stop))
-            place = slice(start - numbers.start, few.stop - numbers.start)
-            for rows, outputs in self._predict_some(tuple(t[place] for t in inputs) if own else inputs, few, own):
-                if found is None:
-                    size = inputs[0].shape[1 if own else 0]
-                    found = outputs.new_empty((len(numbers), size, *outputs.shape[2:]))
-                found[place, rows] = outputs
-        self.learner.train()
-        assert found is not None
-        return found
-
-    def _predict_some(
-        self, inputs: tuple[torch.Tensor, ...], block: slice, own: bool
-    ) -> Iterator[tuple[slice, torch.Tensor]]:
-        """``predict`` for one block, so many rows at a time that they stay near the processor."""
-        tensors = {name: t[block] for name, t in self._tensors().items()}
-        count = block.stop - block.start
-        one_by_one = self.way == "sequential"
-
-        def one(weights: Tensors, given: tuple[torch.Tensor, ...]) -> torch.Tensor:
-            return functional_call(self.learner, {**self.training.shared, **weights}, given)
-
-        size, step = inputs[0].shape[1 if own else 0], self._evaluation_rows(1 if one_by_one else count)
-        with torch.no_grad():
-            for start in range(0, size, step):
-                rows = slice(start, start + step)
-                given = tuple(t[:, rows] if own else t[rows] for t in inputs)
-                if one_by_one:
-                    alone = [tuple(t[k] for t in given) if own else given for k in range(count)]
-                    weights = [{name: t[k] for name, t in tensors.items()} for k in range(count)]
-                    yield rows, torch.stack([one(w, g) for w, g in zip(weights, alone, strict=True)])
-                else:
-                    yield rows, vmap(one, in_dims=(0, 0 if own else None))(tensors, given)
-
-    def _evaluation_rows(self, networks: int) -> int:
-        if networks not in self._rows_at_once:
-            self._rows_at_once[networks] = evaluation_rows(self.learner, self.data, networks)
-        return self._rows_at_once[networks]
+    @property
+    def _evaluated_at_once(self) -> int:
+        return 1 if self.way == "sequential" else self.block
 
     # Coming and going
 

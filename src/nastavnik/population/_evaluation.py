@@ -1,0 +1,105 @@
+"""What networks say in evaluation mode, so many rows at a time that the temporaries stay small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.func import functional_call, vmap
+
+from nastavnik.population._data import Data
+from nastavnik.population._learner import Learner
+from nastavnik.population._memory import evaluation_rows
+from nastavnik.training.optimizers import Tensors
+
+_LIKELIHOOD = "likelihood."  # what the likelihood's tensors are called inside a learner
+Inputs = tuple[torch.Tensor, ...]
+
+
+class Evaluation:
+    """The forward passes of networks of one architecture.
+
+    Args:
+        learner: the module whose code runs.
+        shared: tensors that all networks have in common.
+        data: what they are validated on.
+    """
+
+    def __init__(self, learner: Learner, shared: Tensors, data: Data) -> None:
+        self.learner, self.shared, self.data = learner, shared, data
+        self._rows_at_once: dict[int, int] = {}
+
+    def predict(self, tensors: Tensors, inputs: Inputs, *, own: bool, block: int) -> torch.Tensor:
+        """Outputs [K, n, o] of networks with these tensors [K, …].
+
+        Args:
+            tensors: parameters and buffers.
+            inputs: what the module takes [n, …], the same for all; with ``own``, [K, n, …].
+            own: whether each network has inputs of its own.
+            block: networks in one call; 1 for one after the other, without vmap.
+        """
+        count = len(next(iter(tensors.values())))
+        found: torch.Tensor | None = None
+        self.learner.eval()
+        for start in range(0, count, block):
+            few = slice(start, min(start + block, count))
+            mine = {name: t[few] for name, t in tensors.items()}
+            for rows, outputs in self._some(mine, tuple(t[few] for t in inputs) if own else inputs, own, block):
+                if found is None:
+                    found = outputs.new_empty((count, inputs[0].shape[1 if own else 0], *outputs.shape[2:]))
+                found[few, rows] = outputs
+        self.learner.train()
+        assert found is not None
+        return found
+
+    def profiles(self, tensors: Tensors, part: torch.Tensor, *, block: int) -> torch.Tensor:
+        """Each network's loss on its part's validation rows at each temperature [K, T]; ``part`` [K]."""
+        rows = self.data.validation_rows()
+        scores = []
+        for start in range(0, len(part), block):
+            few = slice(start, start + block)
+            mine = {name: t[few] for name, t in tensors.items()}
+            index = rows[part[few]]
+            outputs = self._outputs(mine, part[few], index, block)
+            targets = self.data.targets[part[few, None], index]
+            scores.append(self._score(mine, outputs, targets))
+        return torch.cat(scores)
+
+    def _outputs(self, tensors: Tensors, part: torch.Tensor, rows: torch.Tensor, block: int) -> torch.Tensor:
+        if self.data.parts == 1:
+            return self.predict(tensors, tuple(t[0][rows[0]] for t in self.data.inputs), own=False, block=block)
+        inputs = tuple(t[part[:, None], rows] for t in self.data.inputs)
+        return self.predict(tensors, inputs, own=True, block=block)
+
+    def _some(self, tensors: Tensors, inputs: Inputs, own: bool, block: int) -> Iterator[tuple[slice, torch.Tensor]]:
+        """One block's outputs, rows by rows."""
+        count = len(next(iter(tensors.values())))
+
+        def one(weights: Tensors, given: Inputs) -> torch.Tensor:
+            return functional_call(self.learner, {**self.shared, **weights}, given)
+
+        size, step = inputs[0].shape[1 if own else 0], self._rows(count)
+        with torch.no_grad():
+            for start in range(0, size, step):
+                rows = slice(start, start + step)
+                given = tuple(t[:, rows] if own else t[rows] for t in inputs)
+                if block == 1:
+                    alone = tuple(t[0] for t in given) if own else given
+                    yield rows, one({name: t[0] for name, t in tensors.items()}, alone)[None]
+                else:
+                    yield rows, vmap(one, in_dims=(0, 0 if own else None))(tensors, given)
+
+    def _rows(self, networks: int) -> int:
+        if networks not in self._rows_at_once:
+            self._rows_at_once[networks] = evaluation_rows(self.learner, self.data, networks)
+        return self._rows_at_once[networks]
+
+    def _score(self, tensors: Tensors, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Likelihoods are our own modules, which vmap can always run."""
+
+        def one(own: Tensors, o: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            return functional_call(self.learner.likelihood, own, (o, t))
+
+        named = {n.removeprefix(_LIKELIHOOD): t for n, t in tensors.items() if n.startswith(_LIKELIHOOD)}
+        with torch.no_grad():
+            return vmap(one)(named, outputs, targets)
