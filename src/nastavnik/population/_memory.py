@@ -12,7 +12,7 @@ from torch import nn
 from nastavnik.compiler import NotCompilable, peak_bytes
 from nastavnik.population._data import Data
 from nastavnik.population._learner import Learner
-from nastavnik.population._step import Batch, State, make_step, plain_grad
+from nastavnik.population._step import Batch, State, make_step
 from nastavnik.recipe import Recipe
 from nastavnik.training.optimizers import OPTIMIZERS
 from nastavnik.training.schedules import SCHEDULES
@@ -94,7 +94,7 @@ def _step_bytes(learner: Learner, recipe: Recipe, data: Data) -> int:
     """The temporaries of a step of one network, its new state included."""
     module = copy.deepcopy(learner).to(data.device)
     optimizer = OPTIMIZERS[str(recipe["optimizer.name"])](recipe.section("optimizer"))
-    step = make_step(module, {}, optimizer, SCHEDULES[str(recipe["schedule.name"])], {}, plain_grad)
+    step = make_step(module, {}, optimizer, SCHEDULES[str(recipe["schedule.name"])], {}, alone=True)
     parameters = {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
     buffers = dict(module.named_buffers()) | {
         n: p.detach() for n, p in module.named_parameters() if not p.requires_grad

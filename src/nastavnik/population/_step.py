@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -31,7 +32,6 @@ class Batch(NamedTuple):
 
 Step = Callable[[State, Batch, Tensors, torch.Tensor], tuple[State, Tensors]]
 Objective = Callable[[Tensors], tuple[torch.Tensor, Any]]
-Differentiate = Callable[..., Callable[[Tensors], tuple[Tensors, Any]]]
 
 
 def make_step(
@@ -40,7 +40,8 @@ def make_step(
     optimizer: Optimizer,
     schedule: Schedule,
     instruments: Mapping[str, Instrument],
-    differentiate: Differentiate = grad,
+    *,
+    alone: bool = False,
 ) -> Step:
     """Bind what belongs to the shape; what comes back is ``(state, batch, settings, progress) -> (state, measures)``.
 
@@ -50,14 +51,15 @@ def make_step(
         optimizer: the update rule.
         schedule: the learning rate's factor at ``progress`` (0 to 1).
         instruments: what to measure beside the loss.
-        differentiate: ``torch.func.grad``, or ``plain_grad`` outside of transforms.
+        alone: the step is run outside of transforms such as vmap, by autograd's own tape.
     """
+    differentiate = _plain_grad if alone else grad
+    losses = _Direct(learner, shared) if alone else _Functional(learner, shared)
 
     def step(state: State, batch: Batch, settings: Tensors, progress: torch.Tensor) -> tuple[State, Tensors]:
         def objective(parameters: Tensors) -> tuple[torch.Tensor, tuple[torch.Tensor, Tensors]]:
             buffers = {name: buffer.clone() for name, buffer in state.buffers.items()}
-            tensors = {**shared, **parameters, **buffers}
-            loss = functional_call(learner, tensors, batch.inputs, {"targets": batch.targets}).mean()
+            loss = losses({**parameters, **buffers}, batch).mean()
             return loss, (loss.detach(), buffers)
 
         gradients, (loss, buffers) = differentiate(objective, has_aux=True)(state.parameters)
@@ -70,7 +72,39 @@ def make_step(
     return step
 
 
-def plain_grad(objective: Objective, has_aux: bool = True) -> Callable[[Tensors], tuple[Tensors, Any]]:
+class _Functional:
+    """The learner's losses with given tensors."""
+
+    def __init__(self, learner: Learner, shared: Tensors) -> None:
+        self.learner, self.shared = learner, shared
+
+    def __call__(self, tensors: Tensors, batch: Batch) -> torch.Tensor:
+        return functional_call(self.learner, {**self.shared, **tensors}, batch.inputs, {"targets": batch.targets})
+
+
+class _Direct:
+    """The same, the tensors put straight into a copy of the module, which costs a tenth of a millisecond less."""
+
+    def __init__(self, learner: Learner, shared: Tensors) -> None:
+        self.learner = copy.deepcopy(learner)
+        names = {id(t): name for name, t in (*self.learner.named_parameters(), *self.learner.named_buffers())}
+        places = [
+            (names[id(t)], module, key)
+            for module in self.learner.modules()
+            for key, t in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        ]
+        for name, module, key in places:
+            delattr(module, key)
+            setattr(module, key, shared.get(name))
+        self.places = [place for place in places if place[0] not in shared]
+
+    def __call__(self, tensors: Tensors, batch: Batch) -> torch.Tensor:
+        for name, module, key in self.places:
+            setattr(module, key, tensors[name])
+        return self.learner(*batch.inputs, targets=batch.targets)  # type: ignore[no-any-return]
+
+
+def _plain_grad(objective: Objective, has_aux: bool = True) -> Callable[[Tensors], tuple[Tensors, Any]]:
     """``torch.func.grad`` by autograd's own tape: several times less to do for each operation, but not under vmap."""
 
     def gradients(parameters: Tensors) -> tuple[Tensors, Any]:

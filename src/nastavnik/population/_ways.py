@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
-from torch.func import grad, vmap
+from torch.func import vmap
 
 from nastavnik.compiler import NotCompilable, Program
 from nastavnik.instruments import Instrument
 from nastavnik.population._data import Data
 from nastavnik.population._learner import Learner
 from nastavnik.population._stacking import joined, joined_states, some
-from nastavnik.population._step import Batch, Differentiate, State, Step, make_step, plain_grad
+from nastavnik.population._step import Batch, State, Step, make_step
 from nastavnik.training.optimizers import Optimizer, Tensors
 from nastavnik.training.schedules import Schedule
 
@@ -36,10 +36,10 @@ class Training:
     data: Data
     block: int
 
-    def step(self, measured: bool, differentiate: Differentiate = grad) -> Step:
+    def step(self, measured: bool, *, alone: bool = False) -> Step:
         """The step of one network, with or without its instruments."""
         instruments = self.instruments if measured else {}
-        return make_step(self.learner, self.shared, self.optimizer, self.schedule, instruments, differentiate)
+        return make_step(self.learner, self.shared, self.optimizer, self.schedule, instruments, alone=alone)
 
 
 class Stretch(NamedTuple):
@@ -77,7 +77,7 @@ class Sequential(Way):
 
     def __init__(self, training: Training) -> None:
         self.data = training.data
-        self._steps = {m: training.step(m, plain_grad) for m in (False, True)}
+        self._steps = {m: training.step(m, alone=True) for m in (False, True)}
 
     def advance(self, state: State, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
         """See ``Way``."""
@@ -209,7 +209,7 @@ class Compiled(Way):
         example += [rows, torch.tensor(0.5, dtype=dtype), torch.zeros((), dtype=dtype)]
         kept = [(i, i) for i in range(len(self._names))] + [(len(example) - 1, len(self._names))]
         kinds = (False, True) if training.instruments else (False,)
-        self._programs = {m: Program(self._flat(training.step(m, plain_grad), m), example, kept) for m in kinds}
+        self._programs = {m: Program(self._flat(training.step(m, alone=True), m), example, kept) for m in kinds}
         with ThreadPoolExecutor(len(kinds)) as pool:
             for job in [pool.submit(program.build) for program in self._programs.values()]:
                 job.result()

@@ -211,6 +211,17 @@ def _clamp(work: Lowering, dtype: torch.dtype, x: Value, low: Any = None, high: 
 LOWERINGS["clamp_max"] = lambda work, dtype, x, high: _clamp(work, dtype, x, None, high)
 
 
+@lowers("hardtanh")
+def _hardtanh(work: Lowering, dtype: torch.dtype, x: Value, low: float = -1, high: float = 1) -> Value:
+    return _clamp(work, dtype, x, low, high)
+
+
+@lowers("hardtanh_backward")
+def _hardtanh_backward(work: Lowering, dtype: torch.dtype, gradient: Value, x: Value, low: float, high: float) -> Value:
+    bounds = [valued(low, dtype), valued(high, dtype)]
+    return work.pointwise("({1} <= {2} || {1} >= {3} ? 0 : {0})", [gradient, x, *bounds], dtype)
+
+
 @lowers("isnan")
 def _isnan(work: Lowering, dtype: torch.dtype, x: Value) -> Value:
     return work.pointwise("({0} != {0})", [x], torch.bool, x.dtype)

@@ -18,14 +18,17 @@ class Categorical(Likelihood):
     """
 
     name = "categorical"
-    weights: torch.Tensor
-    label_smoothing: torch.Tensor
+    weights: torch.Tensor | None
+    label_smoothing: torch.Tensor | None
 
-    def __init__(self, classes: int, weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self, classes: int, weights: Sequence[float] | None = None, label_smoothing: float | None = None
+    ) -> None:
         super().__init__()
         self.outputs = classes
-        self.register_buffer("weights", torch.ones(classes) if weights is None else torch.tensor(list(weights)))
-        self.register_buffer("label_smoothing", torch.tensor(float(label_smoothing)))
+        smoothing = None if label_smoothing is None else torch.tensor(float(label_smoothing))
+        self.register_buffer("weights", None if weights is None else torch.tensor(list(weights)))
+        self.register_buffer("label_smoothing", smoothing)
 
     def neg_log_likelihood(
         self, outputs: torch.Tensor, targets: torch.Tensor, temperature: torch.Tensor | float = 1.0
@@ -36,9 +39,10 @@ class Categorical(Likelihood):
     def training_loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross-entropy with the smoothed target, times the class's weight."""
         log_p = F.log_softmax(outputs, dim=-1)
-        share = self.label_smoothing
-        loss = -(1 - share) * _pick(log_p, targets) - share * log_p.mean(-1)
-        return loss * self.weights[targets]
+        loss = -_pick(log_p, targets)
+        if self.label_smoothing is not None:
+            loss = (1 - self.label_smoothing) * loss - self.label_smoothing * log_p.mean(-1)
+        return loss if self.weights is None else loss * self.weights[targets]
 
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
         """``probabilities`` [n, C]."""
