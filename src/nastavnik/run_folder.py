@@ -153,8 +153,8 @@ def _make_room(path: Path, force: bool) -> Path | None:
     """Check that the place may be used; with ``force`` move an earlier run aside."""
     if path.is_file():
         raise UserError(f"--out {path} is a file; name a folder")
-    if not path.is_dir() or not any(path.iterdir()):
-        return None
+    if not path.is_dir() or all(p.name.startswith(".") and p.name.endswith(".part") for p in path.iterdir()):
+        return None  # nothing there, or what a kill left in the run's first moment
     if not (path / "run.json").exists():
         raise UserError(f"--out {path} holds files that are no run's; choose another folder")
     status = read_json(path / "run.json").get("status")

@@ -50,7 +50,7 @@ POSITIVE = X.abs() + 0.1
 
 def each(names: str, *examples: torch.Tensor) -> dict[str, Callable[[], None]]:
     """A check for each of PyTorch's functions of these names."""
-    return {n: partial(check, getattr(torch, n, getattr(F, n, None)), *examples) for n in names.split()}
+    return {n: partial(check, getattr(torch if hasattr(torch, n) else F, n), *examples) for n in names.split()}
 
 
 ACTIVATIONS = "gelu silu elu selu leaky_relu mish softplus hardsigmoid logsigmoid relu6"

@@ -1,88 +1,14 @@
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from worlds import BASE, D, distance, make, make_data
 
 from nastavnik.clock import Clock, Deadline
-from nastavnik.nets import FAMILIES, Factory, Signature
+from nastavnik.nets import Factory, Signature
 from nastavnik.population import Data, Learner, Order, Population
 from nastavnik.recipe import Recipe
 from nastavnik.training.likelihoods import Categorical
-
-N, D = 120, 6
-BASE: dict[str, Any] = {
-    "network.family": "mlp",
-    "network.width": 16,
-    "network.depth": 2,
-    "network.embedding": "piecewise",
-    "network.bins": 4,
-    "network.activation": "relu",
-    "network.normalization": "none",
-    "network.residual": False,
-    "network.dropout": 0.2,
-    "optimizer.name": "adamw",
-    "optimizer.learning_rate": 2e-3,
-    "optimizer.weight_decay": 0.01,
-    "schedule.name": "cosine",
-    "batch_size": 16,
-    "seed": 0,
-}
-
-
-def make_data(parts: int = 1, dtype: torch.dtype = torch.float32) -> Data:
-    g = torch.Generator().manual_seed(0)
-    x = torch.randn(N, D, generator=g, dtype=dtype)
-    y = (x[:, 0] + 0.5 * x[:, 1] > 0).long() + (x[:, 2] > 1).long()
-    inputs = (x, (x[:, 3:4] > 0).long())
-    rows = np.arange(N)
-    pairs = [(rows[rows % 5 != g], rows[rows % 5 == g]) for g in range(parts)]
-    return Data.of([inputs] * parts, [y] * parts, pairs, seed=0)
-
-
-def make(changes: list[dict[str, Any]], data: Data, block: int = 8, steps: int = 200, **options: Any) -> Population:
-    recipes = [Recipe({**BASE, **change}) for change in changes]
-    examples = data.inputs[0][0][data.train[0]]
-    signature = Signature(D, (2,), 3, (100,) * D, examples)
-
-    def learner(recipe: Recipe) -> Learner:
-        family = FAMILIES[str(recipe["network.family"])]
-        made = Learner.seeded(
-            recipe.whole("seed"), lambda: (family.build(recipe.section("network"), signature), Categorical(3))
-        )
-        return made.to(data.inputs[0].dtype)
-
-    learners = [learner(r) for r in recipes for _ in range(data.parts)]
-    return Population(learners, recipes, data, total_steps=steps, block=block, **options)
-
-
-def distance(a: nn.Module, b: nn.Module) -> float:
-    """max |Δw| / max |w| over the tensors."""
-    pairs = zip(a.parameters(), b.parameters(), strict=True)
-    return max(float(((p - q).abs().max() / q.abs().max().clamp(min=1e-12)).detach()) for p, q in pairs)
-
-
-VARIANTS = [
-    {"network.normalization": "none"},
-    {"network.normalization": "batch"},
-    {"network.normalization": "layer", "network.residual": True, "network.activation": "silu"},
-    {"network.family": "linear"},
-    {"optimizer.name": "sgd", "optimizer.learning_rate": 0.02, "optimizer.momentum": 0.9, "optimizer.nesterov": True},
-]
-
-
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(map(str, v.values())))
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-9)])
-def test_in_a_population_as_alone(variant: dict[str, Any], dtype: torch.dtype, tolerance: float) -> None:
-    changes = [{**variant, "seed": k, "network.dropout": 0.1 * k, "optimizer.weight_decay": 0.01 * k} for k in range(4)]
-    data = make_data(dtype=dtype)
-    together = make(changes, data)
-    together.train(200)
-    for k in (0, 3):
-        alone = make([changes[k]], data)
-        alone.train(200)
-        assert distance(together.network(k), alone.network(0)) < tolerance
 
 
 def test_each_network_has_its_own_hyperparameters() -> None:

@@ -55,17 +55,18 @@ def choose(
     if engine != "auto":
         return Sequential(training) if engine == "sequential" else Batched(training)
     flops = 3 * forward_flops(training, stretch)
-    eager = Sequential(training) if networks == 1 or (cpu and flops > _LARGE) else Batched(training)
+    eager: Way = Sequential(training) if networks == 1 or (cpu and flops > _LARGE) else Batched(training)
     seconds = _eager_seconds(eager, training, networks, flops) * steps
     if measure:
+        eager = _working(eager, training, state, stretch)
         seconds = _trial(eager, state, stretch) * steps
     gain = seconds - steps * networks * (_COMPILED + flops / _FLOPS) / torch.get_num_threads() - _COMPILATION
     if gain <= 0:
-        return eager
+        return _working(eager, training, state, stretch)
     try:
         compiled = _compiled(training, state, settings, stretch)
     except NotCompilable:
-        return eager
+        return _working(eager, training, state, stretch)
     if not measure:
         return compiled
     ratio = seconds / steps / _trial(compiled, state, stretch)
@@ -73,6 +74,16 @@ def choose(
         return eager
     compiled.words += f"; {ratio:.0f} times as fast as {eager.words}"
     return compiled
+
+
+def _working(way: Way, training: Training, state: State, stretch: Stretch) -> Way:
+    """The way, or one network after the other where vmap cannot run the module."""
+    if isinstance(way, Batched):
+        try:
+            _trial(way, state, stretch, 1)
+        except (RuntimeError, NotImplementedError, ValueError):
+            return Sequential(training)
+    return way
 
 
 def forward_flops(training: Training, stretch: Stretch) -> float:
@@ -95,7 +106,7 @@ def _eager_seconds(way: Way, training: Training, networks: int, flops: float) ->
     return calls * _CALL + networks * (_NETWORK + flops / _FLOPS)
 
 
-def _trial(way: Way, state: State, stretch: Stretch) -> float:
+def _trial(way: Way, state: State, stretch: Stretch, times: int = 2) -> float:
     """Seconds of one step of all networks, tried on copies of a few."""
     few = slice(min(len(stretch.part), 64 if way.name != "sequential" else 1))
     trial = stretch._replace(
@@ -104,7 +115,7 @@ def _trial(way: Way, state: State, stretch: Stretch) -> float:
     if stretch.own:
         trial = trial._replace(rows=stretch.rows[:, few])
     best = float("inf")
-    for _ in range(2):
+    for _ in range(times):
         copied = State(*({name: t.clone() for name, t in part.items()} for part in some(state, few)))
         started = time.perf_counter()
         way.advance(copied, trial)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch.func import functional_call, vmap
@@ -28,6 +28,7 @@ class Evaluation:
     def __init__(self, learner: Learner, shared: Tensors, data: Data) -> None:
         self.learner, self.shared, self.data = learner, shared, data
         self._rows_at_once: dict[int, int] = {}
+        self._batches = True
 
     def predict(self, tensors: Tensors, inputs: Inputs, *, own: bool, block: int) -> torch.Tensor:
         """Outputs [K, n, o] of networks with these tensors [K, …].
@@ -87,7 +88,22 @@ class Evaluation:
                     alone = tuple(t[0] for t in given) if own else given
                     yield rows, one({name: t[0] for name, t in tensors.items()}, alone)[None]
                 else:
-                    yield rows, vmap(one, in_dims=(0, 0 if own else None))(tensors, given)
+                    yield rows, self._together(one, tensors, given, own)
+
+    def _together(
+        self, one: Callable[[Tensors, Inputs], torch.Tensor], tensors: Tensors, given: Inputs, own: bool
+    ) -> torch.Tensor:
+        """All networks of a block under vmap; one by one where vmap has no rule for what the module does."""
+        if self._batches:
+            try:
+                return vmap(one, in_dims=(0, 0 if own else None))(tensors, given)
+            except RuntimeError as error:
+                if "atching rule" not in str(error):
+                    raise
+                self._batches = False
+        count = len(next(iter(tensors.values())))
+        each = [({n: t[k] for n, t in tensors.items()}, tuple(t[k] if own else t for t in given)) for k in range(count)]
+        return torch.stack([one(weights, rows) for weights, rows in each])
 
     def _rows(self, networks: int) -> int:
         if networks not in self._rows_at_once:

@@ -373,13 +373,15 @@ class Population:
 
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
         """Take up what ``to_record`` gave, in a population made of the same learners, recipes and data."""
-        here = {name: t.to(self.data.device) for name, t in tensors.items()}
+        # copied, as sums may depend on where in memory they begin, and a file's tensors begin anywhere
+        here = {name: t.to(self.data.device, copy=True) for name, t in tensors.items()}
         self.step, self.network_steps = record["step"], record["network_steps"]
         self.recipes = [Recipe.from_json(r) for r in record["recipes"]]
         self.numbers = np.asarray(record["numbers"], dtype=int)
         self.engine = record["way"]
         self.training = replace(self.training, block=record["block"])
-        self.state = State(*(_within(here, f"state.{i}.") for i in range(3)))
+        ordered = [{name: here[f"state.{i}.{name}"] for name in part} for i, part in enumerate(self.state)]
+        self.state = State(*ordered)  # in the order of old, in which instruments add up
         scores = [math.inf if score is None else score for score in record["score"]]
         self.best = Best(np.asarray(scores), np.asarray(record["best_step"], dtype=int), _within(here, "best."))
         self._waited = np.asarray(record["waited"], dtype=int)

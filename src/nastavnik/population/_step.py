@@ -94,14 +94,15 @@ class _Direct:
             for key, t in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
         ]
         for name, module, key in places:
-            delattr(module, key)
+            if key not in dict(module.named_buffers(recurse=False)):
+                delattr(module, key)  # a registered parameter would refuse a plain tensor
             setattr(module, key, shared.get(name))
         self.places = [place for place in places if place[0] not in shared]
 
     def __call__(self, tensors: Tensors, batch: Batch) -> torch.Tensor:
         for name, module, key in self.places:
             setattr(module, key, tensors[name])
-        return self.learner(*batch.inputs, targets=batch.targets)  # type: ignore[no-any-return]
+        return self.learner(*batch.inputs, targets=batch.targets)
 
 
 def _plain_grad(objective: Objective, has_aux: bool = True) -> Callable[[Tensors], tuple[Tensors, Any]]:
