@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--json", action="store_true", help="print JSON lines")
+    parser.add_argument("--instruments", action="store_true", help="only what the default instruments cost")
     parser.add_argument("--out", type=Path, help="also write all results as JSON here")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -52,6 +53,9 @@ def main() -> None:
     results = []
     for name in [args.case] if args.case else list(CASES):
         for k in [args.k] if args.k else SIZES:
+            if args.instruments:
+                print(json.dumps(instruments(CASES[name], k, args)), flush=True)
+                continue
             results.append(one(CASES[name], k, args))
             print(json.dumps(results[-1]) if args.json else row(results[-1]), flush=True)
     if args.out:
@@ -212,6 +216,28 @@ def steady(case: Case, k: int, args: argparse.Namespace) -> dict[str, Any]:
         if name in times:
             found[label], found[label + "_interval"] = median_interval(np.array(times[name]) / np.array(times["ours"]))
     return found
+
+
+def instruments(case: Case, k: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Seconds with the default instruments over seconds without, at 20 evaluations a training as in a fit."""
+    import torch
+
+    from nastavnik.instruments import INSTRUMENTS
+
+    torch.set_num_threads(args.threads)
+    arms = [
+        Engine(case, case.configurations(k), engine=args.engine, times=10**4, instruments=chosen, evaluations=20)
+        for chosen in (INSTRUMENTS, {})
+    ]
+    length = max(1, total(case) // 20)
+    times: list[list[float]] = [[], []]
+    for block in range(BLOCKS + 1):
+        for arm, found in zip(arms, times, strict=True):
+            seconds = timed(lambda arm=arm: arm.steps(2 * length))  # type: ignore[misc]
+            if block:  # the first one compiles
+                found.append(seconds)
+    ratio, interval = median_interval(np.array(times[0]) / np.array(times[1]))
+    return {"case": case.name, "k": k, "ratio_instruments": ratio, "interval": interval, "way": arms[0].population.way}
 
 
 def block_size(arm: Arm, threads: int) -> int:

@@ -36,6 +36,7 @@ class Engine:
         engine: str = "auto",
         times: int = 1,
         instruments: Any = None,
+        evaluations: int = 0,
         **options: Any,
     ) -> None:
         import torch
@@ -48,7 +49,7 @@ class Engine:
         self.case, self.valid = case, tuple(torch.from_numpy(v) for v in valid)
         n = len(y)
         tensors = tuple(torch.from_numpy(a) for a in inputs)
-        data = Data.of([tensors], [torch.from_numpy(y)], [(np.arange(n), np.arange(n))], seed=0)
+        data = Data.of([tensors], [torch.from_numpy(y)], [(np.arange(n), np.arange(min(n, 360)))], seed=0)
         second = {"optimizer.momentum": 0.0, "optimizer.nesterov": False} if case.optimizer == "sgd" else {}
         recipes = [
             Recipe(
@@ -78,7 +79,7 @@ class Engine:
             recipes,
             data,
             total_steps=total * times,
-            evaluations=0,
+            evaluations=evaluations * times,
             engine=engine,
             instruments=instruments or {},
             **options,

@@ -8,6 +8,8 @@ step (one by one, batched, compiled), ``_choice`` picks one, ``_memory`` says be
 from nastavnik.population._data import Data as Data
 from nastavnik.population._data import Order as Order
 from nastavnik.population._learner import Learner as Learner
+from nastavnik.population._memory import estimate as estimate
+from nastavnik.population._memory import memory_of as memory_of
 from nastavnik.population._population import Outcome as Outcome
 from nastavnik.population._population import Population as Population
 from nastavnik.population._step import Batch as Batch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -62,16 +61,13 @@ def estimate(
     return total + joined
 
 
-def available(device: torch.device) -> float:
-    """Bytes that are free; infinite where nobody can tell."""
+def memory_of(device: torch.device) -> float:
+    """Bytes a device has in all (so that decisions repeat); infinite where nobody can tell."""
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    if Path("/proc/meminfo").exists():
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-        return float(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+        return float(torch.cuda.get_device_properties(device).total_memory)
     try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError):
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
         return float("inf")
 
 

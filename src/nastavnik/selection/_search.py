@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from nastavnik.clock import Deadline
-from nastavnik.population import Learner, Outcome, Population
+from nastavnik.population import Learner, Outcome, Population, estimate, memory_of
 from nastavnik.progress import Progress, Watcher
 from nastavnik.recipe import Recipe, Value
-from nastavnik.selection._bracket import Bracket
+from nastavnik.selection._bracket import Bracket, Drawn
 from nastavnik.selection._cost import CostModel
 from nastavnik.selection._sampler import ask
 from nastavnik.selection._workbench import Workbench
@@ -27,6 +27,7 @@ _PATIENCE = 8  # evaluations
 _EVALUATIONS = 20  # in a whole training
 _GRACE = 2.0  # seconds
 _BRACKET = 16  # most recipes trained side by side
+_MEMORY = 0.7  # of a device, for a bracket
 _BLOCK_PARAMETERS = 4_000_000  # networks run together have at most about so many parameters
 
 
@@ -118,7 +119,7 @@ class Search:
                 count, share = self._plan()
                 if count == 0:
                     return
-                drawn = self._draw(count)
+                drawn = self._that_fit(self._draw(count))
                 self.bracket = Bracket(drawn, share, self._populations([recipe for _, recipe in drawn], share))
             self._train(self.bracket, pause)
             self.bracket = None
@@ -222,6 +223,23 @@ class Search:
         if first:
             self.watcher.note("; ".join(dict.fromkeys(p.words for p in bracket.populations if p.step)))
 
+    def _that_fit(self, drawn: Drawn) -> Drawn:
+        """The first of the recipes drawn, as many as memory holds side by side; what is left out is drawn anew."""
+        data, room = self.bench.data, _MEMORY * memory_of(self.bench.data.device)
+        rough = 6 * len(drawn) * self.bench.folds * sum(p.numel() * p.itemsize for p in self._usual.parameters())
+        if rough < 0.1 * room:
+            return drawn
+        fitting: Drawn = []
+        for keys, recipe in drawn:
+            learner = self.bench.learner(recipe, self.bench.parts[0])
+            block = _block(learner)
+            room -= estimate(learner, recipe, data, self.bench.folds, block=block, way="batched", judged=True)
+            if fitting and room < 0:
+                self.watcher.note(f"memory holds {len(fitting)} of {len(drawn)} recipes at a time")
+                break
+            fitting.append((keys, recipe))
+        return fitting
+
     def _populations(self, recipes: Sequence[Recipe], share: float) -> list[Population]:
         groups: dict[Any, list[tuple[int, Recipe]]] = {}
         for i, recipe in enumerate(recipes):
@@ -230,7 +248,6 @@ class Search:
         populations = []
         for members in groups.values():
             learners = [self.bench.learner(recipe, part) for _, recipe in members for part in self.bench.parts]
-            size = sum(p.numel() for p in learners[0].parameters())
             numbers = [first + i * self.bench.folds + g for i, _ in members for g in range(self.bench.folds)]
             population = Population(
                 learners,
@@ -240,7 +257,7 @@ class Search:
                 numbers=numbers,
                 patience=_PATIENCE,
                 evaluations=_EVALUATIONS,
-                block=max(1, min(64, _BLOCK_PARAMETERS // size)),
+                block=_block(learners[0]),
                 trace=self.trace,
                 engine=self.engine,
                 measure=self.networks is None,
@@ -342,6 +359,11 @@ class Search:
             self.pool[candidate.number] = tuple(learners)
         if "bracket" in record:
             self.bracket = Bracket.from_record(record["bracket"], current, self._populations)
+
+
+def _block(learner: Learner) -> int:
+    """Networks of this size that run together."""
+    return max(1, min(64, _BLOCK_PARAMETERS // sum(p.numel() for p in learner.parameters())))
 
 
 def _defaults(space: Space) -> list[tuple[dict[str, Value], dict[str, Value]]]:
