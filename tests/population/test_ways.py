@@ -71,6 +71,24 @@ def test_the_trace_does_not_depend_on_the_way(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_how_steps_are_cut_into_calls_changes_nothing(way: str) -> None:
+    """Calls are as long as a clock allows; states, losses and what is measured must not tell."""
+    traces, weights = [], []
+    for at_once in (1, 7):
+        population = make(changes_of({}), make_data(), engine=way, evaluations=3)
+
+        def pause(population: Population = population, at_once: int = at_once) -> None:
+            population._at_once = at_once
+
+        pause()
+        population.train(60, pause=pause)
+        traces.append(population.trace.frame())
+        weights.append(torch.cat([p.flatten() for p in population.network(2).parameters()]))
+    assert traces[0].equals(traces[1])
+    assert torch.equal(weights[0], weights[1])
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_neighbours_change_nothing_bit_for_bit(way: str) -> None:
     """One neighbour diverges, another is stopped; the block stays as large as it was."""
     data = make_data()
@@ -268,10 +286,10 @@ def test_blocks_are_halved_when_memory_runs_out(monkeypatch: pytest.MonkeyPatch)
     """A device with room for two networks at a time."""
     real = _ways.Batched._block
 
-    def small(self: Any, state: Any, stretch: Any, which: slice) -> Any:
+    def small(self: Any, state: Any, losses: Any, stretch: Any, which: slice) -> Any:
         if which.stop - which.start > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return real(self, state, stretch, which)
+        return real(self, state, losses, stretch, which)
 
     data = make_data(dtype=torch.float64)
     roomy = make(changes_of({}), data, engine="batched")

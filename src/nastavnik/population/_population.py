@@ -220,12 +220,12 @@ class Population:
             to = min(stop, self.step + self._at_once)
             started = time.monotonic()
             try:
-                self.state, losses, measures = way.advance(self.state, self._stretch(self.step, to, to == stop))
+                stretch = self._stretch(self.step, to, to == stop)
+                self.state, self._losses, measures = way.advance(self.state, self._losses, stretch)
             except RuntimeError as error:
                 way = self._with_smaller_blocks(error)
                 continue
             seconds = time.monotonic() - started
-            self._losses += losses
             self.network_steps += (to - self.step) * len(self)
             self._at_once = max(1, round((to - self.step) * min(4.0, _SECONDS_A_CALL / max(seconds, 1e-9))))
             self.step = to

@@ -65,8 +65,11 @@ class Way(ABC):
     words: str  # for people
 
     @abstractmethod
-    def advance(self, state: State, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
-        """The new state, each network's training loss summed over the steps [K], and what instruments saw [K]."""
+    def advance(self, state: State, losses: torch.Tensor, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
+        """The new state, ``losses`` [K] with each step's training loss added, and what instruments saw [K].
+
+        Losses are added one after the other, so that the sum does not depend on how steps are cut into stretches.
+        """
 
 
 class Sequential(Way):
@@ -79,15 +82,15 @@ class Sequential(Way):
         self.data = training.data
         self._steps = {m: training.step(m, alone=True) for m in (False, True)}
 
-    def advance(self, state: State, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
+    def advance(self, state: State, losses: torch.Tensor, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
         """See ``Way``."""
-        losses, measured = [], []
+        sums, measured = [], []
         last = len(stretch.progress) - 1
         with torch.no_grad():
             for k, part in enumerate(stretch.part.tolist()):
                 one = some(state, k)
                 settings = {name: t[k] for name, t in stretch.settings.items()}
-                total = torch.zeros((), device=self.data.device, dtype=next(iter(one.parameters.values())).dtype)
+                total = losses[k].clone()
                 measures: Tensors = {}
                 for s, progress in enumerate(stretch.progress):
                     batch = Batch(*self.data.rows_of(part, stretch.rows[s, k if stretch.own else part]))
@@ -97,9 +100,9 @@ class Sequential(Way):
                 for old, new in zip(state, one, strict=True):
                     for name, t in new.items():
                         old[name][k] = t
-                losses.append(total)
+                sums.append(total)
                 measured.append({name: t[None] for name, t in measures.items() if name != _LOSS})
-        return state, torch.stack(losses), joined(measured)
+        return state, torch.stack(sums), joined(measured)
 
 
 class Batched(Way):
@@ -112,22 +115,23 @@ class Batched(Way):
         self.data, self.block = training.data, training.block
         self._steps = {m: training.step(m) for m in (False, True)}
 
-    def advance(self, state: State, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
+    def advance(self, state: State, losses: torch.Tensor, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
         """See ``Way``."""
-        states, losses, measured = [], [], []
+        states, sums, measured = [], [], []
         count = len(stretch.part)
         for start in range(0, count, self.block):
             which = slice(start, min(start + self.block, count))
-            block, total, measures = self._block(some(state, which), stretch, which)
+            block, total, measures = self._block(some(state, which), losses[which].clone(), stretch, which)
             states.append(block)
-            losses.append(total)
+            sums.append(total)
             measured.append(measures)
-        return joined_states(states), torch.cat(losses), joined(measured)
+        return joined_states(states), torch.cat(sums), joined(measured)
 
-    def _block(self, state: State, stretch: Stretch, which: slice) -> tuple[State, torch.Tensor, Tensors]:
+    def _block(
+        self, state: State, total: torch.Tensor, stretch: Stretch, which: slice
+    ) -> tuple[State, torch.Tensor, Tensors]:
         settings = {name: t[which] for name, t in stretch.settings.items()}
         part = stretch.part[which]
-        total = torch.zeros(len(part), device=part.device, dtype=next(iter(state.parameters.values())).dtype)
         last = len(stretch.progress) - 1
         measures: Tensors = {}
         for s, progress in enumerate(stretch.progress):
@@ -238,12 +242,12 @@ class Compiled(Way):
 
         return function
 
-    def advance(self, state: State, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
+    def advance(self, state: State, losses: torch.Tensor, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
         """See ``Way``."""
         count = len(stretch.part)
         dtype = next(iter(state.parameters.values())).dtype
         state = State(*({name: t.contiguous() for name, t in part.items()} for part in state))
-        total = torch.zeros(count, dtype=dtype)
+        total = losses.clone()
         measures = {name: torch.zeros(count, dtype=dtype) for name in self._instruments if stretch.measured}
         cut = len(stretch.progress) - (1 if stretch.measured else 0)
         for measured, first, last in ((False, 0, cut), (True, cut, len(stretch.progress))):
