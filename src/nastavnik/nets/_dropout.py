@@ -11,7 +11,7 @@ from torch import nn
 
 _MIX_1 = 0x7FEB352D  # multipliers of a 32-bit integer hash with low bias (Wellons, hash-prospector, 2018)
 _MIX_2 = -0x7B935975  # 0x846CA68B as a signed 32-bit number
-_GOLDEN = -0x61C88647  # 0x9E3779B9, 2³² over the golden ratio
+_GOLDEN = 0x9E3779  # 2²⁴ over the golden ratio: odd, and exact in float32, through which torch.compile takes scalars
 
 
 def _mix(x: torch.Tensor) -> torch.Tensor:

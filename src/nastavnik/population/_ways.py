@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch.func import vmap
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from nastavnik.compiler import NotCompilable, Program
 from nastavnik.instruments import Instrument
@@ -169,7 +170,8 @@ class CompiledByTorch(Batched):
 
     def __init__(self, training: Training) -> None:
         super().__init__(training)
-        self._compiled: dict[tuple[bool, bool], Step] = {}
+        self._compiled: dict[tuple[bool, bool], Callable[..., list[torch.Tensor]]] = {}
+        self._shapes: dict[bool, Any] = {}  # of what comes back
 
     def _call(
         self, measured: bool, state: State, batch: tuple[Batch, bool], settings: Tensors, progress: torch.Tensor
@@ -177,14 +179,26 @@ class CompiledByTorch(Batched):
         rows, shared = batch
         count = len(next(iter(settings.values())))
         full = torch.cat([torch.arange(count), torch.zeros(self.block - count, dtype=torch.long)]).to(progress.device)
-        if (measured, shared) not in self._compiled:
-            function = vmap(self._steps[measured], in_dims=(0, None if shared else 0, 0, None))
-            self._compiled[measured, shared] = torch.compile(function, dynamic=False)
         if not shared:
             rows = Batch(tuple(t[full] for t in rows.inputs), rows.targets[full])
         padded = {name: t[full] for name, t in settings.items()}
-        new, measures = self._compiled[measured, shared](some(state, full), rows, padded, progress)
+        new, measures = self._full_block(measured, shared, (some(state, full), rows, padded, progress))
         return some(new, slice(count)), {name: t[:count] for name, t in measures.items()}
+
+    def _full_block(self, measured: bool, shared: bool, arguments: tuple[Any, ...]) -> tuple[State, Tensors]:
+        """The compiled step; compiled when it is first called, from its operations."""
+        from torch.fx.experimental.proxy_tensor import make_fx  # takes a while to import
+
+        leaves, shape = tree_flatten(arguments)
+        function = vmap(self._steps[measured], in_dims=(0, None if shared else 0, 0, None))
+        if (measured, shared) not in self._compiled:
+            graph = make_fx(lambda *given: tree_leaves(function(*tree_unflatten(given, shape))))(*leaves)
+            self._compiled[measured, shared] = torch.compile(graph, dynamic=False)
+            self._shapes[measured] = tree_flatten(function(*arguments))[1]
+        with torch.no_grad():
+            found = self._compiled[measured, shared](*leaves)
+        result: tuple[State, Tensors] = tree_unflatten(found, self._shapes[measured])
+        return result
 
 
 class Compiled(Way):
