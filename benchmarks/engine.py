@@ -4,8 +4,9 @@ python benchmarks/engine.py --case digits --k 64 --json     one case
 python benchmarks/engine.py                                 the table: every case, K = 1, 8, 64, 512
 
 ``ratio_all_in`` and ``ratio_warm`` are the loop's seconds over ours for the whole work, everything but imports counted,
-ours in a fresh process with an empty and with a filled compile cache. ``ratio_steady`` and ``ratio_jax`` are medians
-over interleaved blocks of steps, with 95 % intervals (order statistics). The loop trains at most 16 networks and its
+ours in a fresh process with an empty and with a filled compile cache. ``ratio_steady`` (the loop with one thread; with
+all of them for one network), ``ratio_one_by_one`` (the loop with all threads) and ``ratio_jax`` are medians over
+interleaved blocks of steps, with 95 % intervals (order statistics). The loop trains at most 16 networks and its
 seconds are scaled to K. A row whose arms reach different scores is void. ``jax`` is compared when it is installed.
 """
 
@@ -190,7 +191,7 @@ def two_processes(case: Case, k: int) -> dict[str, Any]:
 
 
 def steady(case: Case, k: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Interleaved blocks of steps: ours, the loop (and a loop with all threads for one network), JAX."""
+    """Interleaved blocks of steps: ours, the loop with one thread and with all (one network: all), JAX."""
     import torch
 
     configurations = case.configurations(k)
@@ -198,6 +199,8 @@ def steady(case: Case, k: int, args: argparse.Namespace) -> dict[str, Any]:
     ours = Engine(case, configurations, engine=args.engine, times=10**5)
     arms: dict[str, tuple[Arm, int, int]] = {"ours": (ours, k, args.threads)}
     arms["loop"] = (Loop(case, configurations[0], 0), 1, 1 if k > 1 else args.threads)
+    if k > 1:
+        arms["one_by_one"] = (Loop(case, configurations[0], 0), 1, args.threads)
     if find_spec("jax"):
         arms["jax"] = (Jax(case, configurations), k, args.threads)
     blocks = {name: block_size(arm, threads) for name, (arm, _, threads) in arms.items()}
@@ -205,6 +208,7 @@ def steady(case: Case, k: int, args: argparse.Namespace) -> dict[str, Any]:
     for _ in range(BLOCKS):
         for name, (arm, networks, threads) in arms.items():
             torch.set_num_threads(threads)
+            arm.steps(1)  # not counted: the arm before has left the caches and the threads to itself
             times[name].append(timed(lambda arm=arm, n=blocks[name]: arm.steps(n)) / blocks[name] / networks)  # type: ignore[misc]
     torch.set_num_threads(args.threads)
     mine = float(np.median(times["ours"]))
@@ -212,7 +216,8 @@ def steady(case: Case, k: int, args: argparse.Namespace) -> dict[str, Any]:
         "microseconds": {name: float(np.median(t)) * 1e6 for name, t in times.items()},
         "peak_share": flops(case) / mine / matrix_peak(),
     }
-    for name, label in (("loop", "ratio_steady"), ("jax", "ratio_jax")):
+    labels = (("loop", "ratio_steady"), ("one_by_one", "ratio_one_by_one"), ("jax", "ratio_jax"))
+    for name, label in labels:
         if name in times:
             found[label], found[label + "_interval"] = median_interval(np.array(times[name]) / np.array(times["ours"]))
     return found
@@ -249,6 +254,7 @@ def block_size(arm: Arm, threads: int) -> int:
     seconds = timed(lambda: arm.steps(4)) / 4
     size = max(1, min(400, round(SECONDS_A_BLOCK / seconds)))
     arm.steps(size)  # JAX compiles for each length
+    arm.steps(1)
     return size
 
 

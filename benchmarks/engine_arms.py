@@ -160,8 +160,8 @@ class Jax:
         self.settings = {k: jnp.array([c[k] for c in configurations], jnp.float32) for k in configurations[0]}
         forward = self._forward = jax_forward(case)
         self.parameters = jax_parameters(case, len(configurations), np.random.default_rng(0))
-        zeros = jax.tree.map(jnp.zeros_like, self.parameters)
-        self.slots = (zeros, zeros, jnp.zeros(len(configurations))) if case.optimizer == "adamw" else zeros
+        mean, square = (jax.tree.map(jnp.zeros_like, self.parameters) for _ in range(2))
+        self.slots = (mean, square, jnp.zeros(len(configurations))) if case.optimizer == "adamw" else mean
         self.key = jax.random.key(0)
 
         def loss(p: Any, batch: Any, target: Any, rate: Any, key: Any) -> Any:
