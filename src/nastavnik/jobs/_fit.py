@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -181,7 +182,8 @@ def _fit(
     _write(folder, delivery, search, result, dataset, extras)
     status = "interrupted" if clock.stop_requested else "finished"
     way = {"asked": request.engine, "chosen_by": "measurement" if request.networks is None else "fixed rule"}
-    folder.write(status=status, way={**way, "networks": dict(search.ways)}, timings={"seconds": search.seconds})
+    timings = {"seconds": search.seconds, "peak_megabytes": _peak_megabytes()}
+    folder.write(status=status, way={**way, "networks": dict(search.ways)}, timings=timings)
     return Run(delivery.model, result, search.trace.frame(), network_table(search, delivery), dataset, folder.path)
 
 
@@ -251,6 +253,16 @@ def _baselines(dataset: Dataset, request: FitRequest, clock: Clock, threads: int
         threads=threads,
         watch=lambda name: watcher.doing(f"baseline: {name}"),
     )
+
+
+def _peak_megabytes() -> float | None:
+    """The largest memory this process ever held; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def _finish_reserve(clock: Clock, dataset: Dataset) -> float:

@@ -16,8 +16,8 @@ from nastavnik.recipe import Recipe
 from nastavnik.training.optimizers import OPTIMIZERS
 from nastavnik.training.schedules import SCHEDULES
 
-EVALUATION = 16 * 2**20  # bytes of an evaluation's temporaries
-_LOADED = {"sequential": 30 * 2**20, "compiled": 30 * 2**20, "batched": 110 * 2**20}  # code loaded on first use
+EVALUATION = 4 * 2**20  # bytes of an evaluation's temporaries
+_LOADED = {"sequential": 30 * 2**20, "compiled": 36 * 2**20, "batched": 110 * 2**20}  # code loaded on first use
 _TORN = 3.3  # what vmap and the allocator make of a step's temporaries
 _OBJECT = 3 * 2**10  # a module's or tensor's own bytes in Python
 _EXAMPLE_ROWS = 8
