@@ -6,9 +6,9 @@ from torch import nn
 
 from nastavnik.population import Population
 
-_FLOPS = 5e10  # a guess, in multiply-adds forward and backward a second; corrected at once
-_BYTES = 8e9
-_CALL = 3e-3  # seconds of Python and dispatch a step
+_FLOPS = 1e11  # a guess, in multiply-adds forward and backward a second; corrected at once
+_BYTES = 2e10
+_CALL = 1.5e-3  # seconds of Python and dispatch a step
 
 
 class CostModel:
