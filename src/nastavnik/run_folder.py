@@ -166,13 +166,14 @@ def _make_room(path: Path, force: bool) -> Path | None:
             "or start anew with --force"
         )
     lock = _locked(path)
-    if lock is not None:
-        os.close(lock)
     aside = path.with_name(f".{path.name}.replaced-{os.getpid()}")
     try:
         path.rename(aside)
     except OSError as error:
         raise UserError(f"cannot replace {path}: {error.strerror}; choose another with --out") from error
+    finally:
+        if lock is not None:
+            os.close(lock)
     return aside
 
 

@@ -72,6 +72,10 @@ POINTWISE: dict[str, Callable[[], None]] = {
         lambda i: (i * 2146121005, i >> 3, i ^ (i << 2), i & 255, i.long() + 5_000_000_000, i.double() / 3),
         torch.arange(-20, 20, dtype=torch.int32) * 99_999_999,
     ),
+    "logic of whole numbers": lambda: check(
+        lambda i: (torch.logical_not(i), ((i > 1) + (i < 5)).double(), (i > 1).double().mean(), i.double().mean()),
+        torch.tensor([0, 3, 5, -1]),
+    ),
     "casts": lambda: check(lambda x: (x.float(), x.int(), x.long(), (x > 0).double(), x.bool()), X),
     "broadcasts": lambda: check(lambda x, y: (x[:, None] * y[None, :], x.exp()[:, None] + y), X[:, 0].clone(), Y[0]),
 }  # fmt: skip
@@ -88,6 +92,7 @@ SHAPES: dict[str, Callable[[], None]] = {
 INDEX = torch.tensor([3, 0, 3, 4])
 INDEXING: dict[str, Callable[[], None]] = {
     "rows": lambda: check(lambda x, i: (x[i], x.index_select(1, i), x[:, i]), X, INDEX),
+    "from the end": lambda: check(lambda x, i: (x[:, i], x.index_put((i,), x[:2], accumulate=True)), X, torch.tensor([0, -1])),
     "embedding": lambda: check(lambda w, i: F.embedding(i, w), X, INDEX.view(2, 2)),
     "gather": lambda: check(lambda x, i: x.gather(1, i), X, torch.tensor([[1, 2], [0, 6], [3, 3], [4, 1], [5, 5]])),
     "scatter": lambda: check(lambda x, i, y: x.scatter_add(1, i, y), X, torch.tensor([[1, 1], [0, 6], [3, 3], [4, 1], [5, 5]]), Y),
@@ -178,6 +183,12 @@ def test_what_cannot_be_compiled_is_named() -> None:
         run(lambda x: [x * 2 if x.sum() > 0 else x], [X])
     with pytest.raises(NotCompilable, match="that others look at"):
         run(lambda x: [(x * 2).view(35).add_(1)], [X])
+    with pytest.raises(NotCompilable, match="that others look at"):
+        run(lambda x: [torch.tensor([1.0, 2.0]).add_(x.sum())], [X])
+    with pytest.raises(NotCompilable, match="whole numbers"):
+        run(lambda x: [x.long() @ x.long().t()], [X])
+    with pytest.raises(NotCompilable, match="this use of the operation round"):
+        run(lambda x: [x.round(decimals=2)], [X])
     with pytest.raises(NotCompilable, match="float16"):
         run(lambda x: [x * 2], [X.half()])
 
@@ -244,3 +255,10 @@ def test_swapped_and_shifted_state_reads_the_old_values() -> None:
     program = Program(step, [a[0], b[0]], [(0, 0), (1, 1)])
     program.run([(a, "k"), (b, "k")], torch.zeros(1, dtype=torch.long), steps=1, threads=1)
     torch.testing.assert_close([a, b], wanted)
+
+
+def test_an_index_out_of_range_is_said() -> None:
+    program = Program(lambda x, i: [x[i]], [X, INDEX], [])
+    bound = [(X[None], "k"), (torch.full_like(INDEX, 99)[None], "k"), (numbers(1, 4, 7), "k")]
+    with pytest.raises(IndexError, match="out of range"):
+        program.run(bound, torch.zeros(1, dtype=torch.long), steps=1, threads=1)

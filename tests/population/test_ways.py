@@ -276,8 +276,8 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no population\.json"):
         population.load(tmp_path)
     population.save(tmp_path)
-    whole = (tmp_path / "population.safetensors").read_bytes()
-    (tmp_path / "population.safetensors").write_bytes(whole[: len(whole) // 2])
+    state = tmp_path / "population-0.safetensors"
+    state.write_bytes(state.read_bytes()[:100])
     with pytest.raises(UserError, match="cut short"):
         population.load(tmp_path)
 
@@ -396,3 +396,25 @@ def test_the_way_of_other_devices_compiles_once_however_many_stop(monkeypatch: p
     assert counters["stats"]["unique_graphs"] == before
     for k in range(3):
         assert distance(compiled.network(k), plain.network(k)) < 1e-9
+
+
+def test_networks_that_were_evaluated_go_on_training_with_dropout() -> None:
+    """What ``network`` gives is in evaluation mode; a population of such learners trains all the same."""
+    data = make_data(dtype=torch.float64)
+    first = make(changes_of({}), data)
+    learners = [first.network(k) for k in range(4)]
+    results = []
+    for way in WAYS:
+        population = Population(learners, first.recipes, data, total_steps=40, engine=way, evaluations=4)
+        population.train(40)
+        results.append(population.network(3))
+    assert distance(results[1], results[0]) < 1e-9
+    assert distance(results[2], results[0]) < 1e-9
+
+
+def test_an_infinite_loss_is_a_divergence() -> None:
+    population = make([{"seed": 0}, {"seed": 1}], make_data())
+    for t in population.state.parameters.values():
+        t[1] = 1e30
+    population.train(20)
+    assert [(o.status, o.numbers) for o in population.outcomes] == [("diverged", (1,))]

@@ -32,7 +32,7 @@ def build(source: str, wide: bool) -> ctypes.CDLL:
         NotCompilable: there is no C compiler, or it refuses.
     """
     matrix = build_matrix(wide)
-    place = _place(source, ".so")
+    place = _place(source + matrix.name, ".so")  # whose text is in its name
     if not place.exists():
         libraries = ["-lmvec", "-lm"] if _has_vector_math() else ["-lm"]
         _compile(source, place, ["-shared"], [str(matrix), *libraries])
@@ -104,4 +104,6 @@ def _machine() -> str:
 
 def _has_vector_math() -> bool:
     """Whether C's mathematics comes in a form for vectors (the GNU C library's libmvec)."""
-    return sys.platform == "linux" and platform.machine() == "x86_64" and platform.libc_ver()[0] == "glibc"
+    name, version = platform.libc_ver()
+    recent = name == "glibc" and tuple(int(n) for n in version.split(".")[:2]) >= (2, 35)
+    return recent and sys.platform == "linux" and platform.machine() == "x86_64"

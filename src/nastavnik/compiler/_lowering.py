@@ -146,7 +146,7 @@ class Lowering:
         buffer, place = self.scratch(start.shape, start.dtype)
         self.kernels.append(Loop(start.shape, [Store(place, start.expression)]))
         shape = update.shape
-        parts = tuple((self.realized(i).expanded(shape).expression, stride) for i, stride in index)
+        parts = tuple((i.expanded(shape).expression, stride) for i, stride in index)
         target = Load(buffer, tuple(strides), 0, parts)
         self.kernels.append(Loop(shape, [Store(target, cast(update.expression, start.dtype), adds=True)]))
         return Value(start.shape, place)
@@ -161,7 +161,10 @@ class Lowering:
         arguments = _valued(operation.arguments, values)
         options = {n: _valued(v, values) for n, v in operation.options.items() if n != "dtype"}  # the result knows it
         dtype = next(r.example.dtype for r in operation.results if r)
-        found = LOWERINGS[name](self, dtype, *arguments, **options)
+        try:
+            found = LOWERINGS[name](self, dtype, *arguments, **options)
+        except (TypeError, ValueError, LookupError, ArithmeticError, AssertionError) as error:
+            raise NotCompilable(f"this use of the operation {name} ({error})") from error
         if name == "native_batch_norm":  # it changes its running statistics in place, which are copies by now
             *found, values[operation.arguments[3]], values[operation.arguments[4]] = found
         for result, value in zip(operation.results, [found] if isinstance(found, Value) else found, strict=True):

@@ -14,9 +14,10 @@ _ALIGNMENT = 64  # bytes
 
 _HEAD = """
 /* networks first…last-1, each through all steps; argument i of network k at step s lies at
-   base[i] + k·by_network[i] + part[k]·by_part[i] + s·by_step[i] */
-void run(I first, I last, I steps, char *const *base, const I *by_network, const I *by_part, const I *by_step,
-         const I *part, char *scratch) {
+   base[i] + k·by_network[i] + part[k]·by_part[i] + s·by_step[i]; not 0 if an index was out of range */
+int run(I first, I last, I steps, char *const *base, const I *by_network, const I *by_part, const I *by_step,
+        const I *part, char *scratch) {
+  int bad = 0;
   for (I k = first; k < last; k++) for (I s = 0; s < steps; s++) {
 """
 
@@ -38,7 +39,7 @@ def c_source(lowered: Lowered, header: str, wide: bool) -> tuple[str, int]:
         lines.append(f"    {c} *{buffer.name} = ({c} *)(scratch + {offset});")
     for kernel in lowered.kernels:
         lines += ["    " + line for line in _printed(kernel)]
-    lines.append("  }\n}")
+    lines.append("  }\n  return bad;\n}")
     return "\n".join(lines) + "\n", size
 
 
@@ -132,6 +133,7 @@ class _Nest:
             last.append(f"{nest.place(store.target)} {'+=' if store.adds else '='} {name};")
         nest.statements[-1] += last
         free = not any(nest.depends_on_innermost(index) for s in loop.stores for index, _ in s.target.index)
+        free = free and not any(s.adds and nest.depth(s.target.strides) < len(nest.sizes) for s in loop.stores)
         return nest.text("#pragma omp simd" if free else "")
 
     @classmethod

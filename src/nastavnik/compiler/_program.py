@@ -47,11 +47,13 @@ class Program:
         self.arguments = lowered.arguments
         self._constants = list(lowered.constants.values())
         products = {k.target.dtype for k in lowered.kernels if isinstance(k, Product)}
+        if products - {torch.float32, torch.float64}:
+            raise NotCompilable("products of whole numbers")
         if len(products) > 1:
             raise NotCompilable("matrices of several types")
         self._wide = torch.float64 in products
         self.source, self._scratch = c_source(lowered, _HEADER.read_text(encoding="utf-8"), self._wide)
-        self._run: Callable[..., None] | None = None
+        self._run: Callable[..., int] | None = None
 
     @property
     def scratch_bytes(self) -> int:
@@ -107,7 +109,7 @@ class Program:
         def some(first: int, last: int) -> None:
             scratch = torch.empty(self._scratch + 64, dtype=torch.uint8)
             aligned = -(-scratch.data_ptr() // 64) * 64
-            call(
+            bad = call(
                 ctypes.c_long(first),
                 ctypes.c_long(last),
                 ctypes.c_long(steps),
@@ -118,6 +120,8 @@ class Program:
                 ctypes.c_void_p(part.data_ptr()),
                 ctypes.c_void_p(aligned),
             )
+            if bad:
+                raise IndexError("an index in the step is out of range; look at classes and category codes")
 
         if threads == 1 or networks == 1:
             some(0, networks)

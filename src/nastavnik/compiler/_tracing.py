@@ -120,11 +120,13 @@ class _Recorder(TorchDispatchMode):
         self.recording = Recording([Tensor(t) for t in arguments])
         self._known = {id(t.example): t for t in self.recording.arguments}
         self._whole = whole
-        self._sharing: Counter[int] = Counter()  # tensors on one piece of memory
+        self._sharing = Counter(t.untyped_storage().data_ptr() for t in arguments)  # tensors on one piece of memory
 
     def _check_alone(self, name: str, tensor: torch.Tensor) -> None:
         """Refuse a change in place that other tensors would see."""
-        if not name.endswith("_") or self._sharing[tensor.untyped_storage().data_ptr()] > 1:
+        outside = (*self.recording.arguments, *self.recording.constants)
+        shared = self._sharing[tensor.untyped_storage().data_ptr()] > 1 or any(tensor is t.example for t in outside)
+        if not name.endswith("_") or shared:
             raise NotCompilable(f"a change in place of a tensor that others look at ({name})")
 
     @classmethod
@@ -137,6 +139,7 @@ class _Recorder(TorchDispatchMode):
         if id(tensor) not in self._known:
             self._known[id(tensor)] = Tensor(tensor)
             self.recording.constants.append(self._known[id(tensor)])
+            self._sharing[tensor.untyped_storage().data_ptr()] += 1
         return self._known[id(tensor)]
 
     def __torch_dispatch__(
@@ -153,6 +156,7 @@ class _Recorder(TorchDispatchMode):
                     decomposed = _decompositions()[func](*args, **options)
             if decomposed is not NotImplemented:
                 return decomposed
+        given = _replaced(args, self.known), _replaced(options, self.known)
         changes = func._schema.is_mutable
         if changes:
             self._check_alone(name, args[0])
@@ -160,7 +164,6 @@ class _Recorder(TorchDispatchMode):
         result = func(*args, **options)
         several = result if isinstance(result, (tuple, list)) else [result]
         results = [Tensor(t) if isinstance(t, torch.Tensor) else None for t in several]
-        given = _replaced(args, self.known), _replaced(options, self.known)
         for r in filter(None, results):  # an operation in place gives the tensor back: from now on it is the new one
             self._known[id(r.example)] = r
             if not changes:

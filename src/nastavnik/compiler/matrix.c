@@ -62,8 +62,11 @@ static void turn(I rows, I cols, const T *from, I fr, T *to, I tr) {
 #elif BYTES / TB == 8
     EXCHANGE(t, u, 1) EXCHANGE(u, t, 2) EXCHANGE(t, u, 4)
     for (int r = 0; r < W; r++) t[r] = u[r];
-#else
+#elif BYTES / TB == 4
     EXCHANGE(t, u, 1) EXCHANGE(u, t, 2)
+#else
+    EXCHANGE(t, u, 1)
+    for (int r = 0; r < W; r++) t[r] = u[r];
 #endif
     for (int r = 0; r < W; r++) *(V *)(to + (j + r) * tr + i) = t[r];
   }

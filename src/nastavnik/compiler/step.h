@@ -18,4 +18,11 @@ float powf(float, float); double pow(double, double);
 float atan2f(float, float); double atan2(double, double);
 
 
+/* an index that may count from the end; bad is set where it is out of range */
+static inline I within(I i, I size, int *bad) {
+  if (i < 0) i += size;
+  if (i < 0 || i >= size) { *bad = 1; return 0; }
+  return i;
+}
+
 void product(I m, I n, I k, const T *a, I ar, I ac, const T *b, I br, I bc, T *c, T *pack);

@@ -88,7 +88,7 @@ def _working(way: Way, training: Training, state: State, stretch: Stretch) -> Wa
 
 def forward_flops(training: Training, stretch: Stretch) -> float:
     """Floating-point operations of one network's forward pass over one batch."""
-    learner = copy.deepcopy(training.learner)
+    learner = copy.deepcopy(training.learner).eval()
     inputs, _ = training.data.rows_of(int(stretch.part[0]), stretch.rows[0, 0])
     with torch.no_grad():
         return product_flops(learner, inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
 import torch
@@ -26,7 +27,7 @@ class Evaluation:
     """
 
     def __init__(self, learner: Learner, shared: Tensors, data: Data) -> None:
-        self.learner, self.shared, self.data = learner, shared, data
+        self.learner, self.shared, self.data = copy.deepcopy(learner).eval(), shared, data
         self._rows_at_once: dict[int, int] = {}
         self._batches = True
 
@@ -41,7 +42,6 @@ class Evaluation:
         """
         count = len(next(iter(tensors.values())))
         found: torch.Tensor | None = None
-        self.learner.eval()
         for start in range(0, count, block):
             few = slice(start, min(start + block, count))
             mine = {name: t[few] for name, t in tensors.items()}
@@ -49,7 +49,6 @@ class Evaluation:
                 if found is None:
                     found = outputs.new_empty((count, inputs[0].shape[1 if own else 0], *outputs.shape[2:]))
                 found[few, rows] = outputs
-        self.learner.train()
         assert found is not None
         return found
 

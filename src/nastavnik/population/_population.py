@@ -22,7 +22,7 @@ from nastavnik.population._data import Data, Order
 from nastavnik.population._evaluation import Evaluation
 from nastavnik.population._learner import Learner
 from nastavnik.population._memory import estimate
-from nastavnik.population._stacking import stack
+from nastavnik.population._stacking import stack, tensors_of
 from nastavnik.population._step import State
 from nastavnik.population._ways import Stretch, Training, Way
 from nastavnik.recipe import Recipe
@@ -128,7 +128,7 @@ class Population:
         self.step = 0
         self.network_steps = 0
         self.outcomes: list[Outcome] = []
-        self.learner = copy.deepcopy(learners[0]).to(data.device)
+        self.learner = copy.deepcopy(learners[0]).to(data.device).train()
         optimizer = OPTIMIZERS[str(recipes[0]["optimizer.name"])](recipes[0].section("optimizer"))
         shared, parameters, buffers = stack(learners, data.device)
         slots = {name: t.contiguous() for name, t in vmap(optimizer.init)(parameters).items()}
@@ -269,7 +269,7 @@ class Population:
         """Evaluate, keep what is best so far, let the diverged and the patient-no-longer go."""
         profiles = self.validation_profiles()
         folded = profiles.reshape(-1, self.data.parts, profiles.shape[1]).mean(1)  # [C, T]
-        least, place = (t.cpu() for t in folded.nan_to_num(nan=torch.inf).min(1))
+        least, place = (t.cpu() for t in folded.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=torch.inf).min(1))
         shared = place.to(profiles.device).repeat_interleave(self.data.parts)  # a candidate's folds share a temperature
         self._measure("validation loss", profiles.gather(1, shared[:, None])[:, 0], self.step)
         score = least.double().numpy()
@@ -342,7 +342,7 @@ class Population:
     def _module(self, tensors: Tensors) -> Learner:
         learner = copy.deepcopy(self.learner)
         with torch.no_grad():
-            own = dict(learner.named_parameters()) | dict(learner.named_buffers())
+            own = tensors_of(learner)
             for name, value in {**self.training.shared, **tensors}.items():
                 own[name].copy_(value)
         return learner.eval()
@@ -368,7 +368,7 @@ class Population:
         tensors |= {"losses": self._losses, "part": self._part}
         for i, outcome in enumerate(self.outcomes):
             for g, learner in enumerate(outcome.learners):
-                tensors |= {f"outcome.{i}.{g}.{name}": t for name, t in learner.state_dict().items()}
+                tensors |= {f"outcome.{i}.{g}.{name}": t for name, t in tensors_of(learner).items()}
         return record, {name: t.detach().cpu().clone() for name, t in tensors.items()}
 
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
@@ -395,10 +395,14 @@ class Population:
             self.outcomes.append(Outcome.from_json(known, learners))
 
     def save(self, folder: Path) -> None:
-        """Write ``population.json`` and ``population.safetensors``, each whole or not at all."""
+        """Write ``population-<step>.safetensors``, then ``population.json`` that names it, each whole or not at all."""
         record, tensors = self.to_record()
-        write_tensors(folder / "population.safetensors", tensors)
-        write_json(folder / "population.json", record)
+        name = f"population-{self.step}.safetensors"
+        write_tensors(folder / name, tensors)
+        write_json(folder / "population.json", {**record, "tensors": name})
+        for old in folder.glob("population-*.safetensors"):
+            if old.name != name:
+                old.unlink(missing_ok=True)
 
     def load(self, folder: Path) -> None:
         """Take up what ``save`` wrote, in a population made of the same learners, recipes and data.
@@ -406,7 +410,8 @@ class Population:
         Raises:
             UserError: the files are missing or cannot be read.
         """
-        self.restore(read_json(folder / "population.json"), read_tensors(folder / "population.safetensors"))
+        record = read_json(folder / "population.json")
+        self.restore(record, read_tensors(folder / str(record["tensors"])))
 
     # Stacking
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from nastavnik.population._learner import Learner
 from nastavnik.population._step import State
@@ -33,6 +34,11 @@ def stack(learners: Sequence[Learner], device: torch.device) -> tuple[Tensors, T
         else:
             buffers[name] = torch.stack(tensors)
     return shared, parameters, buffers
+
+
+def tensors_of(module: nn.Module) -> Tensors:
+    """All parameters and buffers by name, each once however many modules share it, passing ones included."""
+    return dict(module.named_parameters()) | dict(module.named_buffers())
 
 
 def some(state: State, which: slice | torch.Tensor | int) -> State:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from nastavnik.clock import Deadline
-from nastavnik.population import Learner, Outcome, Population, estimate, memory_of
+from nastavnik.population import Learner, Outcome, Population, estimate, memory_of, tensors_of
 from nastavnik.progress import Progress, Watcher
 from nastavnik.recipe import Recipe, Value
 from nastavnik.selection._bracket import Bracket, Drawn
@@ -331,10 +331,10 @@ class Search:
             "history": [c.to_json() for c in self.history],
         }
         tensors = {
-            f"{number}.{g}.{name}": tensor.detach().cpu().contiguous()
+            f"{number}.{g}.{name}": tensor.detach().cpu().contiguous().clone()
             for number, learners in self.pool.items()
             for g, learner in enumerate(learners)
-            for name, tensor in learner.state_dict().items()
+            for name, tensor in tensors_of(learner).items()
         }
         if self.bracket is not None:
             record["bracket"], own = self.bracket.to_record()
@@ -354,7 +354,12 @@ class Search:
             for g, part in enumerate(self.bench.parts):
                 start = f"{candidate.number}.{g}."
                 learner = self.bench.learner(candidate.recipe, part)
-                learner.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
+                saved = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+                with torch.no_grad():
+                    for name, tensor in tensors_of(learner).items():
+                        if tensor.shape != saved[name].shape:
+                            raise ValueError(f"{name} has another shape")
+                        tensor.copy_(saved[name])
                 learners.append(learner.to(self.bench.device).eval())
             self.pool[candidate.number] = tuple(learners)
         if "bracket" in record:

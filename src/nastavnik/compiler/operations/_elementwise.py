@@ -92,9 +92,14 @@ for _name, _form in _COMPARISONS.items():
     _enter_comparison(_name, _form)
 
 
-@lowers("logical_not", "bitwise_not")
-def _not(work: Lowering, dtype: torch.dtype, x: Value) -> Value:
+@lowers("bitwise_not")
+def _bitwise_not(work: Lowering, dtype: torch.dtype, x: Value) -> Value:
     return work.pointwise("(!{0})" if x.dtype == torch.bool else "(~{0})", [x], dtype, x.dtype)
+
+
+@lowers("logical_not")
+def _logical_not(work: Lowering, dtype: torch.dtype, x: Value) -> Value:
+    return work.pointwise("({0} == 0)", [x], torch.bool, x.dtype)
 
 
 @lowers("logical_and")
@@ -111,7 +116,8 @@ def _or(work: Lowering, dtype: torch.dtype, x: Value, y: Value) -> Value:
 def _add(work: Lowering, dtype: torch.dtype, x: Any, y: Any, alpha: float = 1) -> Value:
     if alpha != 1:
         y = work.pointwise("({0} * {1})", [valued(y, dtype), valued(alpha, dtype)], dtype)
-    return work.pointwise("({0} + {1})", [valued(x, dtype), valued(y, dtype)], dtype)
+    sign = "|" if dtype == torch.bool else "+"
+    return work.pointwise(f"({{0}} {sign} {{1}})", [valued(x, dtype), valued(y, dtype)], dtype)
 
 
 @lowers("sub")

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from nastavnik.compiler._expressions import Load, NotCompilable, Value, contiguous
-from nastavnik.compiler._lowering import Lowering
+from nastavnik.compiler._expressions import Call, Load, NotCompilable, Value, contiguous
+from nastavnik.compiler._lowering import Lowering, cast
 from nastavnik.compiler.operations._shapes import filled, slice_of
 from nastavnik.compiler.operations._table import lowers
 
@@ -31,9 +31,15 @@ def _index(work: Lowering, dtype: torch.dtype, x: Value, indices: Sequence[Any])
     return _indexed(work, x, given[0], indices[given[0]])
 
 
+def _within(work: Lowering, index: Value, size: int) -> Value:
+    """An index that counts from the end where it is negative; one out of range is reported by the program."""
+    index = work.realized(index)
+    return Value(index.shape, Call(f"within({{0}}, {size}, &bad)", (cast(index.expression, torch.int64),), torch.int64))
+
+
 def _indexed(work: Lowering, x: Value, d: int, index: Value) -> Value:
     """x with dimension d replaced by the index's dimensions."""
-    x, index = work.realized(x), work.realized(index)
+    x, index = work.realized(x), _within(work, index, x.shape[d])
     assert isinstance(x.expression, Load)
     before, after, rank = d, len(x.shape) - d - 1, len(index.shape)
     shape = (*x.shape[:d], *index.shape, *x.shape[d + 1 :])
@@ -45,9 +51,9 @@ def _indexed(work: Lowering, x: Value, d: int, index: Value) -> Value:
 
 @lowers("gather")
 def _gather(work: Lowering, dtype: torch.dtype, x: Value, dim: int, index: Value, **options: Any) -> Value:
-    x, index = work.realized(x), work.realized(index)
-    assert isinstance(x.expression, Load)
     d = dim % len(x.shape)
+    x, index = work.realized(x), _within(work, index, x.shape[d])
+    assert isinstance(x.expression, Load)
     s = x.expression.strides
     strides = tuple(0 if i == d else t for i, t in enumerate(s))
     return Value(index.shape, Load(x.expression.buffer, strides, x.expression.offset, ((index.expression, s[d]),)))
@@ -61,7 +67,7 @@ def _scatter_add(work: Lowering, dtype: torch.dtype, x: Value, dim: int, index: 
     part = update
     for i, size in enumerate(index.shape):
         part = slice_of(work, dtype, part, i, 0, size)
-    return work.adding(x, [(index, s[d])], strides, part)
+    return work.adding(x, [(_within(work, index, x.shape[d]), s[d])], strides, part)
 
 
 @lowers("embedding_dense_backward")
@@ -71,7 +77,7 @@ def _embedding_backward(
     if padding >= 0 or by_frequency:
         raise NotCompilable("an embedding with padding_idx or scale_grad_by_freq")
     width = gradient.shape[-1]
-    place = index.seen((*index.shape, 1), lambda s: ((*s, 0), 0))
+    place = _within(work, index, rows).seen((*index.shape, 1), lambda s: ((*s, 0), 0))
     strides = [0] * len(index.shape) + [1]
     return work.adding(filled((rows, width), 0, dtype), [(place, width)], strides, gradient)
 
@@ -86,7 +92,7 @@ def _index_put(
     d, index = given[0], indices[given[0]]
     before, after = d, len(x.shape) - d - 1
     shape = (*x.shape[:d], *index.shape, *x.shape[d + 1 :])
-    place = work.realized(index).seen(shape, lambda s: ((0,) * before + s + (0,) * after, 0))
+    place = _within(work, index, x.shape[d]).seen(shape, lambda s: ((0,) * before + s + (0,) * after, 0))
     s = contiguous(x.shape)
     strides = [*s[:d], *[0] * len(index.shape), *s[d + 1 :]]
     return work.adding(x, [(place, s[d])], strides, work.expanded(update, shape))

@@ -22,7 +22,7 @@ def _sum(
 def mean_of(
     work: Lowering, dtype: torch.dtype, x: Value, dims: Any = None, keepdim: bool = False, **options: Any
 ) -> Value:
-    total = work.reduced("sum", x, dims, keepdim)
+    total = work.reduced("sum", Value(x.shape, cast(x.expression, dtype)), dims, keepdim)
     return work.pointwise("({0} * {1})", [total, valued(max(total.size, 1) / max(x.size, 1), dtype)], dtype)
 
 
