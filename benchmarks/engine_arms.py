@@ -13,6 +13,21 @@ import numpy as np
 from engine_cases import Case
 
 
+def device() -> str:
+    """Where the arms of torch run: a GPU where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def synchronize() -> None:
+    """Wait until a GPU has done what it was told."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 class Arm(Protocol):
     """Networks in training."""
 
@@ -46,10 +61,12 @@ class Engine:
         from nastavnik.training.likelihoods import Categorical, Gaussian
 
         inputs, y, valid, self.truth = case.data()
-        self.case, self.valid = case, tuple(torch.from_numpy(v) for v in valid)
+        self.case, self.valid = case, tuple(torch.from_numpy(v).to(device()) for v in valid)
         n = len(y)
         tensors = tuple(torch.from_numpy(a) for a in inputs)
-        data = Data.of([tensors], [torch.from_numpy(y)], [(np.arange(n), np.arange(min(n, 360)))], seed=0)
+        data = Data.of(
+            [tensors], [torch.from_numpy(y)], [(np.arange(n), np.arange(min(n, 360)))], seed=0, device=device()
+        )
         second = {"optimizer.momentum": 0.0, "optimizer.nesterov": False} if case.optimizer == "sgd" else {}
         recipes = [
             Recipe(
@@ -88,10 +105,11 @@ class Engine:
     def steps(self, count: int) -> None:
         """See ``Arm``."""
         self.population.train(self.population.step + count)
+        synchronize()
 
     def scores(self) -> list[float]:
         """See ``Arm``."""
-        return score(self.case, self.population.predict(*self.valid).numpy(), self.truth)
+        return score(self.case, self.population.predict(*self.valid).cpu().numpy(), self.truth)
 
 
 class Loop:
@@ -103,9 +121,9 @@ class Loop:
         torch.manual_seed(seed)
         inputs, y, valid, self.truth = case.data()
         self.case = case
-        self.inputs, self.y = [torch.from_numpy(a) for a in inputs], torch.from_numpy(y)
-        self.valid = [torch.from_numpy(a) for a in valid]
-        self.module = case.module(configuration["dropout"])
+        self.inputs, self.y = [torch.from_numpy(a).to(device()) for a in inputs], torch.from_numpy(y).to(device())
+        self.valid = [torch.from_numpy(a).to(device()) for a in valid]
+        self.module = case.module(configuration["dropout"]).to(device())
         given: dict[str, Any] = {"lr": configuration["lr"], "weight_decay": configuration["wd"]}
         self.optimizer: torch.optim.Optimizer = (
             torch.optim.SGD(self.module.parameters(), momentum=configuration["momentum"], **given)
@@ -124,7 +142,7 @@ class Loop:
         size = self.case.batch
         for _ in range(count):
             if self._place + size > len(self.y):
-                self._order, self._place = torch.randperm(len(self.y)), 0
+                self._order, self._place = torch.randperm(len(self.y)).to(device()), 0
             rows = self._order[self._place : self._place + size]
             self._place += size
             batch, target = [t[rows] for t in self.inputs], self.y[rows]
@@ -133,6 +151,7 @@ class Loop:
             loss = 0.5 * F.mse_loss(out[:, 0], target) if self.case.regression else F.cross_entropy(out, target)
             loss.backward()
             self.optimizer.step()
+        synchronize()
 
     def scores(self) -> list[float]:
         """See ``Arm``."""
@@ -140,7 +159,7 @@ class Loop:
 
         self.module.eval()
         with torch.no_grad():
-            found = score(self.case, self.module(*self.valid)[None].numpy(), self.truth)
+            found = score(self.case, self.module(*self.valid)[None].cpu().numpy(), self.truth)
         self.module.train()
         return found
 
