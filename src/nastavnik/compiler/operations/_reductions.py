@@ -40,6 +40,7 @@ def _amin(work: Lowering, dtype: torch.dtype, x: Value, dims: Any = None, keepdi
 def variance_of(
     work: Lowering, dtype: torch.dtype, x: Value, dims: Any = None, correction: float | None = 1, keepdim: bool = False
 ) -> Value:
+    """The variance over some dimensions, ``correction`` taken off the count."""
     x = work.realized(x)
     mean = mean_of(work, dtype, x, dims, True)
     away = work.pointwise("({0} - {1})", [x, work.realized(mean)], dtype)

@@ -198,6 +198,7 @@ def slice_scatter(
     end: Any = None,
     step: int = 1,
 ) -> Value:
+    """A copy of x with a part of it replaced."""
     d = dim % len(x.shape)
     first, _, step = slice(start, end, step).indices(x.shape[d])
     s = contiguous(x.shape)
