@@ -262,3 +262,17 @@ def test_an_index_out_of_range_is_said() -> None:
     bound = [(X[None], "k"), (torch.full_like(INDEX, 99)[None], "k"), (numbers(1, 4, 7), "k")]
     with pytest.raises(IndexError, match="out of range"):
         program.run(bound, torch.zeros(1, dtype=torch.long), steps=1, threads=1)
+
+
+def test_state_that_reads_its_own_other_elements_reads_the_old_ones() -> None:
+    """A slice and an index into the very tensor that is overwritten."""
+
+    def step(a: torch.Tensor, b: torch.Tensor, i: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.cat([a[1:], a[:1]]), b[i] * 2]
+
+    a, b = numbers(1, 64), numbers(1, 64, seed=1)
+    i = (torch.arange(64) * 7 + 3) % 64
+    wanted = [a.roll(-1, 1), b[:, i] * 2]
+    program = Program(step, [a[0], b[0], i], [(0, 0), (1, 1)])
+    program.run([(a, "k"), (b, "k"), (i, "")], torch.zeros(1, dtype=torch.long), steps=1, threads=1)
+    torch.testing.assert_close([a, b], wanted)

@@ -276,7 +276,7 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no population\.json"):
         population.load(tmp_path)
     population.save(tmp_path)
-    state = tmp_path / "population-0.safetensors"
+    (state,) = tmp_path.glob("population-*.safetensors")
     state.write_bytes(state.read_bytes()[:100])
     with pytest.raises(UserError, match="cut short"):
         population.load(tmp_path)

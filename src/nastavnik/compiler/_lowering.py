@@ -78,8 +78,11 @@ class Lowering:
 
     def realized(self, value: Value) -> Value:
         """The same value, lying in memory."""
-        if isinstance(value.expression, Load) and not value.expression.index:
-            return value
+        plain = isinstance(value.expression, Load) and not value.expression.index
+        return value if plain else self.stored(value)
+
+    def stored(self, value: Value) -> Value:
+        """The same value in fresh memory, row by row."""
         _, place = self.scratch(value.shape, value.dtype)
         self.kernels.append(Loop(value.shape, [Store(place, value.expression)]))
         return Value(value.shape, place)
@@ -89,9 +92,7 @@ class Lowering:
         e = value.expression
         if isinstance(e, Load) and not e.index and _same(e.strides, contiguous(value.shape), value.shape):
             return value
-        _, place = self.scratch(value.shape, value.dtype)
-        self.kernels.append(Loop(value.shape, [Store(place, e)]))
-        return Value(value.shape, place)
+        return self.stored(value)
 
     def expanded(self, value: Value, shape: tuple[int, ...]) -> Value:
         """Broadcast; what costs anything is computed before it is repeated."""
@@ -222,16 +223,9 @@ def _finish(work: Lowering, outputs: list[tuple[Value, Buffer]]) -> None:
         place = Load(buffer, contiguous(value.shape))
         if value.expression == place:
             continue
-        for leaf in leaves(value.expression):
-            if (
-                isinstance(leaf, Load)
-                and leaf.buffer in targets
-                and (leaf.buffer != buffer or leaf.strides != place.strides)
-            ):
-                _, own = work.scratch(value.shape, value.dtype)
-                work.kernels.append(Loop(value.shape, [Store(own, value.expression)]))
-                value = Value(value.shape, own)
-                break
+        loads = [leaf for leaf in leaves(value.expression) if isinstance(leaf, Load)]
+        if any(load.buffer in targets and load != place for load in loads):  # another element's old state
+            value = work.stored(value)
         pending.append((value, place))
     for value, place in pending:
         work.kernels.append(Loop(value.shape, [Store(place, value.expression)]))

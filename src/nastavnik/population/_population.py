@@ -395,9 +395,9 @@ class Population:
             self.outcomes.append(Outcome.from_json(known, learners))
 
     def save(self, folder: Path) -> None:
-        """Write ``population-<step>.safetensors``, then ``population.json`` that names it, each whole or not at all."""
+        """Write ``population-….safetensors``, then ``population.json`` that names it, each whole or not at all."""
         record, tensors = self.to_record()
-        name = f"population-{self.step}.safetensors"
+        name = f"population-{self.step}-{len(self.outcomes)}.safetensors"  # one name, one content
         write_tensors(folder / name, tensors)
         write_json(folder / "population.json", {**record, "tensors": name})
         for old in folder.glob("population-*.safetensors"):
