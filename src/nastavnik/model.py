@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from nastavnik.data import ColumnInfo, Columns, Inputs, Preparation, TargetPrepa
 from nastavnik.errors import UserError
 from nastavnik.files import read_json, write_json, write_tensors, write_text
 from nastavnik.metrics import LEVEL
-from nastavnik.nets import FAMILIES, Family, Signature
+from nastavnik.nets import FAMILIES, Family, Signature, initialize, monte_carlo
 from nastavnik.population import Learner
 from nastavnik.predictive import ClassPredictive, Predictive, mixture
 from nastavnik.recipe import Recipe
-from nastavnik.task import make_likelihood, predictive_of
+from nastavnik.task import make_likelihood, make_loss
 from nastavnik.training.likelihoods import TEMPERATURES
 
 _ROWS_AT_ONCE = 4096
@@ -64,15 +65,16 @@ class Model:
         """The classes' names, empty where the target is no class."""
         return tuple(self.task.get("classes", ()))
 
-    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def predict(self, frame: pd.DataFrame, passes: int = 0) -> pd.DataFrame:
         """One row of predictions for each row of a raw table, in its order.
 
         Classification: ``prediction`` and ``p_<class>``; otherwise ``prediction``, ``low``, ``high`` (95 %).
+        ``passes`` > 0 averages so many passes of each network with its dropout left on (Monte-Carlo dropout).
 
         Raises:
             UserError: a column is not there, or a cell is not of its column's kind.
         """
-        predictive = self.predictive(self.read(plain_frame(frame)))
+        predictive = self.predictive(self.read(plain_frame(frame)), passes)
         if isinstance(predictive, ClassPredictive):
             table: dict[str, Any] = {"prediction": np.array(self.classes, dtype=object)[predictive.point()]}
             for j, name in enumerate(self.classes):
@@ -95,10 +97,10 @@ class Model:
                 warnings.warn(text, DataWarning, stacklevel=3)
         return columns
 
-    def predictive(self, columns: Columns) -> Predictive:
-        """The mixture of the members' distributions."""
+    def predictive(self, columns: Columns, passes: int = 0) -> Predictive:
+        """The mixture of the members' distributions; see ``predict`` for ``passes``."""
         inputs = self.preparation.apply(columns)
-        each = [(member_predictive(m, inputs, self.target), m.votes) for m in self.members]
+        each = [(member_predictive(m, inputs, self.target, passes), m.votes) for m in self.members]
         return mixture([predictive for predictive, votes in each for _ in range(votes)])
 
     def save(self, folder: Path, card: str | None = None) -> None:
@@ -155,9 +157,11 @@ class Model:
         members = []
         for i, entry in enumerate(record["members"]):
             recipe = Recipe.from_json(entry["recipe"])
-            learner = _rebuild(recipe, signature, record["task"], family)
             start = f"members.{i}."
-            learner.load_state_dict({n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
+            state = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+            weights = state["loss.weights"].tolist() if "loss.weights" in state else None
+            learner = _rebuild(recipe, signature, record["task"], family, weights)
+            learner.load_state_dict(state)
             members.append(Member(learner.eval(), recipe, entry["temperature"], entry["votes"]))
         return cls(
             record["task"],
@@ -179,32 +183,47 @@ def build_network(recipe: Recipe, signature: Signature, family: Family | None = 
                 "give it: Model.load(…, family=Factory(make))"
             )
         family = FAMILIES[name]
-    return family.build(recipe.section("network"), signature)
+    network = family.build(recipe.section("network"), signature)
+    initialization = recipe.section("initialization")
+    if initialization and signature.examples is not None:  # without examples, weights are loaded anyway
+        initialize(network, initialization, signature.examples)
+    return network
 
 
-def _rebuild(recipe: Recipe, signature: Signature, task: Mapping[str, Any], family: Family | None) -> Learner:
-    noise = recipe.get("likelihood.noise", "learned")
-    return Learner.seeded(
-        int(recipe.get("seed", 0)),
-        lambda: (
-            build_network(recipe, signature, family),
-            make_likelihood(task["kind"], len(task.get("classes", ())), noise),
-        ),
-    )
+def _rebuild(
+    recipe: Recipe,
+    signature: Signature,
+    task: Mapping[str, Any],
+    family: Family | None,
+    weights: list[float] | None,
+) -> Learner:
+    def build() -> tuple[nn.Module, ...]:
+        likelihood = make_likelihood(task["kind"], len(task.get("classes", ())), recipe)
+        return build_network(recipe, signature, family), likelihood, make_loss(recipe, likelihood, weights)
+
+    return Learner.seeded(int(recipe.get("seed", 0)), build)
 
 
-def member_predictive(member: Member, inputs: Inputs, target: TargetPreparation) -> Predictive:
-    """One network's distribution for prepared rows, computed in float64 on the CPU."""
+def member_predictive(member: Member, inputs: Inputs, target: TargetPreparation, passes: int = 0) -> Predictive:
+    """One network's distribution for prepared rows, computed in float64 on the CPU.
+
+    With ``passes``, the mixture of so many passes with dropout left on (Gal & Ghahramani 2016).
+    """
     import copy
 
     learner = copy.deepcopy(member.learner).cpu().double().eval()
+    with monte_carlo(learner) if passes else nullcontext(), torch.no_grad():
+        each = [_described(learner, member.temperature, inputs) for _ in range(max(1, passes))]
+    return mixture([learner.likelihood.predictive(described, target) for described in each])
+
+
+def _described(learner: Learner, temperature: float, inputs: Inputs) -> dict[str, np.ndarray]:
     pieces: list[dict[str, torch.Tensor]] = []
-    with torch.no_grad():
-        for start in range(0, max(len(inputs), 1), _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            outputs = learner(inputs.numbers[rows].double(), inputs.categories[rows])
-            pieces.append(learner.likelihood.describe(outputs, member.temperature))
-    return predictive_of({name: torch.cat([p[name] for p in pieces]) for name in pieces[0]}, target)
+    for start in range(0, max(len(inputs), 1), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        outputs = learner(inputs.numbers[rows].double(), inputs.categories[rows])
+        pieces.append(learner.likelihood.describe(outputs, temperature))
+    return {name: torch.cat([p[name] for p in pieces]).double().numpy() for name in pieces[0]}
 
 
 def calibrate(learners: Sequence[Learner], inputs: Sequence[Inputs], targets: Sequence[torch.Tensor]) -> float:

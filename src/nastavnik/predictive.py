@@ -6,8 +6,8 @@ Symbols: m members, n rows, C classes. A mixture of members gives each the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -62,42 +62,60 @@ class ClassPredictive:
 
 @dataclass(frozen=True)
 class RealPredictive:
-    """Members' normal distributions in prepared units, ``mean`` and ``deviation`` [m, n], and the way back."""
+    """Members' distributions in prepared units, centres ``mean`` and scales ``deviation`` [m, n], and the way back.
+
+    ``distribution`` is "normal", "laplace" or "student_t" with so many degrees of ``freedom``.
+    """
 
     mean: np.ndarray
     deviation: np.ndarray
     target: TargetPreparation
+    distribution: str = "normal"
+    freedom: float = 4.0
 
     def point(self) -> np.ndarray:
-        """The mixture's mean in own units [n]."""
-        return self.target.own_mean(self.mean, self.deviation).mean(0)
+        """The mixture's mean in own units [n]; of heavy tails under a transform, which may have none, the median."""
+        if self.distribution == "normal" or self.target.transform == "identity":
+            return self.target.own_mean(self.mean, self.deviation).mean(0)
+        return self.target.own_units(self._quantile(0.5))
 
     def neg_log_likelihood(self, y: np.ndarray) -> np.ndarray:
         """-log of the mixture's density in own units: the transform's Jacobian is counted."""
         z = (self.target.apply(y).numpy().astype(np.float64) - self.mean) / self.deviation
-        log_density = -0.5 * z**2 - np.log(self.deviation) - _HALF_LOG_2PI
+        log_density = self._log_density(z) - np.log(self.deviation)
         return -_log_mean_exp(log_density) - self.target.log_jacobian(y)
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
         """The mixture's central interval in own units, its quantiles found by bisection."""
         return tuple(self.target.own_units(self._quantile(q)) for q in ((1 - level) / 2, (1 + level) / 2))  # type: ignore[return-value]
 
-    def _quantile(self, q: float) -> np.ndarray:
-        from scipy.special import ndtr, ndtri
+    def _log_density(self, z: np.ndarray) -> np.ndarray:
+        """Of the standard distribution."""
+        if self.distribution == "normal":
+            return -0.5 * z**2 - _HALF_LOG_2PI
+        return self._standard().logpdf(z)
 
+    def _standard(self) -> Any:
+        from scipy import stats
+
+        known = {"normal": stats.norm(), "laplace": stats.laplace(), "student_t": stats.t(self.freedom)}
+        return known[self.distribution]
+
+    def _quantile(self, q: float) -> np.ndarray:
+        standard = self._standard()
         if len(self.mean) == 1:
-            return self.mean[0] + self.deviation[0] * ndtri(q)
-        ends = self.mean + self.deviation * ndtri(q)
+            return self.mean[0] + self.deviation[0] * standard.ppf(q)
+        ends = self.mean + self.deviation * standard.ppf(q)
         low, high = ends.min(0), ends.max(0)  # the mixture's quantile lies between its members'
         for _ in range(50):
             middle = (low + high) / 2
-            below = ndtr((middle - self.mean) / self.deviation).mean(0) < q
+            below = standard.cdf((middle - self.mean) / self.deviation).mean(0) < q
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return (low + high) / 2
 
     def take(self, rows: np.ndarray) -> RealPredictive:
         """Some of the rows."""
-        return RealPredictive(self.mean[:, rows], self.deviation[:, rows], self.target)
+        return replace(self, mean=self.mean[:, rows], deviation=self.deviation[:, rows])
 
 
 @dataclass(frozen=True)
@@ -137,7 +155,7 @@ def mixture(members: Sequence[Predictive]) -> Predictive:
     if isinstance(first, RealPredictive):
         reals = [m for m in members if isinstance(m, RealPredictive)]
         mean = np.concatenate([m.mean for m in reals])
-        return RealPredictive(mean, np.concatenate([m.deviation for m in reals]), first.target)
+        return replace(first, mean=mean, deviation=np.concatenate([m.deviation for m in reals]))
     rates = [m.rate for m in members if isinstance(m, CountPredictive)]
     return CountPredictive(np.concatenate(rates))
 
@@ -159,7 +177,7 @@ def stitch(parts: Sequence[Predictive], rows: Sequence[np.ndarray]) -> Predictiv
     base = reals[0].target
     mean = np.concatenate([_rescaled(p, base)[0] for p in reals], axis=1)
     deviation = np.concatenate([_rescaled(p, base)[1] for p in reals], axis=1)
-    return RealPredictive(mean[:, order], deviation[:, order], base)
+    return replace(reals[0], mean=mean[:, order], deviation=deviation[:, order])
 
 
 def _rescaled(part: RealPredictive, base: TargetPreparation) -> tuple[np.ndarray, np.ndarray]:

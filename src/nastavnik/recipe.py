@@ -9,21 +9,14 @@ from nastavnik.errors import UserError
 
 Value = bool | int | float | str
 
-# What decides tensor shapes and code is a recipe's shape. What is named here is a number that varies
-# from network to network inside one population, as a tensor of size K.
-VARYING = frozenset(
-    {
-        "seed",
-        "network.dropout",
-        "network.input_dropout",
-        "initialization.gain",
-        "optimizer.learning_rate",
-        "optimizer.weight_decay",
-        "optimizer.momentum",
-        "optimizer.beta2",
-        "loss.label_smoothing",
-    }
-)
+
+def varies(name: str, value: Value) -> bool:
+    """Whether a value may differ from network to network of one population.
+
+    Fractions (``float``) and the seed do, as tensors of size K. Whole numbers, words and booleans decide tensor shapes
+    and code: they belong to the shape.
+    """
+    return name == "seed" or isinstance(value, float)
 
 
 class Recipe(Mapping[str, Value]):
@@ -78,8 +71,8 @@ class Recipe(Mapping[str, Value]):
 
     @property
     def shape(self) -> tuple[tuple[str, Value], ...]:
-        """What recipes must share to train as one program."""
-        return tuple((name, v) for name, v in self._values.items() if name not in VARYING)
+        """What recipes must share to train as one program: their names, and every value that does not vary."""
+        return tuple((name, "varies" if varies(name, v) else v) for name, v in self._values.items())
 
     def to_json(self) -> dict[str, Any]:
         """The nested record: ``{"network": {"family": "mlp", …}, "seed": 0}``."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nastavnik.errors import UserError, nearest
-from nastavnik.recipe import Value
+from nastavnik.recipe import Value, parse_value
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,13 @@ Ask = Callable[[str, Node], Value]
 class Space:
     """Named nodes, asked in order; a Choice's chosen branch is asked right after it.
 
-    ``fixed`` values are given, not asked. Hyperparameters of a branch live only under that branch
-    (notes/002 H12).
+    ``fixed`` values are given, not asked. ``optional`` names are left out of every point unless they are pinned.
+    Hyperparameters of a branch live only under that branch (notes/002 H12).
     """
 
     nodes: Mapping[str, Node] = field(default_factory=dict)
     fixed: Mapping[str, Value] = field(default_factory=dict)
+    optional: Mapping[str, Node] = field(default_factory=dict)
 
     def draw(self, ask: Ask, path: str = "") -> dict[str, Value]:
         """Draw one point: ``ask(key, node)`` answers each live node.
@@ -93,49 +94,103 @@ class Space:
         """The point of every node's default."""
         return self.draw(lambda key, node: default_of(node))
 
-    def names(self) -> Iterator[str]:
-        """Every name that stands anywhere in the tree (some more than once)."""
+    def names(self, *, live: bool = False) -> Iterator[str]:
+        """Every name that stands anywhere in the tree (some more than once); with ``live``, where points can fall."""
         yield from self.fixed
+        yield from () if live else self.optional
         for name, node in self.nodes.items():
             yield name
             if isinstance(node, Choice):
-                for branch in node.branches.values():
-                    yield from branch.names()
+                for value in node.options if live else node.branches:
+                    yield from node.branches[value].names(live=live)
 
     def pin(self, values: Mapping[str, Value]) -> Space:
         """The same tree with some names given instead of asked, wherever they stand.
 
+        A word such as ``"1e-4..1e-2"`` narrows a number's range, ``"adamw,lion"`` the options of a choice; both are
+        searched then. ``optimizer.learning_rate@bias`` gives a number to the parameters of one kind or name only.
+
         Raises:
-            UserError: a name that stands nowhere, a value no branch has, a number that is none.
+            UserError: a name that stands nowhere or in no branch that can be chosen, a value no branch has, a number
+                that is none.
         """
         known = set(self.names())
         for name in values:
-            if name not in known:
+            if name.split("@")[0] not in known:
                 raise UserError(f"there is no setting '{name}' in a recipe{nearest(name, sorted(known))}")
-        return self._pinned(values)
+        special = {n: _as_number(n, v, Number(0.1, 0.1, least=-math.inf)) for n, v in values.items() if "@" in n}
+        pinned = self._pinned({n: v for n, v in values.items() if n not in special}).with_fixed(special)
+        live = set(pinned.names(live=True))
+        for name in values:
+            if name.split("@")[0] not in live:
+                raise UserError(f"{name} would have no effect: {self._where(name)}")
+        return pinned
+
+    def _where(self, name: str) -> str:
+        """Which choice a name hangs below."""
+        for choice, node in self.nodes.items():
+            if isinstance(node, Choice):
+                owners = [str(value) for value, branch in node.branches.items() if name in set(branch.names())]
+                inner = [b._where(name) for b in node.branches.values() if name in set(b.names())]
+                if owners and any(inner):
+                    return next(filter(None, inner))
+                if owners:
+                    return f"it belongs to {choice}={' or '.join(owners)}; pin that too"
+        return ""
 
     def _pinned(self, values: Mapping[str, Value]) -> Space:
         nodes: dict[str, Node] = {}
         fixed = {name: _like(name, values[name], v) if name in values else v for name, v in self.fixed.items()}
-        for name, node in self.nodes.items():
+        optional = {name: node for name, node in self.optional.items() if name not in values}
+        asked = {**self.nodes, **{name: node for name, node in self.optional.items() if name in values}}
+        for name, node in asked.items():
+            narrowed = _narrowed(name, values[name], node) if name in values else None
             if isinstance(node, Choice):
                 branches = {value: branch._pinned(values) for value, branch in node.branches.items()}
-                if name in values:
+                if narrowed is not None:
+                    assert isinstance(narrowed, Choice)
+                    nodes[name] = Choice(branches, narrowed.default, narrowed.searched)
+                elif name in values:
                     value = _one_of(name, values[name], list(branches))
                     chosen = branches.get(value, Space())
                     fixed.update({name: value, **chosen.fixed})
                     nodes.update(chosen.nodes)
+                    optional.update(chosen.optional)
                 else:
                     nodes[name] = Choice(branches, node.default, node.searched)
+            elif narrowed is not None:
+                nodes[name] = narrowed
             elif name in values:
                 fixed[name] = _as_number(name, values[name], node)
             else:
                 nodes[name] = node
-        return Space(nodes, fixed)
+        return Space(nodes, fixed, optional)
 
     def with_fixed(self, values: Mapping[str, Value]) -> Space:
         """The same tree with further given values at its root."""
-        return Space(self.nodes, {**self.fixed, **values})
+        return Space(self.nodes, {**self.fixed, **values}, self.optional)
+
+
+def _narrowed(name: str, value: Value, node: Node) -> Node | None:
+    """A smaller node, where the value is a range or a list; else None."""
+    if not isinstance(value, str):
+        return None
+    if isinstance(node, Number) and ".." in value:
+        ends = [parse_value(word) for word in value.split("..", 1)]
+        low, high = (_as_number(name, end, node) for end in ends)
+        if float(low) > float(high):
+            raise UserError(f"{name}={value}: the range must go from the smaller number to the larger")
+        assert not isinstance(low, str)
+        assert not isinstance(high, str)
+        return replace(node, low=low, high=high, log=node.log and low > 0, default=None)
+    if isinstance(node, Choice) and "," in value and value not in node.branches:
+        options = tuple(_one_of(name, parse_value(word.strip()), list(node.branches)) for word in value.split(","))
+        for option in options:
+            if option not in node.branches:
+                raise UserError(f"{name} cannot be {option!r}{nearest(str(option), [str(o) for o in node.branches])}")
+        default = node.default if node.default in options else options[0]
+        return Choice(node.branches, default, tuple(dict.fromkeys(options)))
+    return None
 
 
 def _one_of(name: str, value: Value, options: list[Value]) -> Value:
@@ -159,7 +214,7 @@ def _like(name: str, value: Value, usual: Value) -> Value:
 
 def _as_number(name: str, value: Value, node: Number) -> Value:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UserError(f"{name} must be a number, such as {node.low:g}, but got {value!r}")
+        raise UserError(f"{name} must be a number, such as {max(node.low, node.least):g}, but got {value!r}")
     if node.integer:
         if value != int(value) or value < max(1, node.least):
             raise UserError(f"{name} must be a whole number of at least {max(1, node.least):g}, but got {value!r}")

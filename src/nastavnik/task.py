@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from nastavnik.data import ColumnInfo, TargetPreparation, is_missing, to_numbers, to_words
-from nastavnik.errors import UserError
-from nastavnik.predictive import ClassPredictive, CountPredictive, Predictive, RealPredictive
-from nastavnik.recipe import Recipe
-from nastavnik.training.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood, Poisson
+from nastavnik.errors import UserError, nearest
+from nastavnik.training.likelihoods import LIKELIHOODS, Likelihood
+from nastavnik.training.losses import LOSSES, TrainingLoss
 
 KINDS = ("classification", "regression", "count")
 MOST_CLASSES = 20  # whole numbers of more distinct values are numbers
@@ -73,42 +71,61 @@ class Task:
         basis = None if structure is None else self.values[structure]
         return TargetPreparation.fit_real(self.values[rows], transform, structure=basis, positive=positive)
 
-    def likelihood(self, recipe: Recipe | Mapping[str, Any], rows: np.ndarray | None = None) -> Likelihood:
-        """A fresh likelihood of the recipe's kind; ``rows`` are the training rows that class weights come from."""
-        smoothing = float(recipe.get("loss.label_smoothing", 0.0))
+    def likelihood(self, recipe: Mapping[str, Any]) -> Likelihood:
+        """A fresh likelihood, as the recipe says or by default for this kind of target.
+
+        Raises:
+            UserError: the recipe's does not suit the target.
+        """
+        return make_likelihood(self.kind, len(self.classes), recipe)
+
+    def loss(self, recipe: Mapping[str, Any], likelihood: Likelihood, rows: np.ndarray) -> TrainingLoss:
+        """A fresh training loss; class weights come from the training rows.
+
+        Raises:
+            UserError: the recipe's does not suit the likelihood.
+        """
         weights = None
-        if self.class_weights == "balanced" and rows is not None:
+        if self.class_weights == "balanced":
             counts = np.bincount(self.values[rows].astype(int), minlength=len(self.classes))
             weights = len(rows) / (len(self.classes) * np.maximum(counts, 1))
-        return make_likelihood(
-            self.kind, len(self.classes), recipe.get("likelihood.noise", "learned"), weights, smoothing
-        )
+        return make_loss(recipe, likelihood, None if weights is None else weights.tolist())
 
 
-def make_likelihood(
-    kind: str,
-    classes: int,
-    noise: Any = "learned",
-    weights: np.ndarray | None = None,
-    smoothing: float = 0.0,
-) -> Likelihood:
-    """The likelihood that matches a kind of target."""
-    if kind == "count":
-        return Poisson()
-    if kind == "regression":
-        return Gaussian(noise)
-    each = None if weights is None else weights.tolist()
-    return Bernoulli(each, smoothing) if classes == 2 else Categorical(classes, each, smoothing)
+_TARGETS = {"classification": "class", "regression": "real", "count": "count"}
 
 
-def predictive_of(description: dict[str, torch.Tensor], target: TargetPreparation) -> Predictive:
-    """One network's described distribution in the target's own units."""
-    arrays = {name: t.detach().double().cpu().numpy() for name, t in description.items()}
-    if "probabilities" in arrays:
-        return ClassPredictive(arrays["probabilities"])
-    if "rate" in arrays:
-        return CountPredictive(arrays["rate"][None])
-    return RealPredictive(arrays["mean"][None], arrays["deviation"][None], target)
+def likelihoods_for(kind: str, classes: int) -> list[str]:
+    """Names of the likelihoods that suit a kind of target, the default first."""
+    named = [name for name, known in LIKELIHOODS.items() if known.target == _TARGETS[kind]]
+    return [name for name in named if (name != "bernoulli" or classes == 2) and (name != "ordinal" or classes > 2)]
+
+
+def make_likelihood(kind: str, classes: int, recipe: Mapping[str, Any]) -> Likelihood:
+    """The likelihood a recipe names, or the default of a kind of target.
+
+    Raises:
+        UserError: there is none of that name for this target, or its options are wrong.
+    """
+    known = likelihoods_for(kind, classes)
+    name = str(recipe.get("likelihood.name", known[0]))
+    if name not in known:
+        raise UserError(f"likelihood.name cannot be {name!r} for this {kind}{nearest(name, known)}")
+    options = {key.removeprefix("likelihood."): v for key, v in recipe.items() if key.startswith("likelihood.")}
+    return LIKELIHOODS[name].make(classes, options)
+
+
+def make_loss(recipe: Mapping[str, Any], likelihood: Likelihood, weights: list[float] | None = None) -> TrainingLoss:
+    """The training loss a recipe names, by default the likelihood's own.
+
+    Raises:
+        UserError: there is none of that name, or it is not for this likelihood.
+    """
+    name = str(recipe.get("loss.name", "likelihood"))
+    if name not in LOSSES:
+        raise UserError(f"loss.name cannot be {name!r}{nearest(name, LOSSES)}")
+    LOSSES[name].check(likelihood)
+    return LOSSES[name]({key.removeprefix("loss."): v for key, v in recipe.items() if key.startswith("loss.")}, weights)
 
 
 def find_task(frame: pd.DataFrame, info: ColumnInfo, wanted: str | None = None) -> Task:

@@ -5,7 +5,7 @@ from torch import nn
 
 from nastavnik.errors import UserError
 from nastavnik.nets import FAMILIES, Dropout, Factory, PiecewiseLinear, Signature, own_noise
-from nastavnik.nets._dropout import uniform_bits
+from nastavnik.noise import uniform_bits
 
 SIGNATURE = Signature(3, (4, 2), 2, (50, 50, 2), torch.randn(50, 3, generator=torch.Generator().manual_seed(0)))
 

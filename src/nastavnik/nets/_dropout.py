@@ -1,93 +1,180 @@
-"""Dropout whose masks are a network's own: a function of (seed, layer, step, position) and of nothing else."""
+"""Dropout of every kind; masks are a network's own: a function of (seed, layer, step, position) and of nothing else."""
 
 from __future__ import annotations
 
-import functools
-import hashlib
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
-_MIX_1 = 0x7FEB352D  # multipliers of a 32-bit integer hash with low bias (Wellons, hash-prospector, 2018)
-_MIX_2 = -0x7B935975  # 0x846CA68B as a signed 32-bit number
-_GOLDEN = 0x9E3779  # 2²⁴ over the golden ratio: odd, and exact in float32, through which torch.compile takes scalars
+from nastavnik.nets._timed import add_progress
+from nastavnik.noise import Noise, keep_mask, stream_of
+from nastavnik.training.schedules import SCHEDULES, Time, factor_at
 
 
-def _mix(x: torch.Tensor) -> torch.Tensor:
-    """A bijection of 32-bit integers that looks random."""
-    x = (x ^ ((x >> 16) & 0xFFFF)) * _MIX_1
-    x = (x ^ ((x >> 15) & 0x1FFFF)) * _MIX_2
-    return x ^ ((x >> 16) & 0xFFFF)
-
-
-@functools.lru_cache(maxsize=256)
-def _positions(count: int, salt: int, device: torch.device) -> torch.Tensor:
-    """Hashed positions 0…count-1, computed once (in numpy, apart from any transform that may be running)."""
-    x: np.ndarray = np.arange(count, dtype=np.uint64) * 0x9E3779B9 + salt
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        x = ((x ^ (x >> np.uint64(shift))) * factor) & 0xFFFFFFFF
-    mixed = (x ^ (x >> np.uint64(16))).astype(np.uint32)
-    return torch.from_numpy(mixed.view(np.int32)).to(device)
-
-
-def uniform_bits(stream: torch.Tensor, step: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
-    """Signed 32-bit integers [rows, columns], uniform, from a counter-based stream (Salmon et al. 2011 for the idea).
-
-    Row and column are hashed apart and joined by one more round, so that a mask costs a handful of integer
-    operations an element. The same arguments give the same bits, alone or under ``torch.vmap``.
-    """
-    key = stream + step * _GOLDEN
-    by_row = _mix(_positions(rows, 1, stream.device) ^ key)
-    x = (by_row[:, None] ^ _positions(columns, 2, stream.device)[None, :]) * _MIX_1
-    return (x ^ ((x >> 15) & 0x1FFFF)) * _MIX_2
-
-
-class Dropout(nn.Module):
-    """Inverted dropout (Srivastava et al. 2014; notes/001 U14) with a rate and a noise of its own per network.
+class RandomMask(nn.Module):
+    """Something random with a rate of its own per network, done in training and left out in evaluation.
 
     ``rate`` is a buffer, so a population holds one rate a network; ``stream`` names the network's and layer's random
-    stream (see ``own_noise``); ``calls`` counts the training calls, so that every step draws a new mask.
+    stream (see ``own_noise``); ``calls`` counts the training calls, so that every step draws anew. ``schedule`` names a
+    schedule that the rate follows over the training: "linear" falls, "rising" rises.
     """
 
+    name: ClassVar[str]
+    formula: ClassVar[str]
+    prefer: ClassVar[str]
+    source: ClassVar[str]
+    settings: ClassVar[Mapping[str, float]] = {"dropout": 0.2}
+    setting = "network.dropout"  # what a recipe calls the rate
     rate: torch.Tensor
     stream: torch.Tensor
     calls: torch.Tensor
+    training_progress: torch.Tensor
 
-    def __init__(self, rate: float = 0.0) -> None:
+    def __init__(self, rate: float = 0.0, schedule: str = "constant") -> None:
         super().__init__()
         if not 0 <= rate < 1:
             raise ValueError(f"0 <= rate < 1 must hold, but got {rate=}")
+        if schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, but got {schedule!r}")
         self.register_buffer("rate", torch.tensor(float(rate)))
         self.register_buffer("stream", torch.tensor(0, dtype=torch.int32))
         self.register_buffer("calls", torch.tensor(0, dtype=torch.int32))
+        self.schedule = SCHEDULES[schedule]
+        if schedule != "constant":
+            add_progress(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x [rows, …], of any shape."""
         if not self.training:
             return x
         self.calls.add_(1)
-        rows = x.shape[0]
-        bits = uniform_bits(self.stream, self.calls, rows, x[0].numel()).reshape(x.shape)
-        threshold = (self.rate * 2.0**32 - 2.0**31).to(torch.int32)  # keeps a share 1 - rate
-        return x * ((bits >= threshold).to(x.dtype) / (1 - self.rate))
+        return self.noisy(x, self.present_rate())
+
+    def present_rate(self) -> torch.Tensor:
+        """The rate at this moment of the training."""
+        if self.schedule.name == "constant":
+            return self.rate
+        p = self.training_progress
+        settings = {name: p.new_tensor(value) for name, value in self.schedule.settings.items()}
+        return self.rate * factor_at(self.schedule, Time(p, p, p), settings).clamp(0, 1)
+
+    @abstractmethod
+    def noisy(self, x: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+        """x with noise of this rate; its mean is x."""
+
+
+class Dropout(RandomMask):
+    """Silences random units at each step and makes the others louder, so that no unit relies on another (inverted)."""
+
+    name = "units"
+    formula = "x * m / (1 - p), m = 0 with probability p"
+    prefer = "first"
+    source = "Srivastava et al. 2014 (notes/001 U14, notes/002 D34-D36)"
+
+    def noisy(self, x: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+        """See ``formula``."""
+        return x * (keep_mask(self.stream, self.calls, x, rate).to(x.dtype) / (1 - rate))
+
+
+class GaussianDropout(RandomMask):
+    """Multiplies units by normal noise around 1 of the variance that dropout would have."""
+
+    name = "gaussian"
+    formula = "x * (1 + sqrt(p / (1 - p)) * N(0, 1))"
+    prefer = "where units must never be silent; for variational dropout"
+    source = "Srivastava et al. 2014, section 10"
+
+    def noisy(self, x: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+        """See ``formula``."""
+        return x * (1 + (rate / (1 - rate)).sqrt() * Noise(self.stream, self.calls).normal("gaussian", x))
+
+
+class ChannelDropout(RandomMask):
+    """Silences whole feature maps of pictures and series (spatial dropout); of a table's units, single units."""
+
+    name = "channels"
+    formula = "x[n, c, ...] * m[n, c] / (1 - p)"
+    prefer = "after convolutions, whose neighbours say the same"
+    source = "Tompson et al. 2015 (notes/003-f 16560-16565)"
+
+    def noisy(self, x: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+        """See ``formula``."""
+        each = x.flatten(2)[..., 0] if x.ndim > 2 else x
+        mask = keep_mask(self.stream, self.calls, each, rate).to(x.dtype) / (1 - rate)
+        return x * mask.reshape(*each.shape, *[1] * (x.ndim - each.ndim))
+
+
+class BranchDropout(RandomMask):
+    """Leaves out whole residual branches for random rows (stochastic depth)."""
+
+    name = "branches"
+    formula = "branch[n] * m[n] / (1 - p)"
+    prefer = "for deep residual networks"
+    source = "Huang et al. 2016 (notes/003-f 16560-16565)"
+
+    def noisy(self, x: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+        """See ``formula``."""
+        each = x.flatten(1)[:, :1]
+        mask = keep_mask(self.stream, self.calls, each, rate).to(x.dtype) / (1 - rate)
+        return x * mask.reshape(-1, *[1] * (x.ndim - 1))
+
+
+class WeightDropout(Dropout):
+    """Silences single connections: the same as dropout, done to a weight matrix (DropConnect), one mask a batch."""
+
+    name = "weights"
+    formula = "W * M / (1 - p), M = 0 with probability p"
+    prefer = "to compare with dropout of units"
+    source = "Wan et al. 2013 (notes/003-f 16560-16565)"
+
+
+DROPOUTS: dict[str, type[RandomMask]] = {
+    dropout.name: dropout for dropout in (Dropout, GaussianDropout, ChannelDropout, BranchDropout, WeightDropout)
+}
 
 
 def own_noise(network: nn.Module, seed: int) -> None:
-    """Give each Dropout of a network its stream, from the network's seed and the layer's name.
+    """Give each random module of a network its stream, from the network's seed and the layer's name.
 
-    A plain ``nn.Dropout`` anywhere inside is replaced by ours of the same rate.
+    A plain ``nn.Dropout`` (or its kind for feature maps) anywhere inside is replaced by ours of the same rate.
     """
+    replaced: dict[type, Callable[[float], RandomMask]] = {
+        nn.Dropout: Dropout,
+        nn.Dropout1d: ChannelDropout,
+        nn.Dropout2d: ChannelDropout,
+    }
     for module in list(network.modules()):
         for child_name, child in list(module.named_children()):
-            if type(child) is nn.Dropout:
-                setattr(module, child_name, Dropout(child.p).train(child.training))
+            if type(child) in replaced:
+                assert isinstance(child, (nn.Dropout, nn.Dropout1d, nn.Dropout2d))
+                setattr(module, child_name, replaced[type(child)](child.p).train(child.training))
     for name, module in network.named_modules():
-        if isinstance(module, Dropout):
-            module.stream.fill_(_stream(seed, name))
+        if isinstance(module, RandomMask):
+            module.stream.fill_(stream_of(seed, name))
 
 
-def _stream(seed: int, layer: str) -> int:
-    """A signed 32-bit number for (seed, layer), the same on every machine."""
-    digest = hashlib.sha256(f"{seed}/{layer}".encode()).digest()
-    return int.from_bytes(digest[:4], "little", signed=True)
+@contextmanager
+def monte_carlo(network: nn.Module) -> Iterator[None]:
+    """Leave dropout on in a network in evaluation mode: each call inside draws new masks (Gal & Ghahramani 2016).
+
+    Example:
+        >>> layer = Dropout(0.5).eval()
+        >>> x = torch.ones(1, 1000)
+        >>> with monte_carlo(layer):
+        ...     changed = bool((layer(x) != x).any())
+        >>> changed, bool((layer(x) != x).any())
+        (True, False)
+    """
+    random = [module for module in network.modules() if isinstance(module, RandomMask)]
+    before = [module.training for module in random]
+    try:
+        for module in random:
+            module.train()
+        yield
+    finally:
+        for module, training in zip(random, before, strict=True):
+            module.train(training)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from nastavnik.errors import UserError
+from nastavnik.nets.initializers import INITIALIZERS, OUTPUTS
 from nastavnik.recipe import Value
-from nastavnik.space import Choice, Number, Space
-from nastavnik.training.optimizers import OPTIMIZERS
-
-RATE = Number(5e-4, 2e-2, log=True, default=3e-3)
-SGD_RATE = Number(5e-3, 0.5, log=True, default=0.05)
-DECAY = Number(1e-4, 0.3, log=True, default=1e-2)
+from nastavnik.space import Choice, Node, Number, Space
+from nastavnik.training.optimizers import DECAY, OPTIMIZERS, RATE
 
 
 @dataclass(frozen=True)
@@ -26,14 +22,15 @@ class Signature:
 
     ``numbers`` float inputs, ``cardinalities`` of the category inputs, ``outputs`` the likelihood asks for;
     ``distinct`` is how many distinct values each number input has, which bounds its embedding;
-    ``examples`` [n, numbers] are training rows for data-dependent parts, None when weights are loaded anyway.
+    ``examples`` are training rows for data-dependent parts, what ``forward`` takes (numbers [n, numbers] and
+    categories [n, c]), None when weights are loaded anyway.
     """
 
     numbers: int
     cardinalities: tuple[int, ...]
     outputs: int
     distinct: tuple[int, ...]
-    examples: torch.Tensor | None = None
+    examples: tuple[torch.Tensor, ...] | None = None
 
 
 class Family(Protocol):
@@ -43,6 +40,11 @@ class Family(Protocol):
     that suit it. ``build`` makes one module with ``forward(numbers, categories) -> outputs`` from the recipe's
     network section; its initial weights come from torch's current random state, which the engine seeds.
     """
+
+    @property
+    def small(self) -> Mapping[str, Value]:
+        """The settings of a network small enough for second-order optimizers."""
+        ...
 
     @property
     def name(self) -> str:
@@ -91,10 +93,11 @@ class Factory:
     make: Callable[[int, int], nn.Module]
     name: str = "factory"
     linear: bool = False
+    small: Mapping[str, Value] = field(default_factory=dict)
 
     def space(self, rows: int, inputs: int) -> Space:
         """A user's module brings its own settings; only its training is searched."""
-        return Space({"optimizer.name": optimizer_choice()})
+        return Space({"optimizer.name": optimizer_choice()}, optional=initialization_nodes())
 
     def build(self, settings: Mapping[str, Value], signature: Signature) -> nn.Module:
         """Call the factory.
@@ -125,23 +128,16 @@ class Factory:
             )
 
 
-def optimizer_choice(rate: Number = RATE, decay: Number = DECAY, sgd_rate: Number = SGD_RATE) -> Choice:
-    """Which optimizer, with the ranges of rate and decay that suit a family; a search draws AdamW unless told."""
-    rates = {"sgd": sgd_rate}
-    branches: dict[Value, Space] = {}
-    for name, optimizer in OPTIMIZERS.items():
-        own = optimizer.space()
-        ranges = {"optimizer.learning_rate": rates.get(name, rate), "optimizer.weight_decay": decay}
-        branches[name] = Space({**ranges, **own.nodes}, own.fixed)
+def optimizer_choice(rate: Number = RATE, decay: Number = DECAY) -> Choice:
+    """Which optimizer, with ranges of rate and decay scaled to suit it; a search draws AdamW unless told."""
+    branches: dict[Value, Space] = {name: optimizer.space(rate, decay) for name, optimizer in OPTIMIZERS.items()}
     return Choice(branches, default="adamw", searched=("adamw",))
 
 
-def activation(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The activation function of that name."""
-    functions: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-        "relu": F.relu,
-        "silu": F.silu,
-        "tanh": torch.tanh,
-        "gelu": F.gelu,
+def initialization_nodes() -> dict[str, Node]:
+    """What may be pinned of a family's initialization; its own is left alone unless something is."""
+    return {
+        "initialization.name": Choice.of(*INITIALIZERS, default="matched"),
+        "initialization.gain": Number(0.25, 4.0, log=True, default=1.0),
+        "initialization.output": Choice.of(*OUTPUTS, default="small"),
     }
-    return functions[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -36,6 +37,7 @@ class Linear:
 
     name = "linear"
     linear = True
+    small: ClassVar[Mapping[str, Value]] = {}
 
     def space(self, rows: int, inputs: int) -> Space:
         """Rate and decay only; decay may be strong, where ridge regression would be."""

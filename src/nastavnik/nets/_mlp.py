@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
-from nastavnik.nets._dropout import Dropout
+from nastavnik.errors import UserError, nearest
+from nastavnik.nets._dropout import DROPOUTS, BranchDropout, Dropout, WeightDropout
 from nastavnik.nets._embedding import PiecewiseLinear
-from nastavnik.nets._family import Signature, activation, optimizer_choice
+from nastavnik.nets._family import Signature, initialization_nodes, optimizer_choice
+from nastavnik.nets._normalization import NORMALIZATIONS, Normalization
+from nastavnik.nets.activations import activation_choice, make_activation
+from nastavnik.nets.initializers import initialize
 from nastavnik.recipe import Value
 from nastavnik.space import Choice, Number, Space
+from nastavnik.training.schedules import SCHEDULES
 
 _MOST_EMBEDDED = 8  # dimensions of a category's embedding
 _FEW_INPUTS = 128  # beyond this many inputs (pixels) numbers enter as they are
@@ -21,61 +28,79 @@ _FEW_INPUTS = 128  # beyond this many inputs (pixels) numbers enter as they are
 class MlpNetwork(nn.Module):
     """Embeddings → (linear → normalization → activation → dropout) × depth → linear.
 
-    Weights start from He's normal initialization (He et al. 2015; notes/001 U10), biases from zero, the output
-    layer small, so that the first predictions are close to the target's mean (notes/004 I10).
+    Weights start as the activation asks for (notes/001 U9-U10), biases from zero, the output layer small, so that the
+    first predictions are close to the target's mean (notes/004 I10). With ``residual``, each hidden layer of as many
+    outputs as inputs adds to what it is given, times a learned gate that starts at 1.
     """
 
     def __init__(self, settings: Mapping[str, Value], signature: Signature) -> None:
         super().__init__()
         width, depth = int(settings["width"]), int(settings["depth"])
-        self.residual = bool(settings["residual"])
-        self.activate = activation(str(settings["activation"]))
         self.numbers: nn.Module = nn.Identity()
         features = signature.numbers
         if settings["embedding"] == "piecewise" and signature.numbers:
-            self.numbers = PiecewiseLinear(int(settings["bins"]), signature.distinct, signature.examples)
+            examples = None if signature.examples is None else signature.examples[0]
+            self.numbers = PiecewiseLinear(int(settings["bins"]), signature.distinct, examples)
             features = self.numbers.features
         sizes = [min(_MOST_EMBEDDED, k) for k in signature.cardinalities]
         self.categories = nn.ModuleList(
             nn.Embedding(k, size) for k, size in zip(signature.cardinalities, sizes, strict=True)
         )
+        self.before = Dropout(float(settings["input_dropout"])) if "input_dropout" in settings else nn.Identity()
         widths = [features + sum(sizes), *[width] * depth]
-        centred = settings["normalization"] == "batch"  # it takes away any bias before it
-        self.layers = nn.ModuleList(nn.Linear(a, b, bias=not centred) for a, b in itertools.pairwise(widths))
-        self.norms = nn.ModuleList(_normalization(str(settings["normalization"]), width) for _ in range(depth))
-        self.dropouts = nn.ModuleList(Dropout(float(settings["dropout"])) for _ in range(depth))
+        normalization = _normalization(str(settings["normalization"]))
+        self.activations = nn.ModuleList(make_activation(settings) for _ in range(depth))
+        pieces = make_activation(settings).expansion
+        self.layers = nn.ModuleList(normalization.layer(a, b * pieces) for a, b in itertools.pairwise(widths))
+        self.norms = nn.ModuleList(normalization.make(width * pieces, settings) for _ in range(depth))
+        kind = DROPOUTS[str(settings.get("dropout_kind", Dropout.name))]
+        schedule = str(settings.get("dropout_schedule", "constant"))
+        self.dropouts = nn.ModuleList(kind(float(settings["dropout"]), schedule) for _ in range(depth))
+        self.residual = bool(settings["residual"])
+        if self.residual:
+            self.gates = nn.Parameter(torch.ones(depth))
         self.output = nn.Linear(widths[-1], signature.outputs)
-        self._initialize()
-
-    def _initialize(self) -> None:
-        for layer in self.layers:
-            assert isinstance(layer, nn.Linear)
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+        initialize(self, {}, None)
         for table in self.categories:
             assert isinstance(table, nn.Embedding)
             nn.init.normal_(table.weight, std=0.3)
             with torch.no_grad():
                 table.weight[0] = 0  # unseen: a neutral start, as training may never meet it
-        nn.init.normal_(self.output.weight, std=0.5 * self.output.in_features**-0.5)
-        nn.init.zeros_(self.output.bias)
 
     def forward(self, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
         """numbers [rows, d], categories [rows, c] -> [rows, outputs]."""
         parts = [self.numbers(numbers)]
         parts += [table(categories[:, j]) for j, table in enumerate(self.categories)]
         x = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
-        for layer, norm, dropout in zip(self.layers, self.norms, self.dropouts, strict=True):
-            h = dropout(self.activate(norm(layer(x))))
-            x = x + h if self.residual and x.shape == h.shape else h
+        x = self.before(x)
+        for i, layer in enumerate(self.layers):
+            h = self._hidden(i, layer, x)
+            x = x + self.gates[i] * h if self.residual and x.shape == h.shape else h
         return self.output(x)
 
+    def _hidden(self, i: int, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """One hidden layer; dropout of weights acts on its matrix, that of branches only where there is a bypass."""
+        dropout = self.dropouts[i]
+        if isinstance(dropout, WeightDropout) and type(layer) is nn.Linear:
+            return self.activations[i](self.norms[i](F.linear(x, dropout(layer.weight), layer.bias)))
+        h = self.activations[i](self.norms[i](layer(x)))
+        if isinstance(dropout, BranchDropout) and not (self.residual and x.shape == h.shape):
+            return h
+        return dropout(h)
 
-def _normalization(name: str, width: int) -> nn.Module:
-    if name == "batch":
-        return nn.BatchNorm1d(width)
-    return nn.LayerNorm(width) if name == "layer" else nn.Identity()
+
+def _normalization(name: str) -> type[Normalization]:
+    if name not in NORMALIZATIONS:
+        raise UserError(f"network.normalization cannot be {name!r}{nearest(name, NORMALIZATIONS)}")
+    return NORMALIZATIONS[name]
+
+
+def _normalization_choice(default: str) -> Choice:
+    branches: dict[Value, Space] = {
+        name: Space(optional={f"network.{key}": Choice.of(*options) for key, options in kind.choices.items()})
+        for name, kind in NORMALIZATIONS.items()
+    }
+    return Choice(branches, default=default, searched=("none", "layer", "batch"))
 
 
 class Mlp:
@@ -83,6 +108,12 @@ class Mlp:
 
     name = "mlp"
     linear = False
+    small: ClassVar[Mapping[str, Value]] = {
+        "network.width": 16,
+        "network.depth": 1,
+        "network.embedding": "none",
+        "network.dropout": 0.0,
+    }
 
     def space(self, rows: int, inputs: int) -> Space:
         """Widths that the number of rows can feed; piecewise-linear embeddings where inputs are few."""
@@ -100,14 +131,18 @@ class Mlp:
                 "network.width": Choice.of(*widths, default=widths[-1] if 1000 <= rows < 5000 else widths[1]),
                 "network.depth": Choice.of(1, 2, 3, default=2),
                 "network.embedding": embedding,
-                "network.activation": Choice.of(
-                    "relu", "silu", "gelu", "tanh", default="relu", searched=("relu", "silu")
-                ),
-                "network.normalization": Choice.of("none", "layer", "batch", default=normalization),
+                "network.activation": activation_choice("relu", ("relu", "silu")),
+                "network.normalization": _normalization_choice(normalization),
                 "network.residual": Choice.of(False, True, default=False),
                 "network.dropout": Number(0.0, 0.5, default=0.3 if rows < 5000 else 0.2, below=1.0),
                 "optimizer.name": optimizer_choice(),
-            }
+            },
+            optional={
+                "network.input_dropout": Number(0.0, 0.5, default=0.1, below=1.0),
+                "network.dropout_kind": Choice.of(*DROPOUTS, default=Dropout.name),
+                "network.dropout_schedule": Choice.of(*SCHEDULES, default="constant"),
+                **initialization_nodes(),
+            },
         )
 
     def build(self, settings: Mapping[str, Value], signature: Signature) -> nn.Module:

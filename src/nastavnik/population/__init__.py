@@ -10,9 +10,9 @@ from nastavnik.population._data import Order as Order
 from nastavnik.population._learner import Learner as Learner
 from nastavnik.population._memory import estimate as estimate
 from nastavnik.population._memory import memory_of as memory_of
-from nastavnik.population._population import Outcome as Outcome
 from nastavnik.population._population import Population as Population
 from nastavnik.population._stacking import tensors_of as tensors_of
-from nastavnik.population._step import Batch as Batch
+from nastavnik.population._standing import Outcome as Outcome
 from nastavnik.population._step import State as State
 from nastavnik.population._step import make_step as make_step
+from nastavnik.training.regularizers import Batch as Batch

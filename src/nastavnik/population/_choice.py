@@ -120,4 +120,4 @@ def _trial(way: Way, state: State, stretch: Stretch, times: int = 2) -> float:
         started = time.perf_counter()
         way.advance(copied, torch.zeros_like(next(iter(stretch.settings.values()))[few]), trial)
         best = min(best, time.perf_counter() - started)
-    return best / len(stretch.progress) * (len(stretch.part) / len(trial.part))
+    return best / stretch.steps * (len(stretch.part) / len(trial.part))

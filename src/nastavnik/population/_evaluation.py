@@ -6,15 +6,28 @@ import copy
 from collections.abc import Callable, Iterator
 
 import torch
+from torch import nn
 from torch.func import functional_call, vmap
 
 from nastavnik.population._data import Data
 from nastavnik.population._learner import Learner
 from nastavnik.population._memory import evaluation_rows
+from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.optimizers import Tensors
 
 _LIKELIHOOD = "likelihood."  # what the likelihood's tensors are called inside a learner
 Inputs = tuple[torch.Tensor, ...]
+
+
+class _Describing(nn.Module):
+    """A likelihood whose call describes."""
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+
+    def forward(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.likelihood.describe(outputs)
 
 
 class Evaluation:
@@ -64,6 +77,34 @@ class Evaluation:
             targets = self.data.targets[part[few, None], index]
             scores.append(self._score(mine, outputs, targets))
         return torch.cat(scores)
+
+    def errors(self, tensors: Tensors, part: torch.Tensor, *, block: int) -> torch.Tensor:
+        """Each network's error on its part's validation rows [K]: share of wrong classes, or root mean square."""
+        rows = self.data.validation_rows()
+        found = []
+        for start in range(0, len(part), block):
+            few = slice(start, start + block)
+            mine = {name: t[few] for name, t in tensors.items()}
+            index = rows[part[few]]
+            outputs = self._outputs(mine, part[few], index, block)
+            found.append(self._error(mine, outputs, self.data.targets[part[few, None], index]))
+        return torch.cat(found)
+
+    def _error(self, tensors: Tensors, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        describe = _Describing(self.learner.likelihood)
+
+        def one(own: Tensors, o: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            said = functional_call(describe, {f"likelihood.{n}": v for n, v in own.items()}, (o,))
+            if "probabilities" not in said:
+                centre = said["mean"] if "mean" in said else said["rate"]
+                return (centre - t).square().mean().sqrt()
+            if t.ndim == 1:
+                return (said["probabilities"].argmax(-1) != t).to(o.dtype).mean()
+            return ((said["probabilities"] > 0.5) != (t > 0.5)).to(o.dtype).mean()
+
+        named = {n.removeprefix(_LIKELIHOOD): t for n, t in tensors.items() if n.startswith(_LIKELIHOOD)}
+        with torch.no_grad():
+            return vmap(one)(named, outputs, targets)
 
     def _outputs(self, tensors: Tensors, part: torch.Tensor, rows: torch.Tensor, block: int) -> torch.Tensor:
         if self.data.parts == 1:

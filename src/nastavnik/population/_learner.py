@@ -3,32 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
 from nastavnik.nets import own_noise
 from nastavnik.training.likelihoods import Likelihood
+from nastavnik.training.losses import NegLogLikelihood, TrainingLoss
 
 
 class Learner(nn.Module):
-    """``forward(*inputs, targets=…)`` is the training loss of each row; without targets, the outputs."""
+    """``forward(*inputs, targets=…)`` is the training loss of each row; without targets, the outputs.
 
-    def __init__(self, network: nn.Module, likelihood: Likelihood) -> None:
+    Args:
+        network: what is trained.
+        likelihood: the distribution of the target given the network's outputs; it judges and predicts.
+        loss: what is minimized instead of the likelihood's negative log, if anything.
+    """
+
+    def __init__(self, network: nn.Module, likelihood: Likelihood, loss: TrainingLoss | None = None) -> None:
         super().__init__()
         self.network = network
         self.likelihood = likelihood
+        self.loss = loss or NegLogLikelihood()
 
     @classmethod
-    def seeded(cls, seed: int, build: Callable[[], tuple[nn.Module, Likelihood]]) -> Learner:
-        """Build one from its own seed: weights and noise depend on nothing else, torch's global state is untouched."""
+    def seeded(cls, seed: int, build: Callable[[], tuple[Any, ...]]) -> Learner:
+        """Build one from its own seed: weights and noise depend on nothing else, torch's global state is untouched.
+
+        ``build`` gives the arguments of a learner.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             learner = cls(*build())
         own_noise(learner, seed)
         return learner
 
-    def forward(self, *inputs: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
-        """inputs [n, …], targets [n] -> losses [n], or outputs [n, o]."""
+    @property
+    def normalized(self) -> bool:
+        """Whether the training loss is the negative log of a density, so that evidence may be computed."""
+        return self.likelihood.normalized and self.loss.normalized
+
+    def forward(
+        self,
+        *inputs: torch.Tensor,
+        targets: torch.Tensor | None = None,
+        partners: torch.Tensor | None = None,
+        share: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """inputs [n, …], targets [n] -> losses [n], or outputs [n, o].
+
+        With ``partners`` a row's loss is ``share`` of that for its target and the rest of that for its partner.
+        """
         outputs = self.network(*inputs)
-        return outputs if targets is None else self.likelihood.training_loss(outputs, targets)
+        if targets is None:
+            return outputs
+        losses = self.loss(self.likelihood, outputs, targets)
+        if partners is None or share is None:
+            return losses
+        return share * losses + (1 - share) * self.loss(self.likelihood, outputs, partners)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-import time
+import time as clock
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,56 +21,21 @@ from nastavnik.population._choice import choose
 from nastavnik.population._data import Data, Order
 from nastavnik.population._evaluation import Evaluation
 from nastavnik.population._learner import Learner
-from nastavnik.population._memory import estimate
+from nastavnik.population._memory import check_memory, estimate
+from nastavnik.population._numbers import buffers_of_settings, stacked_settings
 from nastavnik.population._stacking import stack, tensors_of
+from nastavnik.population._standing import Outcome, Standing
 from nastavnik.population._step import State
 from nastavnik.population._ways import Stretch, Training, Way
 from nastavnik.recipe import Recipe
 from nastavnik.trace import Trace
-from nastavnik.training.optimizers import OPTIMIZERS, Tensors
-from nastavnik.training.schedules import SCHEDULES
+from nastavnik.training import Method
+from nastavnik.training.optimizers import Tensors
+from nastavnik.training.schedules import Time
+from nastavnik.training.stopping import Action, Stopping, check_known
 
 _SECONDS_A_CALL = 0.25  # between two looks at the clock
 _TRIAL_STEPS = 2
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one candidate: its networks with the weights of their best moment.
-
-    ``score`` is in nats per validation example, infinite when no score was ever finite; ``best_step`` is the moment of
-    it, ``steps`` how far training went; ``status`` is finished, stopped (by patience), dropped (by the search), cut (by
-    the deadline) or diverged.
-    """
-
-    recipe: Recipe
-    numbers: tuple[int, ...]
-    status: str
-    score: float
-    best_step: int
-    steps: int
-    learners: tuple[Learner, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The record beside the learners' weights."""
-        kept = {name: getattr(self, name) for name in ("status", "score", "best_step", "steps")}
-        return {**kept, "recipe": self.recipe.to_json(), "numbers": list(self.numbers)}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any], learners: tuple[Learner, ...]) -> Outcome:
-        """Read what ``to_json`` wrote."""
-        score = math.inf if record["score"] is None else record["score"]
-        known = {"recipe": Recipe.from_json(record["recipe"]), "numbers": tuple(record["numbers"]), "score": score}
-        return cls(**{**record, **known}, learners=learners)
-
-
-@dataclass
-class Best:
-    """The best moment of each candidate so far: its score, its step, and its networks' weights then."""
-
-    score: np.ndarray  # [C]
-    step: np.ndarray  # [C]
-    tensors: Tensors  # parameters and buffers, [K, …]; empty where nothing is judged
 
 
 class Population:
@@ -89,7 +54,8 @@ class Population:
         data: what to train on; G is its number of parts.
         numbers: the networks' numbers in the trace, K of them; by default 0…K-1.
         total_steps: the length of the schedule.
-        patience: evaluations without a better score before a candidate stops; None for never.
+        patience: evaluations without a better score before a candidate stops; None for never. A recipe's stopping
+            section says more (``training.stopping``).
         evaluations: how many evaluations a whole training has; 0 for none, and then nothing counts as best.
         block: networks run together; the population is worked through block by block.
         instruments: what is measured at each evaluation; an empty dict for nothing.
@@ -120,7 +86,8 @@ class Population:
             raise ValueError(f"{len(recipes)} recipes × {data.parts} parts need as many learners, got {len(learners)}")
         if len({recipe.shape for recipe in recipes}) != 1:
             raise ValueError("the recipes of a population must share one shape")
-        self.data, self.total_steps, self.patience = data, total_steps, patience
+        self.data, self.total_steps = data, total_steps
+        self.stopping = Stopping.of(recipes[0], patience)
         self.recipes = list(recipes)
         self.numbers = np.arange(len(learners)) if numbers is None else np.asarray(numbers)
         self.trace = Trace() if trace is None else trace
@@ -129,23 +96,20 @@ class Population:
         self.network_steps = 0
         self.outcomes: list[Outcome] = []
         self.learner = copy.deepcopy(learners[0]).to(data.device).train()
-        optimizer = OPTIMIZERS[str(recipes[0]["optimizer.name"])](recipes[0].section("optimizer"))
+        method = Method.of(recipes[0])
         shared, parameters, buffers = stack(learners, data.device)
-        slots = {name: t.contiguous() for name, t in vmap(optimizer.init)(parameters).items()}
-        self.state = State(parameters, buffers, slots)
-        self.training = Training(
-            self.learner,
-            shared,
-            optimizer,
-            SCHEDULES[str(recipes[0]["schedule.name"])],
-            INSTRUMENTS if instruments is None else instruments,
-            data,
-            min(block, len(learners)),
-        )
-        self._evaluation = Evaluation(self.learner, shared, data)
-        self._settings = self._stack_settings()
-        self._part = torch.arange(len(learners), device=data.device) % data.parts
         self.batch = data.batch_size(recipes[0].whole("batch_size"))
+        alone = check_memory(method.optimizer, learners[0], recipes[0], self.batch, data.device)
+        slots = {name: t.contiguous() for name, t in vmap(method.optimizer.init)(parameters).items()}
+        self.state = State(parameters, buffers, slots)
+        chosen = INSTRUMENTS if instruments is None else instruments
+        block = max(1, min(block, len(learners), alone))
+        self.training = Training(self.learner, shared, method, chosen, data, block)
+        self._evaluation = Evaluation(self.learner, shared, data)
+        self._settings = stacked_settings(method, recipes, data.parts, self.dtype, data.device)
+        self._buffers = buffers_of_settings(self.learner)
+        check_known(self.stopping.actions, {**method.settings, **self._buffers})
+        self._part = torch.arange(len(learners), device=data.device) % data.parts
         self._own_order = own_order
         self._order = self._make_order()
         self._judged = evaluations > 0
@@ -153,10 +117,9 @@ class Population:
         self._way: Way | None = None
         self._at_once = 1  # steps in one call, so that the clock is looked at in time
         self._losses = torch.zeros(len(learners), dtype=self.dtype, device=data.device)  # since the last evaluation
-        self.best = Best(np.full(len(recipes), np.inf), np.zeros(len(recipes), dtype=int), {})
+        self.best = Standing.of(len(recipes))
         if self._judged:
             self.best.tensors = {name: t.clone() for name, t in self._tensors().items()}
-        self._waited = np.zeros(len(recipes), dtype=int)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -218,14 +181,14 @@ class Population:
         since = self.step // self._every * self._every  # the last evaluation
         while self.step < stop:
             to = min(stop, self.step + self._at_once)
-            started = time.monotonic()
+            started = clock.monotonic()
             try:
                 stretch = self._stretch(self.step, to, to == stop)
                 self.state, self._losses, measures = way.advance(self.state, self._losses, stretch)
             except RuntimeError as error:
                 way = self._with_smaller_blocks(error)
                 continue
-            seconds = time.monotonic() - started
+            seconds = clock.monotonic() - started
             self.network_steps += (to - self.step) * len(self)
             self._at_once = max(1, round((to - self.step) * min(4.0, _SECONDS_A_CALL / max(seconds, 1e-9))))
             self.step = to
@@ -241,9 +204,11 @@ class Population:
     def _stretch(self, start: int, stop: int, measured: bool) -> Stretch:
         rows = self._order.rows(start, stop)
         shares = [step / self.total_steps for step in range(start, stop)]
-        progress = torch.tensor(shares, dtype=self.dtype, device=self.data.device)
+        length = self.data.steps_per_epoch(self.batch)
+        moments = (range(start, stop), [step / length for step in range(start, stop)], shares)
+        time = Time(*(torch.tensor(list(m), dtype=self.dtype, device=self.data.device) for m in moments))
         instruments = measured and bool(self.training.instruments)
-        return Stretch(self._settings, self._part, rows, self._own_order, progress, instruments)
+        return Stretch(self._settings, self._part, rows, self._own_order, time, instruments)
 
     def _with_smaller_blocks(self, error: RuntimeError) -> Way:
         """Half as many networks at a time, if it was memory that ran out; the state is as it was."""
@@ -273,18 +238,48 @@ class Population:
         shared = place.to(profiles.device).repeat_interleave(self.data.parts)  # a candidate's folds share a temperature
         self._measure("validation loss", profiles.gather(1, shared[:, None])[:, 0], self.step)
         score = least.double().numpy()
-        better = score < self.best.score
+        watched = score if self.stopping.watch == "loss" else self._metric()
+        better = self.best.take(score, watched, self.step)
         if better.any():
             networks = torch.from_numpy(np.repeat(better, self.data.parts)).to(self.data.device)
             for name, now in self._tensors().items():
                 self.best.tensors[name][networks] = now[networks]
-        self.best.score = np.where(better, score, self.best.score)
-        self.best.step = np.where(better, self.step, self.best.step)
-        self._waited = np.where(better, 0, self._waited + 1)
-        diverged = ~np.isfinite(score)
-        self.release(diverged, "diverged")
-        if self.patience is not None and self.step < self.total_steps:
-            self.release(self._waited >= self.patience, "stopped")
+        self.release(~np.isfinite(score), "diverged")
+        if self.step < self.total_steps:
+            self._stop_or_act()
+
+    def _metric(self) -> np.ndarray:
+        """Each candidate's validation error [C]: the share of wrong classes, or the root mean square error."""
+        errors = self._evaluation.errors(self._tensors(), self._part, block=self._evaluated_at_once)
+        self._measure("validation error", errors, self.step)
+        return errors.reshape(-1, self.data.parts).double().mean(1).nan_to_num(nan=math.inf).cpu().numpy()
+
+    def _stop_or_act(self) -> None:
+        """Let candidates go that stand still, or change what the recipe says to change on a plateau."""
+        stale = self.stopping.stale(self.best.waited, self.best.step, self.step)
+        acting = stale & (self.best.plateaus < (self.stopping.most if self.stopping.actions else 0))
+        if acting.any():
+            networks = torch.from_numpy(np.repeat(acting, self.data.parts)).to(self.data.device)
+            for action in self.stopping.actions:
+                self._act(action, networks)
+            self.best.plateaus = self.best.plateaus + acting
+            self.best.waited = np.where(acting, 0, self.best.waited)
+        self.release(stale & ~acting, "stopped")
+
+    def _act(self, action: Action, networks: torch.Tensor) -> None:
+        """Change one number of some networks (a mask [K])."""
+        held = [self.state.buffers[name] for name in self._buffers.get(action.setting, ())]
+        if action.setting in self._settings:
+            # a tensor of its own, as a stretch may still hold the old one
+            self._settings[action.setting] = self._settings[action.setting].clone()
+            held = [self._settings[action.setting]]
+        for t in held:
+            if action.value is not None:
+                t[networks] = action.value
+            elif isinstance(action.factor, str):
+                t[networks] *= self._settings[action.factor][networks]
+            elif action.factor is not None:
+                t[networks] *= action.factor
 
     def validation_profiles(self) -> torch.Tensor:
         """Each network's loss on its part's validation rows at each temperature [K, T]."""
@@ -314,8 +309,7 @@ class Population:
         self.state = State(*({name: t[networks] for name, t in part.items()} for part in self.state))
         self._settings = {name: value[networks] for name, value in self._settings.items()}
         tensors = {name: t[networks] for name, t in self.best.tensors.items()}
-        self.best = Best(self.best.score[stay], self.best.step[stay], tensors)
-        self._waited = self._waited[stay]
+        self.best = self.best.kept(stay, tensors)
         self._part = self._part[networks]
         self._losses = self._losses[networks]
         self.numbers = self.numbers[np.repeat(stay, self.data.parts)]
@@ -358,13 +352,12 @@ class Population:
             "numbers": self.numbers.tolist(),
             "way": self.way,
             "block": self.block,
-            "score": self.best.score.tolist(),
-            "best_step": self.best.step.tolist(),
-            "waited": self._waited.tolist(),
+            "best": self.best.to_record(),
             "outcomes": [outcome.to_json() for outcome in self.outcomes],
         }
         tensors = {f"state.{i}.{name}": t for i, part in enumerate(self.state) for name, t in part.items()}
         tensors |= {f"best.{name}": t for name, t in self.best.tensors.items()}
+        tensors |= {f"settings.{name}": t for name, t in self._settings.items()}
         tensors |= {"losses": self._losses, "part": self._part}
         for i, outcome in enumerate(self.outcomes):
             for g, learner in enumerate(outcome.learners):
@@ -382,11 +375,9 @@ class Population:
         self.training = replace(self.training, block=record["block"])
         ordered = [{name: here[f"state.{i}.{name}"] for name in part} for i, part in enumerate(self.state)]
         self.state = State(*ordered)  # in the order of old, in which instruments add up
-        scores = [math.inf if score is None else score for score in record["score"]]
-        self.best = Best(np.asarray(scores), np.asarray(record["best_step"], dtype=int), _within(here, "best."))
-        self._waited = np.asarray(record["waited"], dtype=int)
+        self.best = Standing.from_record(record["best"], _within(here, "best."))
         self._losses, self._part = here["losses"], here["part"]
-        self._settings = self._stack_settings()
+        self._settings = {name: here[f"settings.{name}"] for name in self._settings}
         self._order = self._make_order()
         self.outcomes = []
         for i, known in enumerate(record["outcomes"]):
@@ -416,7 +407,14 @@ class Population:
     # Stacking
 
     def _tensors(self) -> Tensors:
-        return {**self.state.parameters, **self.state.buffers}
+        """What is judged and delivered: the weights in training, or their average, and the buffers."""
+        optimizer = self.training.method.optimizer
+        parameters = self.state.parameters
+        if optimizer.averages:
+            prefix = "optimizer."
+            numbers = {n.removeprefix(prefix): t for n, t in self._settings.items() if n.startswith(prefix)}
+            parameters = vmap(optimizer.evaluated)(self.state.optimizer, parameters, numbers)
+        return {**parameters, **self.state.buffers}
 
     def _make_order(self) -> Order:
         """The order of rows: shared, or each network's own by its recipe's seed."""
@@ -424,17 +422,6 @@ class Population:
             return Order(self.data, self.batch)
         seeds = [recipe.whole("seed") for recipe in self.recipes for _ in range(self.data.parts)]
         return Order(self.data, self.batch, list(zip(seeds, self._part.tolist(), strict=True)))
-
-    def _stack_settings(self) -> Tensors:
-        """The optimizer's numbers, one a network."""
-        return {
-            name: torch.tensor(
-                [r.number(f"optimizer.{name}", default) for r in self.recipes for _ in range(self.data.parts)],
-                dtype=self.dtype,
-                device=self.data.device,
-            )
-            for name, default in self.training.optimizer.settings.items()
-        }
 
     def _measure(self, instrument: str, values: torch.Tensor, step: int) -> None:
         epoch = step / self.data.steps_per_epoch(self.batch)

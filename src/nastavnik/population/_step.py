@@ -7,12 +7,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 from torch.func import functional_call, grad
 
 from nastavnik.instruments import Instrument, Moment
+from nastavnik.nets import PROGRESS, is_activation
+from nastavnik.noise import Noise
 from nastavnik.population._learner import Learner
-from nastavnik.training.optimizers import Optimizer, Tensors
-from nastavnik.training.schedules import Schedule
+from nastavnik.training import NOISE, Method
+from nastavnik.training.optimizers import Tensors
+from nastavnik.training.regularizers import Batch, Context, Loss, Regularizer
+from nastavnik.training.schedules import Time
+
+_NETWORK = "network."  # what the network's tensors are called inside a learner
 
 
 class State(NamedTuple):
@@ -23,48 +30,43 @@ class State(NamedTuple):
     optimizer: Tensors
 
 
-class Batch(NamedTuple):
-    """The rows of one step: what the network takes [b, …], and targets [b]."""
-
-    inputs: tuple[torch.Tensor, ...]
-    targets: torch.Tensor
-
-
-Step = Callable[[State, Batch, Tensors, torch.Tensor], tuple[State, Tensors]]
+Step = Callable[[State, Batch, Tensors, Time], tuple[State, Tensors]]
 Objective = Callable[[Tensors], tuple[torch.Tensor, Any]]
 
 
 def make_step(
     learner: Learner,
     shared: Tensors,
-    optimizer: Optimizer,
-    schedule: Schedule,
+    method: Method,
     instruments: Mapping[str, Instrument],
     *,
     alone: bool = False,
 ) -> Step:
-    """Bind what belongs to the shape; what comes back is ``(state, batch, settings, progress) -> (state, measures)``.
+    """Bind what belongs to the shape; what comes back is ``(state, batch, settings, time) -> (state, measures)``.
 
     Args:
         learner: the module whose code runs; its own tensors are not used.
         shared: tensors that all networks of the population have in common.
-        optimizer: the update rule.
-        schedule: the learning rate's factor at ``progress`` (0 to 1).
+        method: optimizer, schedule and regularizers.
         instruments: what to measure beside the loss.
         alone: the step is run outside of transforms such as vmap, by autograd's own tape.
     """
+    watched: list[torch.Tensor] = []
+    if any(regularizer.watches for regularizer in method.regularizers):
+        learner = _watching(learner, watched)
+    losses = (_Direct if alone else _Functional)(learner, shared)
     differentiate = _plain_grad if alone else grad
-    losses = _Direct(learner, shared) if alone else _Functional(learner, shared)
+    timed = [name for name in tensors_named(learner) if name.endswith(PROGRESS)]
 
-    def step(state: State, batch: Batch, settings: Tensors, progress: torch.Tensor) -> tuple[State, Tensors]:
-        def objective(parameters: Tensors) -> tuple[torch.Tensor, tuple[torch.Tensor, Tensors]]:
-            buffers = {name: buffer.clone() for name, buffer in state.buffers.items()}
-            loss = losses({**parameters, **buffers}, batch).mean()
-            return loss, (loss.detach(), buffers)
-
-        gradients, (loss, buffers) = differentiate(objective, has_aux=True)(state.parameters)
-        scheduled = {**settings, "learning_rate": settings["learning_rate"] * schedule(progress)}
-        parameters, slots = optimizer.update(gradients, state.optimizer, state.parameters, scheduled)
+    def step(state: State, batch: Batch, settings: Tensors, time: Time) -> tuple[State, Tensors]:
+        now = method.at(settings, time)
+        buffers = {**state.buffers, **{name: time.progress.to(state.buffers[name].dtype) for name in timed}}
+        noise = Noise(settings[NOISE] if NOISE in settings else time.step.to(torch.int32), time.step)
+        context = Context(now.regularization, noise, watched)
+        problem = _Problem(losses, method.regularizers, context, buffers, batch, differentiate)
+        parameters, slots = method.optimizer.step(problem, state.optimizer, state.parameters, now.optimizer)
+        parameters = method.after(parameters, state.parameters, now)
+        gradients, loss, buffers = problem.seen(state.parameters)
         moment = Moment(gradients, state.parameters, parameters)
         measures = {"training loss": loss, **{name: measure(moment) for name, measure in instruments.items()}}
         return State(parameters, buffers, slots), measures
@@ -72,14 +74,108 @@ def make_step(
     return step
 
 
+class _Problem:
+    """One network's objective on the rows of one step; see ``training.optimizers.Problem``."""
+
+    def __init__(
+        self,
+        losses: _Functional | _Direct,
+        regularizers: tuple[Regularizer, ...],
+        context: Context,
+        buffers: Tensors,
+        batch: Batch,
+        differentiate: Callable[..., Any],
+    ) -> None:
+        self._losses, self._regularizers, self._context = losses, regularizers, context
+        self._buffers, self._batch, self._differentiate = buffers, batch, differentiate
+        self._seen: tuple[Tensors, torch.Tensor, Tensors] | None = None
+        self.loss_only = losses.loss_only
+
+    def seen(self, parameters: Tensors) -> tuple[Tensors, torch.Tensor, Tensors]:
+        """The first gradient taken, the training loss then (penalties left out), and the buffers it changed."""
+        if self._seen is None:
+            self.gradients(parameters)
+        assert self._seen is not None
+        return self._seen
+
+    def gradients(self, parameters: Tensors) -> Tensors:
+        """The objective's gradient."""
+        gradients, (loss, buffers) = self._differentiate(self._objective, has_aux=True)(parameters)
+        if self._seen is None:
+            self._seen = gradients, loss, buffers
+        return gradients
+
+    def objective(self, parameters: Tensors) -> torch.Tensor:
+        """The mean training loss, penalties included."""
+        return self._objective(parameters)[0]
+
+    def row_losses(self, parameters: Tensors) -> torch.Tensor:
+        """Losses [n], without penalties."""
+        return self._losses({**parameters, **self._fresh()}, self._batch)
+
+    def outputs(self, parameters: Tensors) -> torch.Tensor:
+        """Outputs [n, o]."""
+        return self._losses.outputs({**parameters, **self._fresh()}, self._batch)
+
+    def losses_of(self, outputs: torch.Tensor, parameters: Tensors) -> torch.Tensor:
+        """Losses [n] of outputs [n, o]."""
+        return self._losses.of_outputs({**parameters, **self._fresh()}, outputs, self._batch.targets)
+
+    def _fresh(self) -> Tensors:
+        return {name: buffer.clone() for name, buffer in self._buffers.items()}
+
+    def _objective(self, parameters: Tensors) -> tuple[torch.Tensor, tuple[torch.Tensor, Tensors]]:
+        first: list[tuple[torch.Tensor, Tensors]] = []  # some regularizers ask for the loss more than once
+
+        def loss(parameters: Tensors, batch: Batch) -> torch.Tensor:
+            self._context.activations.clear()
+            buffers = self._fresh()
+            value = self._losses({**parameters, **buffers}, batch).mean()
+            first.append((value.detach(), buffers))
+            return value
+
+        whole: Loss = loss
+        for regularizer in self._regularizers:
+            whole = regularizer.around(whole, self._context)
+        return whole(parameters, self._batch), first[0]
+
+
+def _watching(learner: Learner, seen: list[torch.Tensor]) -> Learner:
+    """A copy whose activations write down what they say."""
+    learner = copy.deepcopy(learner)
+    for module in learner.modules():
+        if is_activation(module):
+            module.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    return learner
+
+
+def tensors_named(module: nn.Module) -> list[str]:
+    """Names of all buffers."""
+    return [name for name, _ in module.named_buffers()]
+
+
 class _Functional:
     """The learner's losses with given tensors."""
 
     def __init__(self, learner: Learner, shared: Tensors) -> None:
         self.learner, self.shared = learner, shared
+        self.head = _head(learner)
+        self.loss_only = tuple(n for n, _ in learner.named_parameters() if not n.startswith(_NETWORK))
 
     def __call__(self, tensors: Tensors, batch: Batch) -> torch.Tensor:
-        return functional_call(self.learner, {**self.shared, **tensors}, batch.inputs, {"targets": batch.targets})
+        return self._call(tensors, batch.inputs, _kept(batch))
+
+    def outputs(self, tensors: Tensors, batch: Batch) -> torch.Tensor:
+        """Outputs [n, o]."""
+        return self._call(tensors, batch.inputs, {})
+
+    def of_outputs(self, tensors: Tensors, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Losses [n] of outputs [n, o]."""
+        own = {n: t for n, t in {**self.shared, **tensors}.items() if not n.startswith(_NETWORK)}
+        return functional_call(self.head, own, (outputs,), {"targets": targets})
+
+    def _call(self, tensors: Tensors, inputs: tuple[torch.Tensor, ...], options: Tensors) -> torch.Tensor:
+        return functional_call(self.learner, {**self.shared, **tensors}, inputs, options)
 
 
 class _Direct:
@@ -87,6 +183,8 @@ class _Direct:
 
     def __init__(self, learner: Learner, shared: Tensors) -> None:
         self.learner = copy.deepcopy(learner)
+        self.head = _head(self.learner)
+        self.loss_only = tuple(n for n, _ in learner.named_parameters() if not n.startswith(_NETWORK))
         names = {id(t): name for name, t in (*self.learner.named_parameters(), *self.learner.named_buffers())}
         places = [
             (names[id(t)], module, key)
@@ -100,9 +198,33 @@ class _Direct:
         self.places = [place for place in places if place[0] not in shared]
 
     def __call__(self, tensors: Tensors, batch: Batch) -> torch.Tensor:
+        self._put(tensors)
+        return self.learner(*batch.inputs, **_kept(batch))
+
+    def outputs(self, tensors: Tensors, batch: Batch) -> torch.Tensor:
+        """Outputs [n, o]."""
+        self._put(tensors)
+        return self.learner(*batch.inputs)
+
+    def of_outputs(self, tensors: Tensors, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Losses [n] of outputs [n, o]."""
+        self._put(tensors)
+        return self.head(outputs, targets=targets)
+
+    def _put(self, tensors: Tensors) -> None:
         for name, module, key in self.places:
             setattr(module, key, tensors[name])
-        return self.learner(*batch.inputs, targets=batch.targets)
+
+
+def _head(learner: Learner) -> Learner:
+    """The same likelihood and loss, for outputs that are already there."""
+    return Learner(nn.Identity(), learner.likelihood, learner.loss)
+
+
+def _kept(batch: Batch) -> Tensors:
+    """Targets and partners, as far as there are any."""
+    named = {"targets": batch.targets, "partners": batch.partners, "share": batch.share}
+    return {name: t for name, t in named.items() if t is not None}
 
 
 def _plain_grad(objective: Objective, has_aux: bool = True) -> Callable[[Tensors], tuple[Tensors, Any]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -18,9 +18,11 @@ from nastavnik.instruments import Instrument
 from nastavnik.population._data import Data
 from nastavnik.population._learner import Learner
 from nastavnik.population._stacking import joined, joined_states, some
-from nastavnik.population._step import Batch, State, Step, make_step
-from nastavnik.training.optimizers import Optimizer, Tensors
-from nastavnik.training.schedules import Schedule
+from nastavnik.population._step import State, Step, make_step
+from nastavnik.training import Method
+from nastavnik.training.optimizers import Tensors
+from nastavnik.training.regularizers import Batch
+from nastavnik.training.schedules import Time
 
 _LOSS = "training loss"
 
@@ -31,8 +33,7 @@ class Training:
 
     learner: Learner
     shared: Tensors
-    optimizer: Optimizer
-    schedule: Schedule
+    method: Method
     instruments: Mapping[str, Instrument]
     data: Data
     block: int
@@ -40,23 +41,32 @@ class Training:
     def step(self, measured: bool, *, alone: bool = False) -> Step:
         """The step of one network, with or without its instruments."""
         instruments = self.instruments if measured else {}
-        return make_step(self.learner, self.shared, self.optimizer, self.schedule, instruments, alone=alone)
+        return make_step(self.learner, self.shared, self.method, instruments, alone=alone)
 
 
 class Stretch(NamedTuple):
     """Some steps for K networks.
 
-    ``settings`` are the optimizer's numbers [K]; ``part`` [K] which part of the data each network has; ``rows``
-    [steps, G, batch], or [steps, K, batch] when each network has its ``own`` order; ``progress`` [steps]. At the last
-    step the instruments run if ``measured``.
+    ``settings`` are the method's numbers [K]; ``part`` [K] which part of the data each network has; ``rows``
+    [steps, G, batch], or [steps, K, batch] when each network has its ``own`` order; ``time`` holds [steps] each. At the
+    last step the instruments run if ``measured``.
     """
 
     settings: Tensors
     part: torch.Tensor
     rows: torch.Tensor
     own: bool
-    progress: torch.Tensor
+    time: Time
     measured: bool
+
+    @property
+    def steps(self) -> int:
+        """How many."""
+        return len(self.time.step)
+
+    def moments(self) -> Iterator[Time]:
+        """The time of each step."""
+        return (Time(*(t[s] for t in self.time)) for s in range(self.steps))
 
 
 class Way(ABC):
@@ -86,17 +96,17 @@ class Sequential(Way):
     def advance(self, state: State, losses: torch.Tensor, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
         """See ``Way``."""
         sums, measured = [], []
-        last = len(stretch.progress) - 1
+        last = stretch.steps - 1
         with torch.no_grad():
             for k, part in enumerate(stretch.part.tolist()):
                 one = some(state, k)
                 settings = {name: t[k] for name, t in stretch.settings.items()}
                 total = losses[k].clone()
                 measures: Tensors = {}
-                for s, progress in enumerate(stretch.progress):
+                for s, time in enumerate(stretch.moments()):
                     batch = Batch(*self.data.rows_of(part, stretch.rows[s, k if stretch.own else part]))
                     step = self._steps[stretch.measured and s == last]
-                    one, measures = step(one, batch, settings, progress)
+                    one, measures = step(one, batch, settings, time)
                     total += measures[_LOSS]
                 for old, new in zip(state, one, strict=True):
                     for name, t in new.items():
@@ -133,11 +143,11 @@ class Batched(Way):
     ) -> tuple[State, torch.Tensor, Tensors]:
         settings = {name: t[which] for name, t in stretch.settings.items()}
         part = stretch.part[which]
-        last = len(stretch.progress) - 1
+        last = stretch.steps - 1
         measures: Tensors = {}
-        for s, progress in enumerate(stretch.progress):
+        for s, time in enumerate(stretch.moments()):
             state, measures = self._call(
-                stretch.measured and s == last, state, self._batch(stretch, s, which, part), settings, progress
+                stretch.measured and s == last, state, self._batch(stretch, s, which, part), settings, time
             )
             total += measures.pop(_LOSS)
         return state, total, measures
@@ -151,11 +161,11 @@ class Batched(Way):
         return Batch(tuple(t[index] for t in self.data.inputs), self.data.targets[index]), False
 
     def _call(
-        self, measured: bool, state: State, batch: tuple[Batch, bool], settings: Tensors, progress: torch.Tensor
+        self, measured: bool, state: State, batch: tuple[Batch, bool], settings: Tensors, time: Time
     ) -> tuple[State, Tensors]:
         rows = None if batch[1] else 0
         step = vmap(self._steps[measured], in_dims=(0, rows, 0, None), randomness="different")
-        return step(state, batch[0], settings, progress)
+        return step(state, batch[0], settings, time)
 
 
 class CompiledByTorch(Batched):
@@ -174,15 +184,15 @@ class CompiledByTorch(Batched):
         self._shapes: dict[bool, Any] = {}  # of what comes back
 
     def _call(
-        self, measured: bool, state: State, batch: tuple[Batch, bool], settings: Tensors, progress: torch.Tensor
+        self, measured: bool, state: State, batch: tuple[Batch, bool], settings: Tensors, time: Time
     ) -> tuple[State, Tensors]:
         rows, shared = batch
         count = len(next(iter(settings.values())))
-        full = torch.cat([torch.arange(count), torch.zeros(self.block - count, dtype=torch.long)]).to(progress.device)
+        full = torch.cat([torch.arange(count), torch.zeros(self.block - count, dtype=torch.long)]).to(time.step.device)
         if not shared:
             rows = Batch(tuple(t[full] for t in rows.inputs), rows.targets[full])
         padded = {name: t[full] for name, t in settings.items()}
-        new, measures = self._full_block(measured, shared, (some(state, full), rows, padded, progress))
+        new, measures = self._full_block(measured, shared, (some(state, full), rows, padded, time))
         return some(new, slice(count)), {name: t[:count] for name, t in measures.items()}
 
     def _full_block(self, measured: bool, shared: bool, arguments: tuple[Any, ...]) -> tuple[State, Tensors]:
@@ -213,7 +223,7 @@ class Compiled(Way):
     name = "compiled"
 
     def __init__(self, training: Training, state: State, settings: Tensors, batch: int) -> None:
-        started = time.perf_counter()
+        started = perf_counter()
         self.data = training.data
         self._names = [(i, name) for i, part in enumerate(state) for name in part]
         self._settings = list(settings)
@@ -224,14 +234,14 @@ class Compiled(Way):
         example += [t[0] for t in self.data.inputs] + [self.data.targets[0]]
         rows = self.data.train[0][:batch]
         dtype = next(iter(state.parameters.values())).dtype
-        example += [rows, torch.tensor(0.5, dtype=dtype), torch.zeros((), dtype=dtype)]
+        example += [rows, *(torch.tensor(0.5, dtype=dtype) for _ in Time._fields), torch.zeros((), dtype=dtype)]
         kept = [(i, i) for i in range(len(self._names))] + [(len(example) - 1, len(self._names))]
         kinds = (False, True) if training.instruments else (False,)
         self._programs = {m: Program(self._flat(training.step(m, alone=True), m), example, kept) for m in kinds}
         with ThreadPoolExecutor(len(kinds)) as pool:
             for job in [pool.submit(program.build) for program in self._programs.values()]:
                 job.result()
-        self.words = f"compiled in {time.perf_counter() - started:.1f} s"
+        self.words = f"compiled in {perf_counter() - started:.1f} s"
 
     @property
     def scratch_bytes(self) -> int:
@@ -248,9 +258,9 @@ class Compiled(Way):
                 parts[i][name] = next(given)
             settings = {name: next(given) for name in self._settings}
             inputs = [next(given) for _ in self.data.inputs]
-            targets, rows, progress, total = given
+            targets, rows, *moment, total = given
             batch = Batch(tuple(t[rows] for t in inputs), targets[rows])
-            state, measures = step(State(*parts), batch, settings, progress)
+            state, measures = step(State(*parts), batch, settings, Time(*moment))
             new = [state[i][name] for i, name in self._names]
             return [*new, total + measures[_LOSS], *(measures[name] for name in self._instruments if measured)]
 
@@ -263,14 +273,15 @@ class Compiled(Way):
         state = State(*({name: t.contiguous() for name, t in part.items()} for part in state))
         total = losses.clone()
         measures = {name: torch.zeros(count, dtype=dtype) for name in self._instruments if stretch.measured}
-        cut = len(stretch.progress) - (1 if stretch.measured else 0)
-        for measured, first, last in ((False, 0, cut), (True, cut, len(stretch.progress))):
+        cut = stretch.steps - (1 if stretch.measured else 0)
+        for measured, first, last in ((False, 0, cut), (True, cut, stretch.steps)):
             if first == last:
                 continue
             bound = [(state[i][name], "k") for i, name in self._names]
             bound += [(stretch.settings[name], "k") for name in self._settings]
             bound += [(t, "p") for t in self.data.inputs] + [(self.data.targets, "p")]
-            bound += [(stretch.rows[first:last], "sk" if stretch.own else "sp"), (stretch.progress[first:last], "s")]
+            bound += [(stretch.rows[first:last], "sk" if stretch.own else "sp")]
+            bound += [(t[first:last], "s") for t in stretch.time]
             bound += [(total, "k"), *((t, "k") for t in measures.values() if measured)]
             self._programs[measured].run(bound, stretch.part, steps=last - first, threads=torch.get_num_threads())
         return state, total, measures

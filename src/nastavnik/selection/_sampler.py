@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nastavnik.recipe import VARYING, Value
+from nastavnik.recipe import Value, varies
 from nastavnik.space import Choice, Node, Number, Space
 
 _STARTUP = 12  # scored recipes before TPE is believed
@@ -67,7 +67,7 @@ def ask(
 
 
 def _shape(keys: Mapping[str, Value]) -> dict[str, Value]:
-    return {key: value for key, value in keys.items() if key.rsplit("/", 1)[-1] not in VARYING}
+    return {key: value for key, value in keys.items() if not varies(key.rsplit("/", 1)[-1], value)}
 
 
 def _sampler(seed: int, generation: int, i: int, fixed: Mapping[str, Value]) -> Any:

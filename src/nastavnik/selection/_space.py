@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from nastavnik.errors import UserError, nearest
 from nastavnik.nets import FAMILIES, Family
 from nastavnik.recipe import Value
 from nastavnik.space import Choice, Node, Number, Space, default_of
+from nastavnik.training.losses import LOSSES
+from nastavnik.training.optimizers import OPTIMIZERS, WRAPPERS, SecondOrder
+from nastavnik.training.regularizers import REGULARIZERS
 from nastavnik.training.schedules import SCHEDULES
+from nastavnik.training.stopping import stopping_nodes
 
 _MOST_STEPS = 2400  # of a training, where rows do not ask for more
+_MOST_ROWS = 512  # of a batch for second-order optimizers
+_FULL_STEPS = 40  # epochs of such a training
+_KINDS = {True: "class", False: "real"}
+_LIKELIHOOD = ("likelihood.name", "likelihood.noise", "likelihood.freedom")
 
 
 def table_space(
@@ -34,29 +44,87 @@ def table_space(
         UserError: a pinned name or value that the tree does not have.
     """
     chosen = list(families) or list(FAMILIES.values())
+    pins = dict(pinned or {})
+    whole = _wants_all_rows(pins)
     branches: dict[Value, Space] = {family.name: family.space(rows, inputs) for family in chosen}
-    batch = 32 if rows < 1000 else 64 if rows < 5000 else 128 if rows < 10_000 else 256
+    if whole:  # curvature needs small networks
+        branches = {f.name: branches[f.name].pin({n: v for n, v in f.small.items() if n not in pins}) for f in chosen}
+    batch = min(rows, _MOST_ROWS) if whole else 32 if rows < 1000 else 64 if rows < 5000 else 128
+    batch = 256 if rows >= 10_000 and not whole else batch
     default = "mlp" if "mlp" in branches else chosen[0].name
     nodes: dict[str, Node] = {
         "network.family": Choice(branches, default=default),
-        "schedule.name": Choice.of(*SCHEDULES, default="cosine"),
+        "schedule.name": _with_settings("schedule", SCHEDULES, "constant" if whole else "cosine"),
         "batch_size": Number(2, 65536, log=True, integer=True, default=batch, least=2),
-        "epochs": Number(1, 10_000, log=True, integer=True, default=default_epochs(rows, batch)),
+        "epochs": Number(
+            1, 10_000, log=True, integer=True, default=_FULL_STEPS if whole else default_epochs(rows, batch)
+        ),
         "preparation.numbers": Choice.of("auto", "standard", "robust", "quantile", default="auto"),
     }
     settled = {name: default_of(node) for name, node in nodes.items() if name != "network.family"}
-    if classification:
-        nodes["loss.label_smoothing"] = Number(0.0, 0.2, default=0.05, below=1.0)
-    else:
+    losses = {name: loss for name, loss in LOSSES.items() if _KINDS[classification] in loss.targets}
+    nodes["loss.name"] = _with_settings("loss", losses, "label_smoothing" if classification else "likelihood")
+    settled["loss.name"] = default_of(nodes["loss.name"])
+    if not classification:
         nodes["preparation.target"] = Choice.of("auto", "identity", "log", "yeo-johnson", default="auto")
         settled["preparation.target"] = "auto"
         settled["likelihood.noise"] = "learned"
-    pins = dict(pinned or {})
-    noise = pins.pop("likelihood.noise", None)
-    if noise is not None:
-        settled["likelihood.noise"] = _noise(noise, classification)
-    tree = Space(nodes).pin({**{n: v for n, v in settled.items() if n in nodes}, **pins})
+    settled |= _likelihood_pins(pins, classification)
+    space = Space(nodes, optional=_optional())
+    tree = space.pin({**{n: v for n, v in settled.items() if n in nodes}, **pins})
     return tree.with_fixed({n: v for n, v in settled.items() if n not in nodes})
+
+
+def _wants_all_rows(pins: Mapping[str, Value]) -> bool:
+    """Whether a second-order optimizer is among those that may be drawn."""
+    names = str(pins.get("optimizer.name", "")).split(",")
+    return any(issubclass(OPTIMIZERS[name.strip()], SecondOrder) for name in names if name.strip() in OPTIMIZERS)
+
+
+def _with_settings(section: str, table: Mapping[str, type[Any]], default: str) -> Choice:
+    """A choice among a table's entries, each with its own numbers below it; of the default's, a search draws none."""
+    branches: dict[Value, Space] = {}
+    for name, entry in table.items():
+        ranges: dict[str, Node] = {
+            f"{section}.{key}": Number(value / 10, value * 10, log=True, default=value)
+            for key, value in entry.settings.items()
+        }
+        if name == "label_smoothing":
+            branches[name] = Space({"loss.label_smoothing": Number(0.0, 0.2, default=0.05, below=1.0)})
+        else:
+            branches[name] = Space(optional=ranges)
+    return Choice(branches, default=default)
+
+
+def _optional() -> dict[str, Node]:
+    """What any recipe may have beside: regularizers, wrappers of the optimizer, warm-up, stopping."""
+    nodes: dict[str, Node] = {
+        "schedule.warmup": Number(0.01, 0.3, default=0.1, below=1.0),
+        "regularization.schedule": Choice.of(*SCHEDULES, default="constant"),
+        "optimizer.memory": Number(0.1, 16.0, default=0.25),
+        **stopping_nodes(),
+    }
+    for section, table in (("regularization", REGULARIZERS), ("optimizer", WRAPPERS)):
+        least = -math.inf if section == "regularization" else 0.0  # the sign flipped is an honest control
+        for entry in table.values():
+            for key, value in entry.settings.items():
+                nodes[f"{section}.{key}"] = Number(value / 10, value * 10, log=True, default=value, least=least)
+    return nodes
+
+
+def _likelihood_pins(pins: dict[str, Value], classification: bool) -> dict[str, Value]:
+    """Take the likelihood's settings out of the pins: they are one choice for a whole run."""
+    found = {name: pins.pop(name) for name in list(pins) if name.startswith("likelihood.")}
+    for name, value in found.items():
+        if name == "likelihood.noise":
+            found[name] = _noise(value, classification)
+        elif name == "likelihood.freedom":
+            if isinstance(value, (bool, str)) or not value > 0:
+                raise UserError(f"likelihood.freedom must be a positive number, but got {value!r}")
+            found[name] = float(value)
+        elif name != "likelihood.name":
+            raise UserError(f"there is no setting '{name}' in a recipe{nearest(name, _LIKELIHOOD)}")
+    return found
 
 
 def default_epochs(rows: int, batch: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from nastavnik.data import Columns, Inputs, Preparation, Split, TargetPreparation
 from nastavnik.model import build_network
@@ -37,7 +38,8 @@ class Part:
 class Workbench:
     """Columns, task and split; gives the parts that candidates are trained and validated on.
 
-    ``settings`` are the preparation's own ("preparation.numbers", "preparation.target"), one choice for a whole run.
+    ``settings`` are one choice for a whole run: the preparation's own ("preparation.numbers", "preparation.target")
+    and the likelihood's.
     """
 
     def __init__(
@@ -87,10 +89,13 @@ class Workbench:
     def learner(self, recipe: Recipe, part: Part) -> Learner:
         """A fresh network and likelihood, from the recipe's own seed."""
         family = self._families.get(str(recipe["network.family"]))
-        return Learner.seeded(
-            recipe.whole("seed"),
-            lambda: (build_network(recipe, part.signature, family), self.task.likelihood(recipe, part.train)),
-        )
+
+        def build() -> tuple[nn.Module, ...]:
+            likelihood = self.task.likelihood(recipe)
+            loss = self.task.loss(recipe, likelihood, part.train)
+            return build_network(recipe, part.signature, family), likelihood, loss
+
+        return Learner.seeded(recipe.whole("seed"), build)
 
     def _fit(self, train: np.ndarray) -> Part:
         structure = self.split.development if self.split.folds is not None else train
@@ -104,10 +109,10 @@ class Workbench:
         inputs = preparation.apply(self.columns)
         distinct = [*self._distinct, *[2] * len(preparation.indicators)]
         levels = self._most_levels()
-        outputs = self.task.likelihood({"likelihood.noise": self._settings.get("likelihood.noise", "learned")}).outputs
-        signature = Signature(
-            inputs.numbers.shape[1], levels, outputs, tuple(distinct), inputs.numbers[torch.from_numpy(train)]
-        )
+        outputs = self.task.likelihood(self._settings).outputs
+        rows = torch.from_numpy(train)
+        examples = (inputs.numbers[rows], inputs.categories[rows])
+        signature = Signature(inputs.numbers.shape[1], levels, outputs, tuple(distinct), examples)
         return Part(preparation, target, inputs, target.apply(self.task.values), signature, train)
 
     def _most_levels(self) -> tuple[int, ...]:

@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import nn
+
+from nastavnik.data import TargetPreparation
+from nastavnik.predictive import Predictive
 
 TEMPERATURES = tuple(2.0 ** (i / 3) for i in range(-9, 10))  # 1/8 to 8, a third of an octave apart
 
 
-class Likelihood(nn.Module):
+class Likelihood(nn.Module, ABC):
     """The distribution of a target given a network's outputs; a module, so that noise may be learned with the weights.
 
     ``outputs`` is how many outputs a row the network must give. ``neg_log_likelihood`` is in nats per example,
     normalized over the target's values, in the units the target was prepared to. ``temperature`` sharpens (< 1) or
     flattens (> 1) the distribution without moving its centre (Guo et al. 2017).
+
+    ``target`` is the kind of target it is of: "class" (class numbers), "real", "count", "labels" (several yes or no)
+    or "votes" (counts or shares of each class).
     """
 
     name: ClassVar[str]
+    formula: ClassVar[str]
+    prefer: ClassVar[str]
+    source: ClassVar[str]
+    settings: ClassVar[Mapping[str, float]] = {}
+    target: ClassVar[str]
+    normalized: ClassVar[bool] = True
     outputs: int
 
+    @classmethod
+    @abstractmethod
+    def make(cls, classes: int, options: Mapping[str, Any]) -> Self:
+        """Build one for a target of so many classes from a recipe's likelihood section.
+
+        Raises:
+            UserError: it does not suit the number of classes, or an option is wrong.
+        """
+
+    @abstractmethod
     def neg_log_likelihood(
         self, outputs: torch.Tensor, targets: torch.Tensor, temperature: torch.Tensor | float = 1.0
     ) -> torch.Tensor:
-        """outputs [n, o], targets [n] -> nats [n]."""
-        raise NotImplementedError
-
-    def training_loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """What is minimized, per example [n]: the negative log likelihood, weighted where the recipe says so."""
-        return self.neg_log_likelihood(outputs, targets)
+        """outputs [n, o], targets [n] or [n, …] -> nats [n]."""
 
     def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean negative log likelihood of these rows at each of ``TEMPERATURES`` (nats per example) [19].
@@ -38,6 +58,14 @@ class Likelihood(nn.Module):
         """
         return torch.stack([self.neg_log_likelihood(outputs, targets, t).mean() for t in TEMPERATURES])
 
+    @abstractmethod
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
         """The distribution's parameters by name: ``probabilities``, or ``mean`` and ``deviation``, or ``rate``."""
-        raise NotImplementedError
+
+    def predictive(self, described: Mapping[str, np.ndarray], target: TargetPreparation) -> Predictive:
+        """What is believed of each row in the target's own units, from ``describe``'s arrays.
+
+        Raises:
+            TypeError: targets of this kind cannot be predicted by a table's model.
+        """
+        raise TypeError(f"{self.name} describes several values a row; use describe")

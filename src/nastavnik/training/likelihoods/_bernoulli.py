@@ -1,27 +1,45 @@
-"""Yes or no."""
+"""Yes or no, once or several times a row."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch.nn import functional as F
 
+from nastavnik.errors import UserError
 from nastavnik.training.likelihoods._base import Likelihood
+from nastavnik.training.likelihoods._classes import ClassLikelihood
 
 
-class Bernoulli(Likelihood):
-    """Classes 0 and 1 from one logit, p(1) = sigmoid(output / temperature): logistic regression's likelihood."""
+class Bernoulli(ClassLikelihood):
+    """Classes 0 and 1 from one logit: logistic regression's likelihood."""
 
     name = "bernoulli"
-    weights: torch.Tensor
-    label_smoothing: torch.Tensor
+    formula = "p(1) = sigmoid(z / T); -log p[y] = softplus((1 - 2y) z / T)"
+    prefer = "for two classes: half the outputs of a softmax, the same distribution"
+    source = "Cox 1958 (notes/003-b B4, B19; notes/004 I8)"
 
-    def __init__(self, weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.outputs = 1
-        self.register_buffer("weights", torch.ones(2) if weights is None else torch.tensor(list(weights)))
-        self.register_buffer("label_smoothing", torch.tensor(float(label_smoothing)))
+
+    @classmethod
+    def make(cls, classes: int, options: Mapping[str, Any]) -> Self:
+        """Of two classes.
+
+        Raises:
+            UserError: there are more.
+        """
+        if classes != 2:
+            raise UserError(f"likelihood.name=bernoulli is for 2 classes, but the target has {classes}")
+        return cls()
+
+    def log_probabilities(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> torch.Tensor:
+        """log σ(∓output / T) [n, 2]."""
+        z = outputs[..., 0] / temperature
+        return -F.softplus(torch.stack([z, -z], dim=-1))
 
     def neg_log_likelihood(
         self, outputs: torch.Tensor, targets: torch.Tensor, temperature: torch.Tensor | float = 1.0
@@ -30,14 +48,32 @@ class Bernoulli(Likelihood):
         sign = 1 - 2 * targets.to(outputs.dtype)
         return F.softplus(sign * outputs[..., 0] / temperature)
 
-    def training_loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy with the smoothed target, times the class's weight."""
-        z = outputs[..., 0]
-        y = targets.to(z.dtype) * (1 - self.label_smoothing) + self.label_smoothing / 2
-        loss = F.softplus(z) - y * z  # = -y log σ(z) - (1 - y) log(1 - σ(z))
-        return loss * self.weights[targets]
+
+class MultiLabel(Likelihood):
+    """Several independent yes or no a row, a logit each: labels that may hold together."""
+
+    name = "multi_label"
+    formula = "p_j(1) = sigmoid(z_j / T); sum over labels of softplus((1 - 2y_j) z_j / T)"
+    prefer = "when a row may carry several labels at once"
+    source = "notes/003-b B8-B9 (63)"
+    target = "labels"
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        self.outputs = labels
+
+    @classmethod
+    def make(cls, classes: int, options: Mapping[str, Any]) -> Self:
+        """Of so many labels."""
+        return cls(classes)
+
+    def neg_log_likelihood(
+        self, outputs: torch.Tensor, targets: torch.Tensor, temperature: torch.Tensor | float = 1.0
+    ) -> torch.Tensor:
+        """outputs [n, L], targets [n, L] of 0 and 1 -> nats [n], all labels together."""
+        sign = 1 - 2 * targets.to(outputs.dtype)
+        return F.softplus(sign * outputs / temperature).sum(-1)
 
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
-        """``probabilities`` [n, 2]."""
-        one = torch.sigmoid(outputs[..., 0] / temperature)
-        return {"probabilities": torch.stack([1 - one, one], dim=-1)}
+        """``probabilities`` [n, L] of each label."""
+        return {"probabilities": torch.sigmoid(outputs / temperature)}

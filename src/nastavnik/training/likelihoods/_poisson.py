@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
 import torch
 
+from nastavnik.data import TargetPreparation
+from nastavnik.predictive import CountPredictive
 from nastavnik.training.likelihoods._base import Likelihood
 
 
 class Poisson(Likelihood):
-    """y ~ Poisson(exp(output)); log y! is part of the loss, so that it is a density's."""
+    """Counts whose rate is the exponential of the output; log y! is part of the loss, so that it is a density's."""
 
     name = "poisson"
+    formula = "exp(z) - y z + log y!"
+    prefer = "for counts of rare events"
+    source = "notes/003-g 20273-20294 (R12)"
+    target = "count"
 
     def __init__(self) -> None:
         super().__init__()
         self.outputs = 1
+
+    @classmethod
+    def make(cls, classes: int, options: Mapping[str, Any]) -> Self:
+        """One output."""
+        return cls()
 
     def neg_log_likelihood(
         self, outputs: torch.Tensor, targets: torch.Tensor, temperature: torch.Tensor | float = 1.0
@@ -26,3 +41,7 @@ class Poisson(Likelihood):
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
         """``rate`` [n]."""
         return {"rate": outputs[..., 0].clamp(-30, 30).exp()}
+
+    def predictive(self, described: Mapping[str, np.ndarray], target: TargetPreparation) -> CountPredictive:
+        """Of counts."""
+        return CountPredictive(described["rate"][None])

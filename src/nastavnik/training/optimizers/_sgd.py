@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum (notes/004 I15, I16) and Nesterov's form of it."""
+"""Stochastic gradient descent, with momentum, and looking ahead."""
 
 from __future__ import annotations
 
@@ -8,47 +8,62 @@ from typing import ClassVar
 import torch
 
 from nastavnik.recipe import Value
-from nastavnik.space import Choice, Number, Space
-from nastavnik.training.optimizers._base import Optimizer, Tensors, decays
+from nastavnik.space import Choice, Node, Number, Space
+from nastavnik.training.optimizers._base import DECAY, RATE, FirstOrder, Tensors
 
 
-class Sgd(Optimizer):
-    """v = µv + g, w = w - ηv; Nesterov: w = w - η(g + µv). Weight decay is coupled: g = ∇L + λw.
+class Sgd(FirstOrder):
+    """Follows the gradient, with a velocity that remembers; looks ahead if ``nesterov``.
 
     As ``torch.optim.SGD``.
     """
 
     name = "sgd"
+    formula = "v = momentum * v + g; w = w - rate * v (nesterov: w - rate * (g + momentum * v))"
+    prefer = "for convolutional networks and whenever its rate can be searched; momentum=0 is plain descent"
+    source = "Robbins & Monro 1951; Polyak 1964; Sutskever et al. 2013 (notes/004 I15-I16, notes/002 A23-A25)"
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 0.01, "weight_decay": 0.0, "momentum": 0.9}
+    choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"nesterov": (False, True)}
+    slots = ("velocity",)
+    rate_scale = 5.0
+    decay_scale = 0.01
 
-    def __init__(self, options: Mapping[str, Value]) -> None:
-        self.nesterov = bool(options.get("nesterov", False))
+    @classmethod
+    def space(cls, rate: Number = RATE, decay: Number = DECAY) -> Space:
+        """Momentum, and whether it looks ahead, are searched too."""
+        base = super().space(rate, decay)
+        nodes: dict[str, Node] = {
+            **base.nodes,
+            "optimizer.momentum": Number(0.0, 0.99, default=0.9, below=1.0),
+            "optimizer.nesterov": Choice.of(True, False, default=True),
+        }
+        return Space(nodes)
 
-    @staticmethod
-    def space() -> Space:
-        """Momentum, and whether it looks ahead."""
-        return Space(
-            {
-                "optimizer.momentum": Number(0.0, 0.99, default=0.9, below=1.0),
-                "optimizer.nesterov": Choice.of(True, False, default=True),
-            }
-        )
+    def rule(
+        self, w: torch.Tensor, g: torch.Tensor, slots: Tensors, s: Tensors, common: Tensors
+    ) -> tuple[torch.Tensor, Tensors]:
+        """See ``formula``."""
+        v = s["momentum"] * slots["velocity"] + g
+        ahead = g + s["momentum"] * v if self.options["nesterov"] else v
+        return w - s["learning_rate"] * ahead, {"velocity": v}
 
-    def init(self, parameters: Tensors) -> Tensors:
-        """Velocities, zero."""
-        return {f"velocity.{name}": torch.zeros_like(p) for name, p in parameters.items()}
 
-    def update(
-        self, gradients: Tensors, state: Tensors, parameters: Tensors, settings: Tensors
-    ) -> tuple[Tensors, Tensors]:
-        """One step of every parameter."""
-        rate, momentum = settings["learning_rate"], settings["momentum"]
-        new_parameters, new_state = {}, {}
-        for name, w in parameters.items():
-            g = gradients[name]
-            if decays(w):
-                g = g + settings["weight_decay"] * w
-            v = momentum * state[f"velocity.{name}"] + g
-            new_state[f"velocity.{name}"] = v
-            new_parameters[name] = w - rate * (g + momentum * v if self.nesterov else v)
-        return new_parameters, new_state
+class Momentum(Sgd):
+    """Gradient descent with a velocity, by its own name: ``sgd`` without looking ahead."""
+
+    name = "momentum"
+    formula = "v = momentum * v + g; w = w - rate * v"
+    prefer = "to compare with nesterov and sgd; momentum=0 is plain descent exactly"
+    choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"nesterov": (False,)}
+    space = FirstOrder.space
+
+
+class Nesterov(Sgd):
+    """Gradient descent with a velocity that looks one step ahead, by its own name."""
+
+    name = "nesterov"
+    formula = "v = momentum * v + g; w = w - rate * (g + momentum * v)"
+    prefer = "instead of momentum: as cheap, and steadier at large momentum"
+    source = "Nesterov 1983; Sutskever et al. 2013 (notes/002 A25, P3)"
+    choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"nesterov": (True,)}
+    space = FirstOrder.space

@@ -1,0 +1,42 @@
+"""What every entry of the vocabulary says of itself, so that one page and one command can show them all."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Entry(Protocol):
+    """A class of the vocabulary: an activation, an initializer, an optimizer …
+
+    The first sentence of its docstring says what it is for. ``formula`` is written in plain text, ``prefer`` says when
+    to take it, ``source`` names the paper first and the notes second, and ``settings`` are the numbers it takes with
+    their defaults: each may differ from network to network of one population.
+    """
+
+    name: ClassVar[str]
+    formula: ClassVar[str]
+    prefer: ClassVar[str]
+    source: ClassVar[str]
+    settings: ClassVar[Mapping[str, float]]
+
+
+def describe(entry: type[Entry]) -> dict[str, Any]:
+    """The record of one entry, for people and programs."""
+    record: dict[str, Any] = {
+        "name": entry.name,
+        "purpose": purpose(entry),
+        "formula": entry.formula,
+        "settings": dict(entry.settings),
+        "prefer": entry.prefer,
+        "source": entry.source,
+    }
+    extra: Mapping[str, Any] = getattr(entry, "facts", {})
+    return {**record, **extra}
+
+
+def purpose(entry: type) -> str:
+    """The first paragraph of a class's docstring, on one line."""
+    return " ".join((inspect.getdoc(entry) or "").split("\n\n")[0].split())

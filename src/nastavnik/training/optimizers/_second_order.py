@@ -1,0 +1,123 @@
+"""What second-order optimizers share: parameters as one vector, derivatives of it, a search along a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch.func import grad, jacrev
+
+from nastavnik.space import Number, Space
+from nastavnik.training.optimizers._base import DECAY, RATE, Optimizer, Problem, Tensors
+
+CHUNK = 64  # rows of a Jacobian computed together
+_HALVINGS = 10
+_SUFFICIENT = 1e-4  # Armijo's share of the promised fall
+Function = Callable[[torch.Tensor], torch.Tensor]
+
+
+class SecondOrder(Optimizer):
+    """An optimizer that looks at curvature. It asks for large batches, best all rows, and for small networks.
+
+    Everything is done for all networks alike, without branches on values: what must not happen to one network is
+    masked out, so K of them run as one program.
+    """
+
+    rate: ClassVar[Number] = Number(0.1, 1.0, default=1.0)
+
+    @classmethod
+    def space(cls, rate: Number = RATE, decay: Number = DECAY) -> Space:
+        """The full step by default, whatever suits first-order methods."""
+        base = super().space(rate, decay)
+        return Space({**base.nodes, "optimizer.learning_rate": cls.rate}, optional=base.optional)
+
+
+class Flat:
+    """Parameters as one vector [P] and back."""
+
+    def __init__(self, parameters: Tensors) -> None:
+        self._shapes = {name: p.shape for name, p in parameters.items()}
+        self.sizes = {name: p.numel() for name, p in parameters.items()}
+
+    def join(self, tensors: Tensors) -> torch.Tensor:
+        """Tensors -> [P]."""
+        return torch.cat([tensors[name].reshape(-1) for name in self._shapes])
+
+    def split(self, vector: torch.Tensor) -> Tensors:
+        """[P] -> tensors."""
+        parts = torch.split(vector, list(self.sizes.values()))
+        return {name: part.reshape(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+
+
+def solved(matrix: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """The solution of a linear system; not finite where the matrix is singular, so that this network diverges alone."""
+    return torch.linalg.solve_ex(matrix, right[:, None])[0][:, 0]
+
+
+def hessian(function: Function, x: torch.Tensor) -> torch.Tensor:
+    """Second derivatives [P, P] of a scalar function, by reverse mode twice."""
+    h = jacrev(grad(function), chunk_size=CHUNK)(x)
+    return 0.5 * (h + h.T)
+
+
+def with_damping(matrix: torch.Tensor, damping: torch.Tensor) -> torch.Tensor:
+    """matrix + damping · I."""
+    return matrix + damping * torch.eye(matrix.shape[0], dtype=matrix.dtype, device=matrix.device)
+
+
+class Line:
+    """The objective along a direction from a point; with ``project``, along the projected path.
+
+    ``start`` is the objective at the point, ``slope`` its derivative along the direction.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        flat: Flat,
+        x: torch.Tensor,
+        gradient: torch.Tensor,
+        direction: torch.Tensor,
+        project: Function = lambda x: x,
+    ) -> None:
+        self._problem, self._flat, self._project = problem, flat, project
+        self.x, self.gradient, self.direction = x, gradient, direction
+        self.start = problem.objective(flat.split(x))
+        self.slope = gradient @ direction
+
+    def at(self, t: torch.Tensor) -> torch.Tensor:
+        """The point after a step of length t."""
+        return self._project(self.x + t * self.direction)
+
+    def objective(self, t: torch.Tensor) -> torch.Tensor:
+        """The objective there."""
+        return self._problem.objective(self._flat.split(self.at(t)))
+
+    def search(self, t: torch.Tensor) -> torch.Tensor:
+        """A step that falls enough: the minimum of a parabola through the first trial, the trial, or halves of it.
+
+        Zero if none falls: the point is then as good as rounding lets it be.
+        """
+        first = self.objective(t)
+        bend = first - self.start - self.slope * t
+        vertex = -0.5 * self.slope * t * t / torch.where(bend > 0, bend, torch.ones_like(bend))
+        guess = torch.where((bend > 0) & (vertex > 0), torch.minimum(vertex, 10 * t), t)
+        there = self.objective(guess)
+        trial = torch.where((there <= first) | first.isnan(), guess, t)
+        value = torch.where((there <= first) | first.isnan(), there, first)
+        found = torch.zeros_like(t)
+        done = torch.zeros_like(t, dtype=torch.bool)
+        for _ in range(_HALVINGS):
+            promised = _SUFFICIENT * (self.gradient @ (self.at(trial) - self.x))
+            enough = (value <= self.start + promised) & ~done & (promised < 0)
+            found = torch.where(enough, trial, found)
+            done = done | enough
+            trial = 0.5 * trial
+            value = self.objective(trial)
+        return found
+
+
+def downhill(direction: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """The direction, or where it would not fall, the negative gradient."""
+    return torch.where(gradient @ direction < 0, direction, -gradient)
