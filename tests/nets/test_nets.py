@@ -7,7 +7,13 @@ from nastavnik.errors import UserError
 from nastavnik.nets import FAMILIES, Dropout, Factory, PiecewiseLinear, Signature, own_noise
 from nastavnik.noise import uniform_bits
 
-SIGNATURE = Signature(3, (4, 2), 2, (50, 50, 2), torch.randn(50, 3, generator=torch.Generator().manual_seed(0)))
+SIGNATURE = Signature(
+    3,
+    (4, 2),
+    2,
+    (50, 50, 2),
+    (torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(50, 2, dtype=torch.long)),
+)
 
 
 def bits(seed: int, step: int, rows: int = 64, columns: int = 128) -> np.ndarray:

@@ -43,7 +43,7 @@ def make_data(parts: int = 1, dtype: torch.dtype = torch.float32) -> Data:
 
 def make(changes: list[dict[str, Any]], data: Data, block: int = 8, steps: int = 200, **options: Any) -> Population:
     recipes = [Recipe({**BASE, **change}) for change in changes]
-    examples = data.inputs[0][0][data.train[0]]
+    examples = data.rows_of(0, data.train[0])[0]
     signature = Signature(D, (2,), 3, (100,) * D, examples)
 
     def learner(recipe: Recipe) -> Learner:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -11,6 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from nastavnik.recipe import Value
+
+_LEAST_GROUP = 4  # units; a group of one would always say nothing
 
 
 class Normalization:
@@ -88,8 +89,9 @@ class GroupNorm(Normalization):
 
     @classmethod
     def make(cls, width: int, options: Mapping[str, Any]) -> nn.Module:
-        """``nn.GroupNorm`` with as many groups as asked, or the most below that which divide the width."""
-        return nn.GroupNorm(math.gcd(width, int(options.get("groups", cls.choices["groups"][0]))), width)
+        """``nn.GroupNorm`` with as many groups as asked, or the most that divide the width into groups of four."""
+        most = min(int(options.get("groups", cls.choices["groups"][0])), max(1, width // _LEAST_GROUP))
+        return nn.GroupNorm(max(g for g in range(1, most + 1) if width % g == 0), width)
 
 
 class RmsNorm(Normalization):

@@ -20,7 +20,7 @@ from nastavnik.population._ways import (
     Training,
     Way,
 )
-from nastavnik.training.optimizers import Tensors
+from nastavnik.training.optimizers import SecondOrder, Tensors
 
 # The fixed rule's seconds, of the order of what a processor core of today takes
 _CALL = 2.5e-3  # a step's operations, however few networks
@@ -61,7 +61,7 @@ def choose(
         eager = _working(eager, training, state, stretch)
         seconds = _trial(eager, state, stretch) * steps
     gain = seconds - steps * networks * (_COMPILED + flops / _FLOPS) / torch.get_num_threads() - _COMPILATION
-    if gain <= 0:
+    if gain <= 0 or isinstance(training.method.optimizer, SecondOrder):  # whose line searches take long to compile
         return _working(eager, training, state, stretch)
     try:
         compiled = _compiled(training, state, settings, stretch)

@@ -160,11 +160,14 @@ class Batched(Way):
         index = (part[:, None], rows[which] if stretch.own else rows[part])
         return Batch(tuple(t[index] for t in self.data.inputs), self.data.targets[index]), False
 
+    def _rows_in(self, shared: bool) -> Batch | None:
+        """Where networks stand among the rows of a step."""
+        return None if shared else Batch((0,) * len(self.data.inputs), 0)  # type: ignore[arg-type]
+
     def _call(
         self, measured: bool, state: State, batch: tuple[Batch, bool], settings: Tensors, time: Time
     ) -> tuple[State, Tensors]:
-        rows = None if batch[1] else 0
-        step = vmap(self._steps[measured], in_dims=(0, rows, 0, None), randomness="different")
+        step = vmap(self._steps[measured], in_dims=(0, self._rows_in(batch[1]), 0, None), randomness="different")
         return step(state, batch[0], settings, time)
 
 
@@ -200,7 +203,7 @@ class CompiledByTorch(Batched):
         from torch.fx.experimental.proxy_tensor import make_fx  # takes a while to import
 
         leaves, shape = tree_flatten(arguments)
-        function = vmap(self._steps[measured], in_dims=(0, None if shared else 0, 0, None))
+        function = vmap(self._steps[measured], in_dims=(0, self._rows_in(shared), 0, None))
         if (measured, shared) not in self._compiled:
             graph = make_fx(lambda *given: tree_leaves(function(*tree_unflatten(given, shape))))(*leaves)
             self._compiled[measured, shared] = torch.compile(graph, dynamic=False)

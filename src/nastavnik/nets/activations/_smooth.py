@@ -87,7 +87,7 @@ class Mish(Activation):
     formula = "x * tanh(log(1 + exp(x)))"
     prefer = "to compare with silu"
     source = "Misra 2020"
-    range = (-0.30884034, _INFINITE)
+    range = (-0.3088434130, _INFINITE)
     zero_centred = True
     largest_derivative = 1.0885013
     initialization = "he"

@@ -170,7 +170,7 @@ class SwitchToSgd(Wrapper):
         """See ``formula``."""
         own = self.own(state)
         adaptive, inner = self.inner.update(gradients, state, parameters, settings)
-        late = settings["progress"] >= settings["switch_to_sgd"]
+        late = (settings["progress"] >= settings["switch_to_sgd"]) & (own["left"] < 1)  # and a rate is known
         rate = settings["learning_rate"].clamp(min=1e-30)
         moves = {n: w - parameters[n] for n, w in adaptive.items()}
         along = -_dot(moves, gradients)

@@ -65,6 +65,7 @@ class Optimizer(ABC):
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {}
     rate_scale: ClassVar[float] = 1.0  # its usual learning rate over Adam's
     decay_scale: ClassVar[float] = 1.0  # its usual weight decay over AdamW's
+    searched: ClassVar[Mapping[str, Node]] = {}  # what a search draws beside rate and decay
     noisy: ClassVar[bool] = False  # whether it draws from settings["noise"], the network's own stream
 
     def __init__(self, options: Mapping[str, Value]) -> None:
@@ -77,6 +78,7 @@ class Optimizer(ABC):
         nodes: dict[str, Node] = {"optimizer.learning_rate": _scaled(rate, cls.rate_scale)}
         if "weight_decay" in cls.settings:
             nodes["optimizer.weight_decay"] = _scaled(decay, cls.decay_scale)
+        nodes |= {f"optimizer.{name}": node for name, node in cls.searched.items()}
         optional: dict[str, Node] = {
             f"optimizer.{name}": _node(name, value) for name, value in cls.settings.items()
         } | {f"optimizer.{name}": Choice.of(*values, default=values[0]) for name, values in cls.choices.items()}

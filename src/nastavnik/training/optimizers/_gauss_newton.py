@@ -9,7 +9,7 @@ import torch
 from torch.func import grad, jacrev
 
 from nastavnik.training.optimizers._base import Problem, Tensors
-from nastavnik.training.optimizers._second_order import CHUNK, Flat, SecondOrder, solved, with_damping
+from nastavnik.training.optimizers._second_order import CHUNK, Flat, SecondOrder, hessian, solved, with_damping
 
 
 def gauss_newton_matrix(problem: Problem, flat: Flat, x: torch.Tensor) -> torch.Tensor:
@@ -41,7 +41,7 @@ def gauss_newton_matrix(problem: Problem, flat: Flat, x: torch.Tensor) -> torch.
     # v has no part in J: all that is left of it are the second derivatives of the loss itself
     mixed = jacrev(lambda v: slope(outputs, v).reshape(-1), chunk_size=CHUNK)(x)  # [n·o, P]
     cross = jacobian.reshape(-1, len(x)).T @ mixed
-    direct = jacrev(grad(lambda v: loss(outputs, v)), chunk_size=CHUNK)(x)
+    direct = hessian(lambda v: loss(outputs, v), x)
     return matrix + cross + cross.T + direct
 
 

@@ -46,8 +46,12 @@ class Flat:
 
     def split(self, vector: torch.Tensor) -> Tensors:
         """[P] -> tensors."""
-        parts = torch.split(vector, list(self.sizes.values()))
-        return {name: part.reshape(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+        parts: Tensors = {}
+        start = 0
+        for name, shape in self._shapes.items():
+            parts[name] = vector[start : start + self.sizes[name]].reshape(shape)
+            start += self.sizes[name]
+        return parts
 
 
 def solved(matrix: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,10 @@ from typing import ClassVar
 import torch
 
 from nastavnik.recipe import Value
-from nastavnik.space import Choice, Node, Number, Space
-from nastavnik.training.optimizers._base import DECAY, RATE, FirstOrder, Tensors
+from nastavnik.space import Choice, Node, Number
+from nastavnik.training.optimizers._base import FirstOrder, Tensors
+
+_MOMENTUM = Number(0.0, 0.99, default=0.9, below=1.0)
 
 
 class Sgd(FirstOrder):
@@ -27,17 +29,7 @@ class Sgd(FirstOrder):
     slots = ("velocity",)
     rate_scale = 5.0
     decay_scale = 0.01
-
-    @classmethod
-    def space(cls, rate: Number = RATE, decay: Number = DECAY) -> Space:
-        """Momentum, and whether it looks ahead, are searched too."""
-        base = super().space(rate, decay)
-        nodes: dict[str, Node] = {
-            **base.nodes,
-            "optimizer.momentum": Number(0.0, 0.99, default=0.9, below=1.0),
-            "optimizer.nesterov": Choice.of(True, False, default=True),
-        }
-        return Space(nodes)
+    searched: ClassVar[Mapping[str, Node]] = {"momentum": _MOMENTUM, "nesterov": Choice.of(True, False, default=True)}
 
     def rule(
         self, w: torch.Tensor, g: torch.Tensor, slots: Tensors, s: Tensors, common: Tensors
@@ -55,7 +47,7 @@ class Momentum(Sgd):
     formula = "v = momentum * v + g; w = w - rate * v"
     prefer = "to compare with nesterov and sgd; momentum=0 is plain descent exactly"
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"nesterov": (False,)}
-    space = FirstOrder.space
+    searched: ClassVar[Mapping[str, Node]] = {"momentum": _MOMENTUM}
 
 
 class Nesterov(Sgd):
@@ -66,4 +58,4 @@ class Nesterov(Sgd):
     prefer = "instead of momentum: as cheap, and steadier at large momentum"
     source = "Nesterov 1983; Sutskever et al. 2013 (notes/002 A25, P3)"
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"nesterov": (True,)}
-    space = FirstOrder.space
+    searched: ClassVar[Mapping[str, Node]] = {"momentum": _MOMENTUM}

@@ -54,10 +54,8 @@ class Mixup(Regularizer):
         share = context.noise.beta("mixup", context.settings["mixup"])
 
         def blended(parameters: Tensors, batch: Batch) -> torch.Tensor:
-            inputs = tuple(
-                share * x + (1 - share) * torch.roll(x, 1, 0) if x.is_floating_point() else x for x in batch.inputs
-            )
-            return loss(parameters, Batch(inputs, batch.targets, torch.roll(batch.targets, 1, 0), share))
+            inputs = tuple(share * x + (1 - share) * _rolled(x) if x.is_floating_point() else x for x in batch.inputs)
+            return loss(parameters, Batch(inputs, batch.targets, _rolled(batch.targets), share))
 
         return blended
 
@@ -105,3 +103,8 @@ class Flooding(Regularizer):
         """See ``formula``."""
         level = context.settings["flooding"]
         return lambda parameters, batch: (loss(parameters, batch) - level).abs() + level
+
+
+def _rolled(x: torch.Tensor) -> torch.Tensor:
+    """Each row in the place of the next, the last in that of the first."""
+    return torch.cat([x[-1:], x[:-1]])
