@@ -10,20 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nastavnik import testing as testing
     from nastavnik.errors import UserError as UserError
     from nastavnik.estimators import NastavnikClassifier as NastavnikClassifier
     from nastavnik.estimators import NastavnikRegressor as NastavnikRegressor
+    from nastavnik.gradient_check import GradientCheck as GradientCheck
+    from nastavnik.gradient_check import check_gradients as check_gradients
     from nastavnik.jobs import Run as Run
     from nastavnik.jobs import fit as fit
     from nastavnik.jobs import predict as predict
     from nastavnik.model import Model as Model
+    from nastavnik.nets import initial_variances as initial_variances
     from nastavnik.population import Population as Population
     from nastavnik.recipe import Recipe as Recipe
+    from nastavnik.selection import find_rate as find_rate
     from nastavnik.training import likelihoods as likelihoods
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "GradientCheck": "nastavnik.gradient_check",
     "Model": "nastavnik.model",
     "NastavnikClassifier": "nastavnik.estimators",
     "NastavnikRegressor": "nastavnik.estimators",
@@ -31,10 +37,15 @@ _HOMES = {
     "Recipe": "nastavnik.recipe",
     "Run": "nastavnik.jobs",
     "UserError": "nastavnik.errors",
+    "check_gradients": "nastavnik.gradient_check",
+    "find_rate": "nastavnik.selection",
     "fit": "nastavnik.jobs",
-    "likelihoods": "nastavnik.training",
+    "initial_variances": "nastavnik.nets",
+    "likelihoods": "nastavnik.training.likelihoods",
     "predict": "nastavnik.jobs",
+    "testing": "nastavnik.testing",
 }
+_MODULES = {"likelihoods", "testing"}
 __all__ = [*sorted(_HOMES), "__version__"]
 
 
@@ -42,7 +53,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'nastavnik' has no attribute {name!r}")
     home = import_module(_HOMES[name])
-    return import_module("nastavnik.training.likelihoods") if name == "likelihoods" else getattr(home, name)
+    return home if name in _MODULES else getattr(home, name)
 
 
 def __dir__() -> list[str]:

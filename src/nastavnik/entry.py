@@ -25,7 +25,7 @@ class Entry(Protocol):
 
 def describe(entry: type[Entry]) -> dict[str, Any]:
     """The record of one entry, for people and programs."""
-    record: dict[str, Any] = {
+    return {
         "name": entry.name,
         "purpose": purpose(entry),
         "formula": entry.formula,
@@ -33,10 +33,9 @@ def describe(entry: type[Entry]) -> dict[str, Any]:
         "prefer": entry.prefer,
         "source": entry.source,
     }
-    extra: Mapping[str, Any] = getattr(entry, "facts", {})
-    return {**record, **extra}
 
 
 def purpose(entry: type) -> str:
     """The first paragraph of a class's docstring, on one line."""
-    return " ".join((inspect.getdoc(entry) or "").split("\n\n")[0].split())
+    text = (inspect.getdoc(entry) or "").split("\n\n")[0].replace("``", "")
+    return " ".join(text.split())

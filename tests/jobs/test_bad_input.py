@@ -60,7 +60,7 @@ GOOD = {"a": np.arange(60) % 7 + 0.5, "b": ["x", "y", "z"] * 20}
         (GOOD, ["--target", "a", "--task", "count"], "--task count needs whole numbers"),
         (GOOD, ["--target", "b", "--task", "magic"], "--task must be one of"),
         (GOOD, ["--target", "b", "--set", "optimizer.learning_rat=1"], "no setting 'optimizer.learning_rat' in a recipe; did you mean 'optimizer.learning_rate'?"),
-        (GOOD, ["--target", "b", "--set", "optimizer.name=adamv"], "optimizer.name cannot be 'adamv'; did you mean 'adamw'?"),
+        (GOOD, ["--target", "b", "--set", "optimizer.name=adamww"], "optimizer.name cannot be 'adamww'; did you mean 'adamw'?"),
         (GOOD, ["--target", "b", "--set", "optimizer.learning_rate=fast"], "optimizer.learning_rate must be a number"),
         (GOOD, ["--target", "b", "--set", "epochs=1.5"], "epochs must be a whole number"),
         (GOOD, ["--target", "b", "--set", "network.dropout=1.5"], "network.dropout must be less than 1"),

@@ -31,6 +31,7 @@ def make_app() -> tuple[Any, type[Exception], type[BaseException]]:
     app.callback()(_root)
     app.command("fit")(fit)
     app.command("predict")(predict)
+    app.command("list")(list_vocabulary)
     command = typer.main.get_command(app)
     return command, _usage_error(), typer.Abort
 
@@ -185,6 +186,7 @@ def predict(
     delimiter: Annotated[str | None, typer.Option(help="Between the fields of a text table; found by default.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text table; found by default.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file in --out.")] = False,
+    passes: Annotated[int, typer.Option(help="Passes with dropout left on, averaged (Monte-Carlo dropout).")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON records.")] = False,
 ) -> None:
     """Predict a table's rows, in its order."""
@@ -194,7 +196,7 @@ def predict(
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        table = run_predict(run, source, out=out, force=force, delimiter=delimiter, encoding=encoding)
+        table = run_predict(run, source, out=out, force=force, delimiter=delimiter, encoding=encoding, passes=passes)
     from nastavnik.model import DataWarning
 
     for warning in caught:
@@ -206,6 +208,33 @@ def predict(
         table.to_csv(sys.stdout, index=False)
     else:
         print(f"{len(table)} predictions in {out}", file=sys.stderr)
+
+
+def list_vocabulary(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="activations, initializers, normalizations, dropouts, likelihoods, losses, optimizers, wrappers, "
+            "schedules, regularizers or families; all by default."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print records; of all kinds, by kind.")] = False,
+) -> None:
+    """List the vocabulary of training: what a recipe may name, with formulas, defaults and sources."""
+    import json
+
+    from nastavnik.vocabulary import KINDS, records
+
+    kinds = list(KINDS) if kind is None else [kind]
+    found = {name: records(name) for name in kinds}
+    if as_json:
+        print(json.dumps(found if kind is None else found[kind], indent=1))
+        return
+    for name, entries in found.items():
+        print(f"{name} (--set {KINDS[name].setting})")
+        width = max(len(entry["name"]) for entry in entries)
+        for entry in entries:
+            print(f"  {entry['name']:{width}}  {entry['purpose']}")
 
 
 def _say(text: str, quiet: bool) -> None:

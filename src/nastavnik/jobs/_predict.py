@@ -20,6 +20,7 @@ def predict(
     force: bool = False,
     delimiter: str | None = None,
     encoding: str | None = None,
+    passes: int = 0,
 ) -> pd.DataFrame:
     """Predict a table's rows, in its order.
 
@@ -30,6 +31,7 @@ def predict(
         force: replace a file that is there.
         delimiter: of a text table, found when not given.
         encoding: of a text table, found when not given.
+        passes: average so many passes with dropout left on (Monte-Carlo dropout); 0 for none.
 
     Returns:
         ``prediction`` and ``p_<class>``, or ``prediction, low, high``.
@@ -37,13 +39,15 @@ def predict(
     Raises:
         UserError: a column is missing, a cell is not of its kind, or a file cannot be read or written.
     """
+    if passes < 0:
+        raise UserError(f"--passes must be 0 or more, but got {passes}")
     model = Model.load(run)
     path = None if out is None else Path(out)
     if path is not None and path.suffix.lower() not in (".csv", ".parquet"):
         raise UserError(f"--out {path} must end in .csv or .parquet")
     if path is not None and path.exists() and not force:
         raise UserError(f"--out {path} is already there; choose another, or replace it with --force")
-    table = model.predict(read_source(source, delimiter=delimiter, encoding=encoding).frame)
+    table = model.predict(read_source(source, delimiter=delimiter, encoding=encoding).frame, passes)
     if path is not None:
         if path.suffix.lower() == ".csv":
             write_atomically(path, lambda part: table.to_csv(part, index=False))

@@ -7,6 +7,8 @@ from typing import Any
 from nastavnik.dataset import Dataset
 from nastavnik.report._words import against_baselines, cost, figure, metric_name, verdict
 from nastavnik.selection import Delivery
+from nastavnik.training.optimizers import OPTIMIZERS, FirstOrder
+from nastavnik.training.regularizers import strengths
 
 
 def model_card(result: dict[str, Any], delivery: Delivery, dataset: Dataset) -> str:
@@ -29,6 +31,7 @@ def model_card(result: dict[str, Any], delivery: Delivery, dataset: Dataset) -> 
     lines += ["", "Intervals: 95 %, bootstrap over rows. Validation rows also chose the network; test rows did not."]
     lines += ["", "## Recipe", ""]
     lines += [f"- {c.recipe.in_words()}" for c in delivery.candidates]
+    lines += [f"- {line}" for line in strength_lines(delivery, dataset)]
     lines += ["", "## Data", "", f"{len(dataset.columns)} rows, split {dataset.split.method}. {cost(result)}", ""]
     lines += [f"- {finding['message']}" for finding in dataset.audit]
     lines += [
@@ -40,6 +43,22 @@ def model_card(result: dict[str, Any], delivery: Delivery, dataset: Dataset) -> 
         "",
     ]
     return "\n".join(lines)
+
+
+def strength_lines(delivery: Delivery, dataset: Dataset) -> list[str]:
+    """What the chosen recipe's penalties stand for: λ for the rows trained on, and the prior if there is one."""
+    recipe = delivery.candidates[0].recipe
+    optimizer = OPTIMIZERS.get(str(recipe.get("optimizer.name")))
+    coupled = optimizer.coupled if optimizer is not None and issubclass(optimizer, FirstOrder) else None
+    rows = len(dataset.split.development if dataset.split.folds is not None else dataset.split.train)
+    lines = []
+    for found in strengths(recipe, rows, coupled):
+        prior = "" if found.prior_precision is None else f", prior precision {figure(found.prior_precision)}"
+        lines.append(
+            f"{found.name} {found.per_example:.3g} per example: λ = {figure(found.total)} for {rows} rows{prior} "
+            f"({found.note})"
+        )
+    return lines
 
 
 def _cell(score: dict[str, float] | None) -> str:

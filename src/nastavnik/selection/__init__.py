@@ -7,6 +7,8 @@ from nastavnik.selection._choice import Delivery as Delivery
 from nastavnik.selection._choice import deliver as deliver
 from nastavnik.selection._ensemble import greedy_ensemble as greedy_ensemble
 from nastavnik.selection._importance import importance as importance
+from nastavnik.selection._rates import RateSearch as RateSearch
+from nastavnik.selection._rates import find_rate as find_rate
 from nastavnik.selection._sampler import ask as ask
 from nastavnik.selection._search import Candidate as Candidate
 from nastavnik.selection._search import Search as Search

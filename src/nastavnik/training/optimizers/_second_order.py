@@ -13,6 +13,7 @@ from nastavnik.training.optimizers._base import DECAY, RATE, Optimizer, Problem,
 
 CHUNK = 64  # rows of a Jacobian computed together
 _HALVINGS = 10
+_FURTHEST = 100  # times the first trial
 _SUFFICIENT = 1e-4  # Armijo's share of the promised fall
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -106,7 +107,7 @@ class Line:
         first = self.objective(t)
         bend = first - self.start - self.slope * t
         vertex = -0.5 * self.slope * t * t / torch.where(bend > 0, bend, torch.ones_like(bend))
-        guess = torch.where((bend > 0) & (vertex > 0), torch.minimum(vertex, 10 * t), t)
+        guess = torch.where((bend > 0) & (vertex > 0), torch.minimum(vertex, _FURTHEST * t), t)
         there = self.objective(guess)
         trial = torch.where((there <= first) | first.isnan(), guess, t)
         value = torch.where((there <= first) | first.isnan(), there, first)
