@@ -1,11 +1,12 @@
-import math
-
 import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torch.nn import functional as F
 
+from nastavnik.data import TargetPreparation
+from nastavnik.errors import UserError
+from nastavnik.task import make_likelihood
+from nastavnik.testing._likelihoods import sample_targets
 from nastavnik.training.likelihoods import (
     LIKELIHOODS,
     TEMPERATURES,
@@ -13,42 +14,47 @@ from nastavnik.training.likelihoods import (
     Categorical,
     Gaussian,
     Likelihood,
-    Poisson,
+    Ordinal,
+    StudentT,
 )
 
 
 def draw(name: str) -> tuple[Likelihood, torch.Tensor, torch.Tensor]:
+    made = LIKELIHOODS[name].make(2 if name == "bernoulli" else 3, {"noise": "input", "freedom": 3.0}).double()
     g = torch.Generator().manual_seed(0)
-    if name == "categorical":
-        return Categorical(4), torch.randn(50, 4, generator=g).double(), torch.randint(0, 4, (50,), generator=g)
-    if name == "bernoulli":
-        return Bernoulli(), torch.randn(50, 1, generator=g).double(), torch.randint(0, 2, (50,), generator=g)
-    if name == "poisson":
-        outputs = torch.randn(50, 1, generator=g).double()
-        return Poisson(), outputs, torch.poisson(outputs[:, 0].exp(), generator=g)
-    return Gaussian("input"), torch.randn(50, 2, generator=g).double(), torch.randn(50, generator=g).double()
-
-
-def test_against_scipys_densities() -> None:
-    for name in LIKELIHOODS:
-        likelihood, outputs, targets = draw(name)
-        parts = {k: v.numpy() for k, v in likelihood.describe(outputs).items()}
-        y = targets.numpy()
-        if name in ("categorical", "bernoulli"):
-            expected = -np.log(parts["probabilities"][np.arange(50), y])
-        elif name == "poisson":
-            expected = -stats.poisson.logpmf(y, parts["rate"])
-        else:
-            expected = -stats.norm.logpdf(y, parts["mean"], parts["deviation"])
-        np.testing.assert_allclose(likelihood.neg_log_likelihood(outputs, targets).numpy(), expected, rtol=1e-6)
+    outputs = torch.randn(50, made.outputs, generator=g, dtype=torch.float64)
+    return made, outputs, sample_targets(made.target, 50, 2 if name == "bernoulli" else 3)
 
 
 @pytest.mark.parametrize("name", list(LIKELIHOODS))
-def test_gradients_against_central_differences(name: str) -> None:
+def test_against_scipys_densities(name: str) -> None:
     likelihood, outputs, targets = draw(name)
-    assert torch.autograd.gradcheck(
-        lambda o: likelihood.double().training_loss(o, targets), (outputs.requires_grad_(),), eps=1e-6, atol=1e-6
-    )
+    parts = {k: v.detach().numpy() for k, v in likelihood.describe(outputs).items()}
+    y = targets.numpy()
+    if likelihood.target == "class":
+        expected = -np.log(parts["probabilities"][np.arange(50), y])
+    elif likelihood.target == "count":
+        expected = -stats.poisson.logpmf(y, parts["rate"])
+    elif likelihood.target == "labels":
+        expected = -stats.bernoulli.logpmf(y, parts["probabilities"]).sum(1)
+    elif likelihood.target == "votes":
+        expected = -stats.multinomial.logpmf(y, y.sum(1), parts["probabilities"])
+    else:
+        shape = {"gaussian": stats.norm, "laplace": stats.laplace, "student_t": stats.t(3)}[name]
+        expected = -shape.logpdf((y - parts["mean"]) / parts["deviation"]) + np.log(parts["deviation"])
+    found = likelihood.neg_log_likelihood(outputs, targets).detach().numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_an_ordinals_classes_are_differences_of_a_logistic() -> None:
+    ordinal = Ordinal(5).double()
+    z = torch.tensor([[0.3], [-2.0], [8.0]], dtype=torch.float64)
+    edges = torch.sigmoid(ordinal.thresholds - z).detach().numpy()
+    expected = np.diff(np.concatenate([np.zeros((3, 1)), edges, np.ones((3, 1))], axis=1), axis=1)
+    np.testing.assert_allclose(ordinal.describe(z)["probabilities"].detach(), expected, rtol=1e-9)
+    # at first an output of 0 finds all classes equally likely
+    even = Ordinal(4).describe(torch.zeros(1, 1))["probabilities"].detach()
+    np.testing.assert_allclose(even, 0.25, rtol=1e-5)
 
 
 def test_softmax_of_the_lecture() -> None:
@@ -72,15 +78,6 @@ def test_extreme_logits_stay_finite() -> None:
         assert torch.isfinite(likelihood.neg_log_likelihood(outputs, torch.tensor([0, 1]))).all()
 
 
-def test_smoothing_and_weights_are_torchs() -> None:
-    outputs, y = torch.randn(30, 4), torch.randint(0, 4, (30,))
-    ours = Categorical(4, label_smoothing=0.2).training_loss(outputs, y)
-    torch.testing.assert_close(ours, F.cross_entropy(outputs, y, label_smoothing=0.2, reduction="none"))
-    weights = [1.0, 2.0, 0.5, 3.0]
-    ours = Categorical(4, weights).training_loss(outputs, y)
-    torch.testing.assert_close(ours, F.cross_entropy(outputs, y, torch.tensor(weights), reduction="none"))
-
-
 def test_the_profile_finds_the_temperature() -> None:
     g = torch.Generator().manual_seed(1)
     logits = 2 * torch.randn(20_000, 3, generator=g)
@@ -97,21 +94,40 @@ def test_the_learned_noise_reaches_the_residuals_deviation() -> None:
     optimizer = torch.optim.Adam(gaussian.parameters(), lr=0.05)
     for _ in range(300):
         optimizer.zero_grad()
-        gaussian.training_loss(torch.zeros(5000, 1), y).mean().backward()
+        gaussian.neg_log_likelihood(torch.zeros(5000, 1), y).mean().backward()
         optimizer.step()
     assert gaussian.describe(torch.zeros(1, 1))["deviation"].item() == pytest.approx(y.std().item(), rel=0.01)
-
-
-def test_densities_are_normalized() -> None:
-    grid = torch.linspace(-20, 20, 40_001, dtype=torch.float64)
-    density = (-Gaussian(0.7).double().neg_log_likelihood(torch.full((40_001, 1), 0.3).double(), grid)).exp()
-    assert torch.trapezoid(density, grid).item() == pytest.approx(1.0, abs=1e-9)
-    counts = torch.arange(0, 200, dtype=torch.float64)
-    mass = (-Poisson().neg_log_likelihood(torch.full((200, 1), math.log(6.5)).double(), counts)).exp().sum()
-    assert mass.item() == pytest.approx(1.0, abs=1e-12)
 
 
 def test_noise_must_make_sense() -> None:
     for wrong in (0.0, -1.0, "none"):
         with pytest.raises(ValueError, match="noise must be a positive number"):
             Gaussian(wrong)
+    with pytest.raises(ValueError, match="freedom must be positive"):
+        StudentT(freedom=0.0)
+
+
+def test_a_likelihood_must_suit_its_target() -> None:
+    with pytest.raises(
+        UserError, match=r"likelihood\.name cannot be 'laplase' for this regression; did you mean 'laplace'"
+    ):
+        make_likelihood("regression", 0, {"likelihood.name": "laplase"})
+    with pytest.raises(UserError, match=r"likelihood\.name cannot be 'ordinal' for this classification"):
+        make_likelihood("classification", 2, {"likelihood.name": "ordinal"})
+    assert isinstance(make_likelihood("classification", 2, {}), Bernoulli)
+    assert isinstance(make_likelihood("regression", 0, {"likelihood.noise": 0.3}), Gaussian)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "laplace", "student_t"])
+def test_predictions_have_the_distributions_quantiles(name: str) -> None:
+    likelihood = LIKELIHOODS[name].make(0, {"noise": 0.5})
+    described = {k: v.double().numpy() for k, v in likelihood.describe(torch.tensor([[1.0], [2.0]])).items()}
+    target = TargetPreparation.fit_real(np.array([0.0, 10.0, 20.0]), "identity")
+    found = likelihood.predictive(described, target)
+    low, high = found.interval(0.9)  # type: ignore[misc]
+    shape = {"gaussian": stats.norm, "laplace": stats.laplace, "student_t": stats.t(4)}[name]
+    ends = [target.own_units(np.array([1.0, 2.0]) + 0.5 * shape.ppf(q)) for q in (0.05, 0.95)]
+    np.testing.assert_allclose([low, high], ends)
+    y = np.array([12.0, 30.0])
+    z = (y - target.own_units(np.array([1.0, 2.0]))) / (0.5 * target.scale)
+    np.testing.assert_allclose(found.neg_log_likelihood(y), -shape.logpdf(z) + np.log(0.5 * target.scale))

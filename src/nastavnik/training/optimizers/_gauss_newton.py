@@ -38,11 +38,8 @@ def gauss_newton_matrix(problem: Problem, flat: Flat, x: torch.Tensor) -> torch.
     matrix = jacobian.reshape(-1, len(x)).T @ inner
     if not problem.loss_only:
         return matrix
-    # v has no part in J: all that is left of it are the second derivatives of the loss itself
-    mixed = jacrev(lambda v: slope(outputs, v).reshape(-1), chunk_size=CHUNK)(x)  # [n·o, P]
-    cross = jacobian.reshape(-1, len(x)).T @ mixed
-    direct = hessian(lambda v: loss(outputs, v), x)
-    return matrix + cross + cross.T + direct
+    # these have no part in J; what they share with the others is left out, as in the Fisher information
+    return matrix + hessian(lambda v: loss(outputs, v), x)
 
 
 class GaussNewton(SecondOrder):

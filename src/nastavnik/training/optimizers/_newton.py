@@ -6,13 +6,21 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from nastavnik.training.optimizers._base import Problem, Tensors
-from nastavnik.training.optimizers._second_order import CHUNK, Flat, SecondOrder, hessian, solved, with_damping
+from nastavnik.training.optimizers._second_order import (
+    CHUNK,
+    Flat,
+    SecondOrder,
+    hessian,
+    symmetric_solved,
+    with_damping,
+)
 
 
 class Newton(SecondOrder):
     """Jumps to the stationary point of the second-order expansion: a minimum, where the Hessian is positive.
 
-    With a small ``damping`` it is attracted by saddle points as much as by minima.
+    With a small ``damping`` it is attracted by saddle points as much as by minima. Directions without curvature (the
+    weights of dead units) are left alone.
     """
 
     name = "newton"
@@ -30,7 +38,7 @@ class Newton(SecondOrder):
         flat = Flat(parameters)
         x, g = flat.join(parameters), flat.join(problem.gradients(parameters))
         h = hessian(lambda v: problem.objective(flat.split(v)), x)
-        move = solved(with_damping(h, settings["damping"]), g)
+        move = symmetric_solved(with_damping(h, settings["damping"]), g)
         return flat.split(x - settings["learning_rate"] * move), {}
 
     def bytes(self, parameters: int, rows: int, outputs: int, itemsize: int = 4) -> int:

@@ -56,8 +56,33 @@ class Flat:
 
 
 def solved(matrix: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """The solution of a linear system; not finite where the matrix is singular, so that this network diverges alone."""
-    return torch.linalg.solve_ex(matrix, right[:, None])[0][:, 0]
+    """The solution of a positive definite system; not a number where it is not, so that this network stops alone.
+
+    By Cholesky, which has no pivots: LAPACK's LU of an exactly singular matrix may never come back.
+    """
+    matrix, right, fine = _finite(matrix, right)
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    fine = fine & (info == 0)
+    eye = torch.eye(matrix.shape[0], dtype=matrix.dtype, device=matrix.device)
+    solution = torch.cholesky_solve(right[:, None], torch.where(fine, factor, eye))[:, 0]
+    return torch.where(fine, solution, torch.full_like(solution, torch.nan))
+
+
+def symmetric_solved(matrix: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """The least solution of a symmetric system: nothing along directions without curvature."""
+    matrix, right, fine = _finite(matrix, right)
+    values, vectors = torch.linalg.eigh(matrix)
+    flat = values.abs() <= len(right) * torch.finfo(matrix.dtype).eps * values.abs().max()
+    inverse = torch.where(flat, torch.zeros_like(values), 1 / torch.where(flat, torch.ones_like(values), values))
+    solution = vectors @ (inverse * (vectors.T @ right))
+    return torch.where(fine, solution, torch.full_like(solution, torch.nan))
+
+
+def _finite(matrix: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The system, or the identity's where it is not finite, and whether it is: LAPACK must not see what is not."""
+    fine = torch.isfinite(matrix).all() & torch.isfinite(right).all()
+    eye = torch.eye(matrix.shape[0], dtype=matrix.dtype, device=matrix.device)
+    return torch.where(fine, matrix, eye), torch.where(fine, right, torch.zeros_like(right)), fine
 
 
 def hessian(function: Function, x: torch.Tensor) -> torch.Tensor:
