@@ -64,18 +64,18 @@ class ClassPredictive:
 class RealPredictive:
     """Members' distributions in prepared units, centres ``mean`` and scales ``deviation`` [m, n], and the way back.
 
-    ``distribution`` is "normal", "laplace" or "student_t" with so many degrees of ``freedom``.
+    ``distribution`` is scipy.stats' name of the standard distribution, ``shape`` its shape parameters.
     """
 
     mean: np.ndarray
     deviation: np.ndarray
     target: TargetPreparation
-    distribution: str = "normal"
-    freedom: float = 4.0
+    distribution: str = "norm"
+    shape: tuple[float, ...] = ()
 
     def point(self) -> np.ndarray:
         """The mixture's mean in own units [n]; of heavy tails under a transform, which may have none, the median."""
-        if self.distribution == "normal" or self.target.transform == "identity":
+        if self.distribution == "norm" or self.target.transform == "identity":
             return self.target.own_mean(self.mean, self.deviation).mean(0)
         return self.target.own_units(self._quantile(0.5))
 
@@ -91,15 +91,14 @@ class RealPredictive:
 
     def _log_density(self, z: np.ndarray) -> np.ndarray:
         """Of the standard distribution."""
-        if self.distribution == "normal":
+        if self.distribution == "norm":
             return -0.5 * z**2 - _HALF_LOG_2PI
         return self._standard().logpdf(z)
 
     def _standard(self) -> Any:
         from scipy import stats
 
-        known = {"normal": stats.norm(), "laplace": stats.laplace(), "student_t": stats.t(self.freedom)}
-        return known[self.distribution]
+        return getattr(stats, self.distribution)(*self.shape)
 
     def _quantile(self, q: float) -> np.ndarray:
         standard = self._standard()

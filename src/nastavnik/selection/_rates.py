@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from nastavnik.training.likelihoods import Likelihood
 _MANTISSAS = (1.0, 2.0, 5.0)
 _START = 0.01  # where the threshold procedure begins
 _WINDOWS = 20  # means of the training loss that are looked at
+_RISEN = 0.05  # of the fall before: more is a rise
 _JUDGED = 256  # rows that tell a divergence
 METHODS = ("threshold", "range")
 
@@ -59,7 +60,7 @@ def find_rate(
     "threshold" is the procedure of Nielsen 2015, ch. 3 (notes/003-c 6982-7018): from 0.01 up or down by tens to the
     largest order of magnitude whose training loss falls in the first epochs, refined within it by 1, 2, 5; the advice
     is half of that. "range" is the exponential range test (Smith 2017): the rate grows from ``low`` to ``high`` within
-    one training, for several seeds; the advice is where the median loss falls fastest, the threshold where it is least.
+    one training, for several seeds; the threshold is where the median loss begins to rise again, the advice a tenth.
 
     Args:
         build: gives a fresh module and likelihood; torch is seeded before each call.
@@ -99,6 +100,7 @@ class _Trial:
     data: Data
     base: Mapping[str, Value]
     epochs: float
+    ends: list[float] = field(default_factory=list)  # of the windows last looked at, shares of the training
 
     def losses(self, changes: Sequence[Mapping[str, Value]], seeds: Sequence[int], windows: int) -> np.ndarray:
         """Mean training losses [K, W] of networks that differ by these changes; nan once one has diverged."""
@@ -112,8 +114,9 @@ class _Trial:
         population.train(steps)
         seen = population.trace.frame()
         table = seen[seen["instrument"] == "training loss"].pivot(index="network", columns="step", values="value")
-        found = table.reindex(range(len(recipes))).to_numpy(dtype=float)
+        found = table.reindex(range(len(recipes))).to_numpy(dtype=float, copy=True)
         found[~np.isfinite(found)] = np.nan
+        self.ends[:] = (table.columns.to_numpy(dtype=float) / steps).tolist()
         return found
 
 
@@ -167,19 +170,21 @@ def _range(trial: _Trial, low: float, high: float, seeds: int, seed: int) -> Rat
         "schedule.span": high / low,
     }
     each = trial.losses([change] * seeds, [seed + k for k in range(seeds)], windows)
-    each = each[:, ~np.isnan(each).all(0)]
-    median = _smoothed(np.nanmedian(np.where(np.isnan(each), np.inf, each), axis=0))
-    rates = low * (high / low) ** ((np.arange(len(median)) + 0.5) / windows)
-    least = int(np.nanargmin(median))
-    slopes = np.diff(median[: least + 1])
-    if not len(slopes) or slopes.min() >= 0:
+    median = _smoothed(np.median(np.where(np.isnan(each), np.inf, each), axis=0))
+    middles = np.diff(trial.ends, prepend=0.0) / -2 + trial.ends
+    rates = (low * (high / low) ** middles)[: len(median)]
+    least = int(median.argmin())
+    if least == 0:
         raise UserError(f"the training loss falls at no rate from {low:g} to {high:g}; give a lower low or more epochs")
-    steepest = float(rates[int(slopes.argmin())])
+    risen = np.flatnonzero(median[least:] > median[least] + _RISEN * (median[0] - median[least]))
+    last = least + int(risen[0]) - 1 if len(risen) else len(median) - 1
+    threshold, steepest = float(rates[last]), float(rates[int(np.diff(median[: least + 1]).argmin())])
     words = (
-        f"the median loss of {seeds} seeds falls fastest at {steepest:.3g}",
-        f"and is least at {rates[least]:.3g}",
+        f"the median loss of {seeds} seeds falls fastest at {steepest:.3g}, is least at {rates[least]:.3g} "
+        f"and rises from {threshold:.3g} on",
+        f"a tenth of that is {threshold / 10:.3g}",
     )
-    return RateSearch("range", steepest, float(rates[least]), rates, median[None], words)
+    return RateSearch("range", threshold / 10, threshold, rates, median[None], words)
 
 
 def _smoothed(values: np.ndarray, width: int = 5) -> np.ndarray:

@@ -14,7 +14,7 @@ from nastavnik.training.losses import LOSSES
 from nastavnik.training.optimizers import OPTIMIZERS, WRAPPERS, SecondOrder
 from nastavnik.training.regularizers import REGULARIZERS
 from nastavnik.training.schedules import SCHEDULES
-from nastavnik.training.stopping import stopping_nodes
+from nastavnik.training.stopping import parse_actions, stopping_nodes
 
 _MOST_STEPS = 2400  # of a training, where rows do not ask for more
 _MOST_ROWS = 512  # of a batch for second-order optimizers
@@ -70,6 +70,9 @@ def table_space(
         settled["preparation.target"] = "auto"
         settled["likelihood.noise"] = "learned"
     settled |= _likelihood_pins(pins, classification)
+    if "stopping.on_plateau" in pins:  # words of their own
+        settled["stopping.on_plateau"] = pins.pop("stopping.on_plateau")
+        parse_actions(str(settled["stopping.on_plateau"]))
     space = Space(nodes, optional=_optional())
     tree = space.pin({**{n: v for n, v in settled.items() if n in nodes}, **pins})
     return tree.with_fixed({n: v for n, v in settled.items() if n not in nodes})

@@ -122,7 +122,7 @@ def _all_targets(likelihood: Likelihood, row: torch.Tensor) -> torch.Tensor:
         voters = 5
         every = itertools.product(range(voters + 1), repeat=classes)
         return torch.tensor([v for v in every if sum(v) == voters], dtype=torch.float64)
-    return row[0] + torch.sinh(torch.linspace(-14, 14, 200_001, dtype=torch.float64)) * 0.1
+    return row[0] + torch.sinh(torch.linspace(-21, 21, 400_001, dtype=torch.float64)) * 0.1
 
 
 def _made(kind: type[Likelihood]) -> Likelihood:

@@ -29,7 +29,7 @@ class RealLikelihood(Likelihood):
     """
 
     target = "real"
-    distribution: ClassVar[str]
+    distribution: ClassVar[str]  # scipy.stats' name of the standard distribution
 
     def __init__(self, noise: float | str = "learned") -> None:
         super().__init__()
@@ -79,7 +79,12 @@ class RealLikelihood(Likelihood):
 
     def predictive(self, described: Mapping[str, np.ndarray], target: TargetPreparation) -> RealPredictive:
         """In own units."""
-        return RealPredictive(described["mean"][None], described["deviation"][None], target, self.distribution)
+        mean, deviation = described["mean"][None], described["deviation"][None]
+        return RealPredictive(mean, deviation, target, self.distribution, self.shape())
+
+    def shape(self) -> tuple[float, ...]:
+        """The standard distribution's shape parameters."""
+        return ()
 
 
 class Gaussian(RealLikelihood):
@@ -89,7 +94,7 @@ class Gaussian(RealLikelihood):
     formula = "((y - z) / Ts)^2 / 2 + log Ts + log(2 pi) / 2"
     prefer = "by default for real targets; noise=input when some rows are noisier than others"
     source = "Gauss 1809; Nix & Weigend 1994 (notes/003-g 20273-20294)"
-    distribution = "normal"
+    distribution = "norm"
 
     def standard(self, z: torch.Tensor) -> torch.Tensor:
         """½ z² + ½ log 2π."""
@@ -118,7 +123,7 @@ class StudentT(RealLikelihood):
     prefer = "when outliers are many; freedom 4 is a usual choice"
     source = "Lange et al. 1989"
     settings: ClassVar[Mapping[str, float]] = {"freedom": 4.0}
-    distribution = "student_t"
+    distribution = "t"
     freedom: torch.Tensor
 
     def __init__(self, noise: float | str = "learned", freedom: float = 4.0) -> None:
@@ -141,7 +146,6 @@ class StudentT(RealLikelihood):
         half = torch.lgamma(0.5 * f) + math.lgamma(0.5) - torch.lgamma(0.5 * (f + 1))
         return 0.5 * (f + 1) * torch.log1p(z * z / f) + half + 0.5 * f.log()
 
-    def predictive(self, described: Mapping[str, np.ndarray], target: TargetPreparation) -> RealPredictive:
-        """In own units."""
-        mean, deviation = described["mean"][None], described["deviation"][None]
-        return RealPredictive(mean, deviation, target, self.distribution, float(self.freedom))
+    def shape(self) -> tuple[float, ...]:
+        """The degrees of freedom."""
+        return (float(self.freedom),)
