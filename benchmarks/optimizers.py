@@ -67,7 +67,9 @@ def population(name: str, data: Data, steps: int, evaluations: int) -> Populatio
         "optimizer.memory": 1.0,
         **EXTRA.get(name, {}),
     }
-    recipes = [Recipe({**base, "optimizer.learning_rate": rate, "seed": seed}) for rate in rates(name) for seed in SEEDS]
+    recipes = [
+        Recipe({**base, "optimizer.learning_rate": rate, "seed": seed}) for rate in rates(name) for seed in SEEDS
+    ]
     learners = [Learner.seeded(recipe.whole("seed"), network) for recipe in recipes]
     return Population(
         learners, recipes, data, total_steps=steps, evaluations=evaluations, instruments={}, engine="batched"

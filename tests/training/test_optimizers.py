@@ -249,7 +249,7 @@ def quadratic(size: int = 6) -> tuple[Bowl, torch.Tensor, torch.Tensor]:
     c = torch.randn(size, generator=g, dtype=torch.float64)
     bowl = Bowl()
     bowl.parameters = {"x": torch.randn(size, generator=g, dtype=torch.float64)}
-    bowl.objective = lambda p: 0.5 * p["x"] @ a @ p["x"] - c @ p["x"]  # type: ignore[method-assign]
+    bowl.objective = lambda p: 0.5 * p["x"] @ a @ p["x"] - c @ p["x"]  # type: ignore[method-assign, assignment]
     return bowl, a, torch.linalg.solve(a, c)
 
 
@@ -264,7 +264,7 @@ def test_newton_solves_a_quadratic_in_one_step() -> None:
 def test_newton_on_the_saddle_goes_to_it() -> None:
     bowl = Bowl()
     bowl.parameters = {"xy": torch.tensor([1.0, 1e-5], dtype=torch.float64)}
-    bowl.objective = lambda p: p["xy"][0] ** 2 - p["xy"][1] ** 2  # type: ignore[method-assign]
+    bowl.objective = lambda p: p["xy"][0] ** 2 - p["xy"][1] ** 2  # type: ignore[method-assign, assignment]
     found, _ = OPTIMIZERS["newton"]({}).step(bowl, {}, bowl.parameters, numbers("newton"))
     torch.testing.assert_close(found["xy"], torch.zeros(2, dtype=torch.float64), atol=1e-12, rtol=0)
 
@@ -309,9 +309,9 @@ def test_levenberg_marquardt_never_goes_uphill() -> None:
     def outputs(p: Tensors) -> torch.Tensor:
         return torch.tanh(net.x[:20] @ p["w"] + p["b"])
 
-    net.outputs = outputs  # type: ignore[method-assign]
+    net.outputs = outputs  # type: ignore[method-assign, assignment]
     net.y = net.y[:20]
-    net.objective = lambda p: net.losses_of(net.outputs(p), p).mean()  # type: ignore[method-assign]
+    net._loss = lambda p: net.losses_of(net.outputs(p), p).mean()
     optimizer = OPTIMIZERS["levenberg_marquardt"]({})
     p, state = net.parameters, optimizer.init(net.parameters)
     values = [float(net.objective(p))]

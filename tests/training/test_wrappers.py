@@ -13,7 +13,7 @@ from nastavnik.testing._training import Bowl
 from nastavnik.training.optimizers import OPTIMIZERS, WRAPPERS, FirstOrder, Optimizer, Tensors, wrapped
 
 
-def make(inner: str = "sgd", **options: float) -> tuple[Optimizer, Tensors]:
+def make(inner: str = "sgd", /, **options: float) -> tuple[Optimizer, Tensors]:
     optimizer = wrapped(OPTIMIZERS[inner]({}), options, WRAPPERS)
     values = {
         **OPTIMIZERS[inner].settings,
@@ -97,32 +97,27 @@ def test_lookahead_is_its_papers_loop() -> None:
             torch.testing.assert_close(p[n], fast[n])
 
 
-def test_weight_averages_are_torchs() -> None:
+def test_weight_averages() -> None:
+    """The plain mean against PyTorch's; the exponential one, corrected for its start, is a weighted mean of all."""
     bowl = Bowl()
     module = nn.Linear(4, 3).double()
-    averages = {
-        "ema": torch.optim.swa_utils.AveragedModel(
-            module, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9)
-        ),
-        "swa": torch.optim.swa_utils.AveragedModel(module),
-    }
-    for name, average in averages.items():
-        optimizer, settings = make(**{name: 0.9 if name == "ema" else 0.5})
+    mean = torch.optim.swa_utils.AveragedModel(module)
+    for name, value in (("swa", 0.5), ("ema", 0.9)):
+        optimizer, settings = make(**{name: value})
         p, state = bowl.parameters, optimizer.init(bowl.parameters)
         assert all(torch.equal(t, p[n]) for n, t in optimizer.evaluated(state, p, settings).items())
         weights = []
         for t in range(20):
             settings["progress"] = torch.tensor(t / 20, dtype=torch.float64)
             p, state = optimizer.step(bowl, state, p, settings)
-            if name == "ema" or t >= 10:
-                weights.append(p["w"])
-                with torch.no_grad():
-                    module.weight.copy_(p["w"].T)
-                average.update_parameters(module)
+            weights.append(p["w"])
+            if name == "swa" and t >= 10:
+                module.load_state_dict({"weight": p["w"].T, "bias": p["b"]})
+                mean.update_parameters(module)
         found = optimizer.evaluated(state, p, settings)["w"]
         if name == "swa":
-            torch.testing.assert_close(found, average.module.weight.detach().T)
-        else:  # torch starts at the first weights; ours is corrected for its start, a weighted mean of all
+            torch.testing.assert_close(found, mean.state_dict()["module.weight"].T)
+        else:
             shares = torch.tensor([0.9 ** (19 - t) for t in range(20)], dtype=torch.float64)
             torch.testing.assert_close(found, torch.einsum("t,tij->ij", shares / shares.sum(), torch.stack(weights)))
 

@@ -99,7 +99,7 @@ def test_a_space_draws_from_the_entries_named(rng: np.random.Generator) -> None:
     drawn = [point for _, point in ask(space, [], 150, seed=0, generation=0)]
     assert {p["optimizer.name"] for p in drawn} == set(names.split(","))
     assert {p["network.activation"] for p in drawn} == {"relu", "prelu", "blend"}
-    strengths = [p["regularization.l1"] for p in drawn]
+    strengths = [float(p["regularization.l1"]) for p in drawn]
     assert 1e-6 <= min(strengths) < 1e-5 < 1e-4 < max(strengths) <= 1e-3
     assert all(p["optimizer.clip_norm"] == 1.0 for p in drawn)
     for point in drawn:
@@ -141,7 +141,7 @@ def test_mistakes_get_one_clear_sentence(settings: dict[str, Any], complaint: st
 
 
 def test_memory_of_second_order_methods_is_told_beforehand() -> None:
-    settings = {"optimizer.name": "gauss_newton", "network.width": 200, "epochs": 1}
+    settings: dict[str, Any] = {"optimizer.name": "gauss_newton", "network.width": 200, "epochs": 1}
     with pytest.raises(UserError, match=r"gauss_newton needs .* GB for a network of 1,603 parameters") as refused:
         nastavnik.fit(
             table("class"), target="target", networks=1, folds=0, family="mlp",
