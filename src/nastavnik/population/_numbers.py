@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from nastavnik.noise import stream_of
 from nastavnik.recipe import Recipe
 from nastavnik.training import NOISE, Method
 from nastavnik.training.optimizers import Tensors
+from nastavnik.training.stopping import Action
 
 _LOSS = "loss."
 
@@ -42,3 +43,28 @@ def buffers_of_settings(learner: nn.Module) -> dict[str, list[str]]:
                 if key in dict(module.named_buffers(recurse=False)):
                     found.setdefault(section + key, []).append(f"{name}.{key}")
     return found
+
+
+def change_number(
+    action: Action, networks: torch.Tensor, settings: Tensors, buffers: Tensors, names: Mapping[str, Sequence[str]]
+) -> None:
+    """Change one number of some networks.
+
+    Args:
+        action: which, and how.
+        networks: a mask [K].
+        settings: the method's numbers; the one that changes is replaced, as someone may still hold the old one.
+        buffers: of all networks, changed in place.
+        names: settings that are buffers, and which (``buffers_of_settings``).
+    """
+    held = [buffers[name] for name in names.get(action.setting, ())]
+    if action.setting in settings:
+        settings[action.setting] = settings[action.setting].clone()
+        held = [settings[action.setting]]
+    for t in held:
+        if action.value is not None:
+            t[networks] = action.value
+        elif isinstance(action.factor, str):
+            t[networks] *= settings[action.factor][networks]
+        elif action.factor is not None:
+            t[networks] *= action.factor

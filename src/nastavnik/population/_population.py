@@ -15,14 +15,14 @@ import torch
 from torch.func import vmap
 
 from nastavnik.clock import Deadline
-from nastavnik.files import read_json, read_tensors, write_json, write_tensors
 from nastavnik.instruments import INSTRUMENTS, Instrument
 from nastavnik.population._choice import choose
 from nastavnik.population._data import Data, Order
 from nastavnik.population._evaluation import Evaluation
 from nastavnik.population._learner import Learner
 from nastavnik.population._memory import check_memory, estimate
-from nastavnik.population._numbers import buffers_of_settings, stacked_settings
+from nastavnik.population._numbers import buffers_of_settings, change_number, stacked_settings
+from nastavnik.population._saving import read_pair, within, write_pair
 from nastavnik.population._stacking import stack, tensors_of
 from nastavnik.population._standing import Outcome, Standing
 from nastavnik.population._step import State
@@ -32,7 +32,7 @@ from nastavnik.trace import Trace
 from nastavnik.training import Method
 from nastavnik.training.optimizers import Tensors
 from nastavnik.training.schedules import Time
-from nastavnik.training.stopping import Action, Stopping, check_known
+from nastavnik.training.stopping import Stopping, check_known
 
 _SECONDS_A_CALL = 0.25  # between two looks at the clock
 _TRIAL_STEPS = 2
@@ -261,25 +261,10 @@ class Population:
         if acting.any():
             networks = torch.from_numpy(np.repeat(acting, self.data.parts)).to(self.data.device)
             for action in self.stopping.actions:
-                self._act(action, networks)
+                change_number(action, networks, self._settings, self.state.buffers, self._buffers)
             self.best.plateaus = self.best.plateaus + acting
             self.best.waited = np.where(acting, 0, self.best.waited)
         self.release(stale & ~acting, "stopped")
-
-    def _act(self, action: Action, networks: torch.Tensor) -> None:
-        """Change one number of some networks (a mask [K])."""
-        held = [self.state.buffers[name] for name in self._buffers.get(action.setting, ())]
-        if action.setting in self._settings:
-            # a tensor of its own, as a stretch may still hold the old one
-            self._settings[action.setting] = self._settings[action.setting].clone()
-            held = [self._settings[action.setting]]
-        for t in held:
-            if action.value is not None:
-                t[networks] = action.value
-            elif isinstance(action.factor, str):
-                t[networks] *= self._settings[action.factor][networks]
-            elif action.factor is not None:
-                t[networks] *= action.factor
 
     def validation_profiles(self) -> torch.Tensor:
         """Each network's loss on its part's validation rows at each temperature [K, T]."""
@@ -375,25 +360,20 @@ class Population:
         self.training = replace(self.training, block=record["block"])
         ordered = [{name: here[f"state.{i}.{name}"] for name in part} for i, part in enumerate(self.state)]
         self.state = State(*ordered)  # in the order of old, in which instruments add up
-        self.best = Standing.from_record(record["best"], _within(here, "best."))
+        self.best = Standing.from_record(record["best"], within(here, "best."))
         self._losses, self._part = here["losses"], here["part"]
         self._settings = {name: here[f"settings.{name}"] for name in self._settings}
         self._order = self._make_order()
         self.outcomes = []
         for i, known in enumerate(record["outcomes"]):
-            states = [_within(here, f"outcome.{i}.{g}.") for g in range(self.data.parts)]
+            states = [within(here, f"outcome.{i}.{g}.") for g in range(self.data.parts)]
             learners = tuple(self._module(own) for own in states)
             self.outcomes.append(Outcome.from_json(known, learners))
 
     def save(self, folder: Path) -> None:
         """Write ``population-….safetensors``, then ``population.json`` that names it, each whole or not at all."""
         record, tensors = self.to_record()
-        name = f"population-{self.step}-{len(self.outcomes)}.safetensors"  # one name, one content
-        write_tensors(folder / name, tensors)
-        write_json(folder / "population.json", {**record, "tensors": name})
-        for old in folder.glob("population-*.safetensors"):
-            if old.name != name:
-                old.unlink(missing_ok=True)
+        write_pair(folder, f"population-{self.step}-{len(self.outcomes)}", record, tensors)
 
     def load(self, folder: Path) -> None:
         """Take up what ``save`` wrote, in a population made of the same learners, recipes and data.
@@ -401,8 +381,7 @@ class Population:
         Raises:
             UserError: the files are missing or cannot be read.
         """
-        record = read_json(folder / "population.json")
-        self.restore(record, read_tensors(folder / str(record["tensors"])))
+        self.restore(*read_pair(folder))
 
     # Stacking
 
@@ -426,8 +405,3 @@ class Population:
     def _measure(self, instrument: str, values: torch.Tensor, step: int) -> None:
         epoch = step / self.data.steps_per_epoch(self.batch)
         self.trace.add(self.numbers, step, epoch, instrument, values.detach().float().cpu().numpy())
-
-
-def _within(tensors: Tensors, start: str) -> Tensors:
-    """The tensors under a prefix, without it."""
-    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
