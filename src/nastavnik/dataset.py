@@ -106,6 +106,8 @@ def make_dataset(table: Table, options: DatasetOptions) -> Dataset:
     by_name = {info.name: info for info in infos}
     task = find_task(frame, by_name[target], options.task)
     if options.class_weights != "none":
+        if not task.is_classification:
+            raise UserError(f"--class-weights is for classes, but {task.target!r} is a {task.kind} target")
         task = Task(task.kind, task.target, task.values, task.classes, task.why, options.class_weights)
     roles, notes = _roles(infos, target, options)
     inputs = tuple(info for info in infos if roles[info.name] == "input")

@@ -61,7 +61,7 @@ def check_gradients(
             each tensor).
 
     Raises:
-        ValueError: two calls gave different values, or there is nothing to differentiate.
+        ValueError: the value is not finite, two calls gave different values, or there is nothing to differentiate.
 
     Example:
         >>> bool(check_gradients(nn.Sequential(nn.Linear(3, 2), nn.Tanh()), torch.randn(5, 3)))
@@ -74,22 +74,25 @@ def check_gradients(
     function = module
     if isinstance(module, nn.Module):
         function = copy.deepcopy(module).double()
-        named |= {f"parameter {name}": p for name, p in function.named_parameters()}
+        named |= {f"parameter {name}": p for name, p in function.named_parameters() if p.requires_grad}
     leaves, shape = tree_flatten_with_path(given)
     values = [leaf for _, leaf in leaves]
     for i, (path, leaf) in enumerate(leaves):
         if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
-            values[i] = leaf.clone().requires_grad_()
+            values[i] = leaf.clone(memory_format=torch.contiguous_format).requires_grad_()
             named["input " + "".join(str(key) for key in path).lstrip(".")] = values[i]
     if not named:
         raise ValueError("there is nothing to differentiate: no parameters and no inputs of floating point")
     once = function(*tree_unflatten(values, shape))
     direction = torch.randn(once.shape, generator=generator, dtype=once.dtype) if once.ndim else torch.ones(())
+    direction = direction.to(once.device)
 
     def value() -> torch.Tensor:
         return (function(*tree_unflatten(values, shape)) * direction).sum()
 
     with torch.no_grad():
+        if not torch.isfinite(value()):
+            raise ValueError("the value is not finite, so there is nothing to compare; look at the inputs")
         if not torch.equal(value(), value()):
             raise ValueError("two calls gave different values; put the module in evaluation mode or fix its noise")
     with torch.enable_grad():

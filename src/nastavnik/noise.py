@@ -53,11 +53,13 @@ class Noise(NamedTuple):
 
     def uniform(self, purpose: str, like: torch.Tensor) -> torch.Tensor:
         """Uniform on (0, 1), of a tensor's shape and type."""
+        if like.numel() == 0:
+            return like
         rows = like.shape[0] if like.ndim else 1
         key = self.stream ^ stream_of(0, purpose)
         bits = uniform_bits(key, self.step.to(torch.int32), rows, max(1, like.numel() // max(rows, 1)))
-        # 24 bits, which float32 holds exactly, in the middle of their cells
-        return (((bits >> 8) & 0xFFFFFF).to(like.dtype).reshape(like.shape) + 0.5) * 2.0**-24
+        # 23 bits in the middle of their cells, which float32 holds exactly: never 0, never 1
+        return (((bits >> 9) & 0x7FFFFF).to(like.dtype).reshape(like.shape) + 0.5) * 2.0**-23
 
     def normal(self, purpose: str, like: torch.Tensor) -> torch.Tensor:
         """Standard normal, of a tensor's shape and type (Box & Muller 1958)."""

@@ -50,6 +50,38 @@ class Choice:
 
 Node = Number | Choice
 
+# numbers that are shares by their nature, whatever they belong to: at least 0 and less than 1
+_SHARES = frozenset(
+    {"beta1", "beta2", "momentum", "rho", "smoothing", "ema", "swa", "lookahead_share", "grokfast_smoothing"}
+    | {"switch_to_sgd", "switch_memory", "elastic_l1_share", "quantile", "up", "low", "label_smoothing"}
+)
+_COUNTS = frozenset({"lookahead", "accumulate"})  # of steps: at least one
+_POSITIVE = frozenset(
+    {"gamma", "rate", "factor", "every", "first", "times", "period", "flat", "span", "start_divisor", "end_divisor"}
+    | {"damping", "temperature", "huber_threshold", "clip_norm", "clip_value", "clip_unit", "max_norm", "blend_until"}
+)
+
+
+def is_share(name: str) -> bool:
+    """Whether a number of this name lies between 0 and 1."""
+    return name in _SHARES
+
+
+def around(name: str, value: float, *, signed: bool = False) -> Number:
+    """A range round a setting's default, for those who search it, with the bounds that its name asks for.
+
+    Args:
+        name: the setting's, without its section.
+        value: its default.
+        signed: whether it may be negative.
+    """
+    if name in _SHARES:
+        return Number(0.0 if name != "quantile" else 1e-3, 0.999, default=value, below=1.0)
+    if value <= 0:
+        return Number(min(10 * value, 0.0), 1.0, default=value, least=-math.inf if value < 0 or signed else 0.0)
+    least = -math.inf if signed else 1.0 if name in _COUNTS else 1e-12 if name in _POSITIVE else 0.0
+    return Number(value / 10, value * 10, log=True, default=value, least=least)
+
 
 def default_of(node: Node) -> Value:
     """A node's default answer: declared, or the first option, or the middle of the range."""
@@ -118,13 +150,31 @@ class Space:
         for name in values:
             if name.split("@")[0] not in known:
                 raise UserError(f"there is no setting '{name}' in a recipe{nearest(name, sorted(known))}")
-        special = {n: _as_number(n, v, Number(0.1, 0.1, least=-math.inf)) for n, v in values.items() if "@" in n}
+        special = {n: _as_number(n, v, self._number(n)) for n, v in values.items() if "@" in n}
         pinned = self._pinned({n: v for n, v in values.items() if n not in special}).with_fixed(special)
         live = set(pinned.names(live=True))
         for name in values:
             if name.split("@")[0] not in live:
                 raise UserError(f"{name} would have no effect: {self._where(name)}")
         return pinned
+
+    def _number(self, name: str) -> Number:
+        """The range of what stands before the @ in a name; only an optimizer's numbers can have one."""
+        base = name.split("@")[0]
+        found = [node for node in self._nodes_named(base) if isinstance(node, Number)]
+        if not base.startswith("optimizer.") or not found or not name.split("@", 1)[1]:
+            raise UserError(
+                f"{name}: only an optimizer's numbers can differ by kind, such as optimizer.learning_rate@bias"
+            )
+        return found[0]
+
+    def _nodes_named(self, name: str) -> Iterator[Node]:
+        for key, node in (*self.nodes.items(), *self.optional.items()):
+            if key == name:
+                yield node
+            if isinstance(node, Choice):
+                for branch in node.branches.values():
+                    yield from branch._nodes_named(name)
 
     def _where(self, name: str) -> str:
         """Which choice a name hangs below."""
@@ -146,13 +196,14 @@ class Space:
         for name, node in asked.items():
             narrowed = _narrowed(name, values[name], node) if name in values else None
             if isinstance(node, Choice):
-                branches = {value: branch._pinned(values) for value, branch in node.branches.items()}
+                drawn = narrowed.options if isinstance(narrowed, Choice) else node.options
+                branches = {v: b._pinned(values) if v in drawn else b for v, b in node.branches.items()}
                 if narrowed is not None:
                     assert isinstance(narrowed, Choice)
                     nodes[name] = Choice(branches, narrowed.default, narrowed.searched)
                 elif name in values:
-                    value = _one_of(name, values[name], list(branches))
-                    chosen = branches.get(value, Space())
+                    value = _one_of(name, values[name], list(node.branches))
+                    chosen = node.branches[value]._pinned(values) if value in node.branches else Space()
                     fixed.update({name: value, **chosen.fixed})
                     nodes.update(chosen.nodes)
                     optional.update(chosen.optional)
@@ -175,7 +226,7 @@ def _narrowed(name: str, value: Value, node: Node) -> Node | None:
     """A smaller node, where the value is a range or a list; else None."""
     if not isinstance(value, str):
         return None
-    if isinstance(node, Number) and ".." in value:
+    if isinstance(node, Number) and ".." in value and "..." not in value:
         ends = [parse_value(word) for word in value.split("..", 1)]
         low, high = (_as_number(name, end, node) for end in ends)
         if float(low) > float(high):
@@ -219,6 +270,8 @@ def _as_number(name: str, value: Value, node: Number) -> Value:
         if value != int(value) or value < max(1, node.least):
             raise UserError(f"{name} must be a whole number of at least {max(1, node.least):g}, but got {value!r}")
         return int(value)
+    if value < node.least <= 1e-9:
+        raise UserError(f"{name} must be {'at least 0' if node.least == 0 else 'above 0'}, but got {value!r}")
     if value < node.least:
         raise UserError(f"{name} must be at least {node.least:g}, but got {value!r}")
     if value >= node.below:

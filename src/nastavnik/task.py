@@ -77,6 +77,11 @@ class Task:
         Raises:
             UserError: the recipe's does not suit the target.
         """
+        if recipe.get("likelihood.name") == "ordinal" and not all(map(_is_number, self.classes)):
+            raise UserError(
+                f"likelihood.name=ordinal needs the classes' order, but {self.target!r} holds words such as "
+                f"{self.classes[0]!r}; write them as numbers that rise"
+            )
         return make_likelihood(self.kind, len(self.classes), recipe)
 
     def loss(self, recipe: Mapping[str, Any], likelihood: Likelihood, rows: np.ndarray) -> TrainingLoss:
@@ -198,6 +203,10 @@ def _class_task(values: pd.Series, info: ColumnInfo, why: str) -> Task:
     if len(classes) > 1000 or len(classes) > 0.5 * len(words) + 5:
         raise UserError(f"the target {info.name!r} has {len(classes)} classes in {len(words)} rows; too many to learn")
     return Task("classification", info.name, np.array([number[w] for w in words]), classes, why)
+
+
+def _is_number(word: str) -> bool:
+    return _class_order(word)[0] == 0
 
 
 def _class_order(word: str) -> tuple[int, float, str]:

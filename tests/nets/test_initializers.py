@@ -275,7 +275,7 @@ def test_a_blend_goes_from_one_to_the_other() -> None:
     for progress, share in ((0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (0.9, 1.0)):
         blend.training_progress.fill_(progress)  # type: ignore[operator]
         torch.testing.assert_close(blend(x), (1 - share) * torch.sigmoid(x) + share * torch.relu(x))
-    with pytest.raises(UserError, match="must be activations that are no blend"):
+    with pytest.raises(UserError, match=r"network\.blend_from and network\.blend_to cannot be 'blend'"):
         make_activation({"activation": "blend", "blend_to": "blend"})
 
 

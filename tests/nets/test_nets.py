@@ -123,3 +123,11 @@ def test_a_users_factory_gets_one_tensor_with_categories_one_hot() -> None:
         Factory(lambda i, o: nn.Linear(i, o + 1)).build({}, SIGNATURE)
     with pytest.raises(UserError, match=r"must return a torch\.nn\.Module, but gave int"):
         Factory(lambda i, o: 3).build({}, SIGNATURE)  # type: ignore[arg-type,return-value]
+
+
+def test_a_dropout_used_twice_is_replaced_by_one() -> None:
+    drop = nn.Dropout(0.3)
+    network = nn.Sequential(nn.Linear(3, 4), drop, nn.Linear(4, 4), drop, nn.Linear(4, 1))
+    own_noise(network, 5)
+    assert type(network[1]) is Dropout
+    assert network[3] is network[1]

@@ -63,7 +63,7 @@ def test_what_cannot_be_found_says_so() -> None:
     x, y, _ = bowl()
     with pytest.raises(UserError, match="method cannot be 'threshhold'; did you mean 'threshold'"):
         nastavnik.find_rate(build, x, y, method="threshhold")
-    with pytest.raises(UserError, match="0 < low < high must hold"):
+    with pytest.raises(UserError, match="0 < 100 low <= high must hold"):
         nastavnik.find_rate(build, x, y, low=1.0, high=0.1)
-    with pytest.raises(UserError, match="falls at no rate from 10 to 100"):
-        nastavnik.find_rate(build, x, y, batch_size=N, epochs=60, low=10.0, high=100.0)
+    with pytest.raises(UserError, match="falls at no rate from 10 to 1000"):
+        nastavnik.find_rate(build, x, y, batch_size=N, epochs=60, low=10.0, high=1000.0)

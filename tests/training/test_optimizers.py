@@ -13,7 +13,9 @@ import torch
 from scipy.optimize import minimize
 
 from nastavnik.testing._training import Bowl
+from nastavnik.training.likelihoods import LIKELIHOODS
 from nastavnik.training.optimizers import OPTIMIZERS, FirstOrder, Tensors
+from nastavnik.training.optimizers._second_order import solved, symmetric_solved
 
 RATES = (0.003, 0.01, 0.03)
 DECAY = 0.1
@@ -395,3 +397,63 @@ def test_settings_by_kind_and_by_name() -> None:
     for found in (by_kind, by_name):
         torch.testing.assert_close(found["w"], start["w"] - 0.1 * g["w"])
         torch.testing.assert_close(found["b"], start["b"] - 0.5 * g["b"])
+
+
+# What a population must survive
+
+
+def test_a_singular_or_unreal_system_stops_one_network_alone() -> None:
+    """LAPACK's LU never came back from an exactly singular matrix of this size in a batch."""
+    g = torch.Generator().manual_seed(0)
+    m = torch.randn(5, 200, 200, generator=g, dtype=torch.float64)
+    m = m @ m.mT
+    m[1], m[2], m[3] = 0, torch.nan, torch.ones(200, 200, dtype=torch.float64)
+    right = torch.randn(5, 200, generator=g, dtype=torch.float64)
+    for solve, survivors in ((solved, [0, 4]), (symmetric_solved, [0, 1, 3, 4])):
+        found = torch.vmap(solve)(m, right)
+        assert torch.isfinite(found).all(1).nonzero().flatten().tolist() == survivors
+        torch.testing.assert_close(m[0] @ found[0], right[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [30, 5])
+def test_penalties_are_part_of_the_curvature(rows: int) -> None:
+    """With L2, one Gauss-Newton step is ridge regression's solution; natural gradients do not run away."""
+    bowl = Bowl(rows=rows)
+    ridge = 0.7
+    plain = bowl.objective
+    bowl.penalty = lambda p: 0.5 * ridge * p["w"].square().sum()  # type: ignore[method-assign, assignment]
+    bowl.objective = lambda p: plain(p) + bowl.penalty(p)  # type: ignore[method-assign, assignment]
+    found, _ = OPTIMIZERS["gauss_newton"]({}).step(bowl, {}, bowl.parameters, numbers("gauss_newton", damping=1e-12))
+    whole = torch.cat([bowl.x, torch.ones(rows, 1, dtype=torch.float64)], 1)
+    prior = torch.diag(torch.tensor([ridge] * 4 + [0.0], dtype=torch.float64))
+    expected = torch.linalg.solve(whole.T @ whole / rows + prior, whole.T @ bowl.y / rows)
+    torch.testing.assert_close(found["w"], expected[:4], rtol=1e-6, atol=1e-8)
+    p = bowl.parameters
+    for _ in range(200):
+        p, _ = OPTIMIZERS["natural_gradient"]({}).step(bowl, {}, p, numbers("natural_gradient"))
+    assert bowl.objective(p) < bowl.objective(bowl.parameters)
+
+
+def test_gauss_newton_uses_the_positive_part_of_a_likelihoods_curvature() -> None:
+    """Student's t bends the other way for outliers: the step must still lead downhill."""
+    bowl = Bowl()
+    likelihood = LIKELIHOODS["student_t"].make(0, {"noise": 0.3, "freedom": 3.0}).double()
+    bowl.losses_of = lambda z, p: likelihood.neg_log_likelihood(z[:, :1], bowl.y[:, 0])  # type: ignore[method-assign, assignment]
+    p = bowl.parameters
+    before = bowl.objective(p)
+    for _ in range(20):
+        p, _ = OPTIMIZERS["gauss_newton"]({}).step(bowl, {}, p, numbers("gauss_newton", learning_rate=0.3, damping=0.1))
+    assert bowl.objective(p) < before
+
+
+def test_schedule_free_without_momentum_still_averages() -> None:
+    found, steps = run("schedule_free_adamw", 30, learning_rate=0.05, beta1=0.0), []
+    start, loss = problem()
+    optimizer = OPTIMIZERS["schedule_free_adamw"]({})
+    assert isinstance(optimizer, FirstOrder)
+    p, state = start, optimizer.init(start)
+    for t in range(30):
+        gradient = torch.func.grad(loss)(p, t)
+        p, state = optimizer.update(gradient, state, p, numbers("schedule_free_adamw", learning_rate=0.05, beta1=0.0))
+        steps.append(state["fast.w"])
+    torch.testing.assert_close(found["w"], torch.stack(steps).mean(0))

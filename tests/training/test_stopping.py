@@ -127,3 +127,56 @@ def test_actions_survive_a_save(tmp_path: Path) -> None:
     again.train(30)
     assert torch.equal(again._settings["optimizer.learning_rate"], whole._settings["optimizer.learning_rate"])
     assert (again.best.plateaus == whole.best.plateaus).all()
+
+
+def test_a_share_never_leaves_its_range() -> None:
+    changes = noise(**{
+        "stopping.patience": 2, "network.dropout": 0.4, "stopping.on_plateau": "network.dropout*2",
+        "schedule.name": "constant",
+    })  # fmt: skip
+    population = make(changes, make_data(), steps=60, evaluations=60)
+    population.train(8)
+    (rate, *_) = [t for name, t in population.state.buffers.items() if name.endswith("dropouts.0.rate")]
+    assert ((rate >= 0.8 - 1e-6) & (rate < 1)).all()
+
+
+def test_log_steps_count_from_the_last_action() -> None:
+    changes = noise(**{
+        "stopping.rule": "log_steps", "stopping.factor": 2.0, "stopping.on_plateau": "optimizer.learning_rate*0.5",
+        "stopping.most": 2, "schedule.name": "constant",
+    })  # fmt: skip
+    population = make(changes, make_data(), steps=200, evaluations=200)
+    acted: list[int] = []
+    while population.step < 200 and len(population):
+        population.train(population.step + 1)
+        if len(population) and population.best.plateaus[0] > len(acted):
+            acted.append(population.step)
+    assert len(acted) == 2
+    assert acted[1] >= 2 * acted[0]
+    assert population.step > 2 * acted[1]
+
+
+def test_networks_that_are_no_numbers_are_never_the_best() -> None:
+    """The argmax of what is no number is class 0, which may be right by chance."""
+    population = make([{"stopping.watch": "metric", "seed": k} for k in range(2)], make_data(), steps=20, evaluations=4)
+    population.best.watched[:] = 0.999
+    for t in population.state.parameters.values():
+        t[0] = torch.nan
+    population.train(5)
+    assert [(o.status, o.score) for o in population.outcomes] == [("diverged", float("inf"))]
+    assert all(torch.isfinite(p).all() for p in population.outcomes[0].learners[0].parameters())
+
+
+def test_training_losses_are_means_wherever_training_paused() -> None:
+    changes = noise(**{"schedule.name": "constant"})
+    whole, paused = (make(changes, make_data(), steps=40, evaluations=4) for _ in range(2))
+    whole.train(40)
+    for stop in (5, 12, 30, 40):
+        paused.train(stop)
+    seen = [p.trace.frame().query("instrument == 'training loss' and network == 0") for p in (whole, paused)]
+    # each mean is over the steps since the last one: they add up to the same
+    totals = []
+    for frame in seen:
+        steps = np.diff(frame["step"].to_numpy(), prepend=0)
+        totals.append(float((steps * frame["value"].to_numpy()).sum()))
+    assert totals[1] == pytest.approx(totals[0], rel=1e-5)

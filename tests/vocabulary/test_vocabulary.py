@@ -6,12 +6,14 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.datasets import load_diabetes, load_iris
 
 import nastavnik
@@ -119,7 +121,7 @@ def test_a_space_draws_from_the_entries_named(rng: np.random.Generator) -> None:
         ({"schedule.name": "cosin"}, "schedule.name cannot be 'cosin'; did you mean 'cosine'?"),
         ({"regularization.l3": 1e-3}, "there is no setting 'regularization.l3' in a recipe; did you mean"),
         ({"regularization.l2": "strong"}, "regularization.l2 must be a number"),
-        ({"optimizer.clip_norm": -1.0}, "optimizer.clip_norm must be at least 0, but got -1.0"),
+        ({"optimizer.clip_norm": -1.0}, "optimizer.clip_norm must be above 0, but got -1.0"),
         ({"optimizer.momentum": 0.9}, "optimizer.momentum would have no effect: it belongs to optimizer.name=sgd or"),
         ({"network.leaky_slope": 0.1}, "it belongs to network.activation=leaky_relu; pin that too"),
         ({"optimizer.learning_rate": "1..0.1"}, "the range must go from the smaller number to the larger"),
@@ -127,10 +129,27 @@ def test_a_space_draws_from_the_entries_named(rng: np.random.Generator) -> None:
         ({"optimizer.name": "newton", "network.width": 600}, "needs 0.3[0-9] GB for a network of"),
         (
             {"optimizer.name": "newton", "optimizer.clip_norm": 1.0},
-            "goes round first-order optimizers only, not newton",
+            "goes round first-order optimizers only, not those of second order",
         ),
         ({"likelihood.name": "gausian"}, "likelihood.name cannot be 'gausian' for this classification"),
         ({"stopping.on_plateau": "halve"}, "is no NAME*FACTOR or NAME=VALUE"),
+        ({"optimizer.learning_rate@bais": 0.1}, "no parameter is of kind or name 'bais'; there is network."),
+        ({"optimizer.learning_rate@bias": -0.1}, "optimizer.learning_rate@bias must be at least 0, but got -0.1"),
+        ({"network.dropout@bias": 0.1}, "network.dropout@bias: only an optimizer's numbers can differ by kind"),
+        ({"optimizer.name": "lbfgs", "optimizer.learning_rate@bias": 0.1}, "lbfgs moves all parameters together"),
+        ({"optimizer.clip_norm": 1.0, "optimizer.clip_norm@bias": 0.1}, "only adamw's own numbers can differ"),
+        ({"optimizer.name": "lbfgsb", "optimizer.lower": 2.0, "optimizer.upper": 1.0}, "must be below optimizer.upper"),
+        ({"optimizer.lookahead_share": 0.5}, "it belongs to optimizer.lookahead; pin that too"),
+        ({"regularization.schedule": "rising"}, "no regularizer is pinned"),
+        ({"regularization.max_norm": -1.0}, "regularization.max_norm must be above 0"),
+        ({"optimizer.accumulate": 0.5}, "optimizer.accumulate must be at least 1"),
+        ({"optimizer.ema": 1.0}, "optimizer.ema must be less than 1"),
+        ({"network.activation": "blend", "network.blend_to": "maxout"}, "network.blend_to cannot be 'maxout'"),
+        (
+            {"optimizer.name": "schedule_free_adamw", "regularization.max_norm": 1.0},
+            "max_norm and decoupled_l2 would not",
+        ),
+        ({"likelihood.freedom": 3.0}, "likelihood.freedom belongs to likelihood.name=student_t"),
         ({"initialization.output": "zeros"}, "initialization.output cannot be 'zeros'; did you mean 'zero'?"),
     ],
 )
@@ -138,6 +157,71 @@ def test_mistakes_get_one_clear_sentence(settings: dict[str, Any], complaint: st
     pattern = complaint if "[0-9]" in complaint else re.escape(complaint)
     with pytest.raises(UserError, match=pattern):
         nastavnik.fit(table("class"), target="target", networks=2, folds=0, family="mlp", settings=settings)
+
+
+def test_what_does_not_go_together_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    words = table("class").assign(target=lambda f: f["target"].map({0: "low", 1: "mid", 2: "high"}))
+    refusals: list[tuple[pd.DataFrame, dict[str, Any], str, str]] = [
+        (
+            words,
+            {"likelihood.name": "ordinal"},
+            "none",
+            "needs the classes' order, but 'target' holds words such as 'high'",
+        ),
+        (table("real"), {}, "balanced", "--class-weights is for classes, but 'target' is a regression"),
+        (table("real"), {"optimizer.name": "gauss_newton", "likelihood.name": "laplace"}, "none", "laplace has none"),
+        (table("class"), {"stopping.on_plateau": "network.dropuot*2"}, "none", "which is no number of this training"),
+    ]
+    for frame, settings, weights, complaint in refusals:
+        place = tmp_path / "run"
+        with pytest.raises(UserError, match=re.escape(complaint)):
+            nastavnik.fit(
+                frame, target="target", networks=1, folds=0, family="mlp", settings=settings, out=place,
+                class_weights=weights,
+            )  # fmt: skip
+        assert not place.exists()
+
+
+def test_numbers_that_are_taken() -> None:
+    taken: list[dict[str, Any]] = [
+        {"optimizer.name": "lbfgsb", "optimizer.lower": -0.1, "optimizer.upper": 0.1},
+        {"optimizer.name": "sgd", "optimizer.nesterov": True},
+        {"optimizer.name": "sgd,adamw", "optimizer.nesterov": "true,false"},
+        {"optimizer.learning_rate@bias": 0.0, "optimizer.learning_rate@*.output.*": 0.01},
+        {"regularization.mixup": 0.0},
+        {"regularization.max_norm": 2.0, "regularization.schedule": "rising"},
+        {"regularization.l2": -1e-4, "regularization.schedule": "linear"},
+        {"network.dropout_kind": "weights", "network.normalization": "weight", "initialization.name": "lsuv"},
+    ]
+    for settings in taken:
+        run = nastavnik.fit(
+            table("class"), target="target", networks=2, folds=0, family="mlp", settings={"epochs": 4, **settings}
+        )
+        assert run.result["validation"]["nll"]["value"] < 2
+        if "optimizer.lower" in settings:
+            weights = torch.cat([p.flatten() for p in run.model.members[0].learner.parameters()])
+            assert float(weights.detach().abs().max()) <= 0.1 + 1e-6
+
+
+def test_a_table_of_one_category_takes_them_all() -> None:
+    frame = pd.DataFrame({"c": ["a", "b", "c", "d"] * 20, "target": ["x", "y"] * 40})
+    for settings in (
+        {"optimizer.name": "muon"},
+        {"optimizer.gradient_noise": 0.1},
+        {"regularization.weight_noise": 0.01, "regularization.input_noise": 0.1, "regularization.mixup": 0.2},
+    ):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            run = nastavnik.fit(frame, target="target", networks=2, folds=0, settings={"epochs": 3, **settings})
+        assert run.result["validation"]["nll"]["value"] < 2
+
+
+def test_what_cannot_be_compiled_says_so() -> None:
+    with pytest.raises(UserError, match=r"the step cannot be compiled \(.*\); take the engine auto or batched"):
+        nastavnik.fit(
+            table("class"), target="target", networks=1, folds=0, family="mlp", engine="compiled",
+            settings={"optimizer.name": "newton"},
+        )  # fmt: skip
 
 
 def test_memory_of_second_order_methods_is_told_beforehand() -> None:

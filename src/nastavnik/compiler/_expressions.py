@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from nastavnik.errors import UserError
+
 Strides = tuple[int, ...]
 
 
-class NotCompilable(Exception):
+class NotCompilable(UserError):
     """This step cannot be put into C; the message names what stands in the way."""
 
 

@@ -9,11 +9,12 @@ from nastavnik.data import Table, read_source
 from nastavnik.dataset import FEWEST_ROWS, Dataset, DatasetOptions
 from nastavnik.errors import UserError
 from nastavnik.nets import Family
+from nastavnik.population import Population
 from nastavnik.recipe import Recipe
 from nastavnik.request import FitRequest
 from nastavnik.run_folder import RunFolder
 from nastavnik.selection import Workbench, table_space
-from nastavnik.space import Space
+from nastavnik.space import Choice, Space
 
 
 def read_table(request: FitRequest, folder: RunFolder, source: Any, y: Any) -> Table:
@@ -60,8 +61,28 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
         seed=request.seed,
         device=request.device,
     )
-    bench.learner(Recipe({**space.default(), "seed": 0}), bench.parts[0])  # a family that cannot be built says so now
+    for recipe in _usual_recipes(space):
+        _try(bench, recipe)
     return bench, space
+
+
+def _usual_recipes(space: Space) -> list[Recipe]:
+    """The default of every family, with each of the optimizers that may be drawn."""
+    families = space.nodes.get("network.family")
+    spaces = [space.pin({"network.family": f}) for f in families.options] if isinstance(families, Choice) else [space]
+    recipes = []
+    for one in spaces:
+        optimizers = one.nodes.get("optimizer.name")
+        names = optimizers.options if isinstance(optimizers, Choice) else ()
+        points = [one.pin({"optimizer.name": name}).default() for name in names] or [one.default()]
+        recipes += [Recipe({**point, "seed": 0}) for point in points]
+    return recipes
+
+
+def _try(bench: Workbench, recipe: Recipe) -> None:
+    """What cannot be built, or does not go together, says so before anything is trained or written."""
+    learners = [bench.learner(recipe, part) for part in bench.parts]
+    Population(learners, [recipe], bench.data, total_steps=1, evaluations=0, instruments={})
 
 
 def check_device(name: str) -> None:

@@ -14,6 +14,8 @@ from nastavnik.nets._timed import add_progress
 from nastavnik.noise import Noise, keep_mask, stream_of
 from nastavnik.training.schedules import SCHEDULES, Time, factor_at
 
+BY_PROGRESS = tuple(name for name, schedule in SCHEDULES.items() if schedule.by_progress)
+
 
 class RandomMask(nn.Module):
     """Something random with a rate of its own per network, done in training and left out in evaluation.
@@ -38,8 +40,8 @@ class RandomMask(nn.Module):
         super().__init__()
         if not 0 <= rate < 1:
             raise ValueError(f"0 <= rate < 1 must hold, but got {rate=}")
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, but got {schedule!r}")
+        if schedule not in BY_PROGRESS:
+            raise ValueError(f"schedule must be one of {', '.join(BY_PROGRESS)}, but got {schedule!r}")
         self.register_buffer("rate", torch.tensor(float(rate)))
         self.register_buffer("stream", torch.tensor(0, dtype=torch.int32))
         self.register_buffer("calls", torch.tensor(0, dtype=torch.int32))
@@ -113,7 +115,7 @@ class BranchDropout(RandomMask):
 
     name = "branches"
     formula = "branch[n] * m[n] / (1 - p)"
-    prefer = "for deep residual networks"
+    prefer = "for deep residual networks; layers without a bypass are left alone"
     source = "Huang et al. 2016 (notes/003-f 16560-16565)"
 
     def noisy(self, x: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
@@ -140,18 +142,21 @@ DROPOUTS: dict[str, type[RandomMask]] = {
 def own_noise(network: nn.Module, seed: int) -> None:
     """Give each random module of a network its stream, from the network's seed and the layer's name.
 
-    A plain ``nn.Dropout`` (or its kind for feature maps) anywhere inside is replaced by ours of the same rate.
+    A plain ``nn.Dropout`` (or its kind for feature maps) anywhere inside is replaced by ours of the same rate. Other
+    noise of PyTorch's (alpha dropout, dropout inside attention and recurrent layers) draws from its global generator.
     """
     replaced: dict[type, Callable[[float], RandomMask]] = {
         nn.Dropout: Dropout,
         nn.Dropout1d: ChannelDropout,
         nn.Dropout2d: ChannelDropout,
     }
+    made: dict[int, RandomMask] = {}  # a module that stands in several places is replaced by one
     for module in list(network.modules()):
-        for child_name, child in list(module.named_children()):
-            if type(child) in replaced:
-                assert isinstance(child, (nn.Dropout, nn.Dropout1d, nn.Dropout2d))
-                setattr(module, child_name, replaced[type(child)](child.p).train(child.training))
+        for child_name, child in module._modules.items():
+            if isinstance(child, (nn.Dropout, nn.Dropout1d, nn.Dropout2d)) and child.p < 1:
+                if id(child) not in made:
+                    made[id(child)] = replaced[type(child)](child.p).train(child.training)
+                setattr(module, child_name, made[id(child)])
     for name, module in network.named_modules():
         if isinstance(module, RandomMask):
             module.stream.fill_(stream_of(seed, name))

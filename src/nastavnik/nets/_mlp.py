@@ -11,15 +11,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from nastavnik.errors import UserError, nearest
-from nastavnik.nets._dropout import DROPOUTS, BranchDropout, Dropout, WeightDropout
+from nastavnik.nets._dropout import BY_PROGRESS, DROPOUTS, BranchDropout, Dropout, WeightDropout
 from nastavnik.nets._embedding import PiecewiseLinear
 from nastavnik.nets._family import Signature, initialization_nodes, optimizer_choice
-from nastavnik.nets._normalization import NORMALIZATIONS, Normalization
+from nastavnik.nets._normalization import NORMALIZATIONS, Normalization, WeightNormLinear
 from nastavnik.nets.activations import activation_choice, make_activation
 from nastavnik.nets.initializers import initialize
 from nastavnik.recipe import Value
 from nastavnik.space import Choice, Number, Space
-from nastavnik.training.schedules import SCHEDULES
 
 _MOST_EMBEDDED = 8  # dimensions of a category's embedding
 _FEW_INPUTS = 128  # beyond this many inputs (pixels) numbers enter as they are
@@ -46,7 +45,10 @@ class MlpNetwork(nn.Module):
         self.categories = nn.ModuleList(
             nn.Embedding(k, size) for k, size in zip(signature.cardinalities, sizes, strict=True)
         )
-        self.before = Dropout(float(settings["input_dropout"])) if "input_dropout" in settings else nn.Identity()
+        self.before: nn.Module = nn.Identity()
+        if "input_dropout" in settings:
+            self.before = Dropout(float(settings["input_dropout"]))
+            self.before.setting = "network.input_dropout"
         widths = [features + sum(sizes), *[width] * depth]
         normalization = _normalization(str(settings["normalization"]))
         self.activations = nn.ModuleList(make_activation(settings) for _ in range(depth))
@@ -81,8 +83,10 @@ class MlpNetwork(nn.Module):
     def _hidden(self, i: int, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
         """One hidden layer; dropout of weights acts on its matrix, that of branches only where there is a bypass."""
         dropout = self.dropouts[i]
-        if isinstance(dropout, WeightDropout) and type(layer) is nn.Linear:
-            return self.activations[i](self.norms[i](F.linear(x, dropout(layer.weight), layer.bias)))
+        if isinstance(dropout, WeightDropout) and dropout.training:
+            assert isinstance(layer, nn.Linear)
+            weight = layer.effective() if isinstance(layer, WeightNormLinear) else layer.weight
+            return self.activations[i](self.norms[i](F.linear(x, dropout(weight), layer.bias)))
         h = self.activations[i](self.norms[i](layer(x)))
         if isinstance(dropout, BranchDropout) and not (self.residual and x.shape == h.shape):
             return h
@@ -140,7 +144,7 @@ class Mlp:
             optional={
                 "network.input_dropout": Number(0.0, 0.5, default=0.1, below=1.0),
                 "network.dropout_kind": Choice.of(*DROPOUTS, default=Dropout.name),
-                "network.dropout_schedule": Choice.of(*SCHEDULES, default="constant"),
+                "network.dropout_schedule": Choice.of(*BY_PROGRESS, default="constant"),
                 **initialization_nodes(),
             },
         )

@@ -150,10 +150,14 @@ class WeightNormLinear(nn.Linear):
         with torch.no_grad():
             self.length.copy_(self.weight.square().sum(1).sqrt())
 
+    def effective(self) -> torch.Tensor:
+        """The weights that inputs are multiplied by."""
+        direction = self.weight / self.weight.square().sum(1, keepdim=True).clamp(min=1e-24).sqrt()
+        return self.length[:, None] * direction
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """input [rows, inputs]."""
-        direction = self.weight / self.weight.square().sum(1, keepdim=True).clamp(min=1e-24).sqrt()
-        return F.linear(input, self.length[:, None] * direction, self.bias)
+        return F.linear(input, self.effective(), self.bias)
 
 
 NORMALIZATIONS: dict[str, type[Normalization]] = {

@@ -51,7 +51,10 @@ def choose(
     networks = len(stretch.part)
     cpu = training.data.device.type == "cpu"
     if engine == "compiled":
-        return _compiled(training, state, settings, stretch)
+        try:
+            return _compiled(training, state, settings, stretch)
+        except NotCompilable as error:
+            raise NotCompilable(f"the step cannot be compiled ({error}); take the engine auto or batched") from error
     if engine != "auto":
         return Sequential(training) if engine == "sequential" else Batched(training)
     flops = 3 * forward_flops(training, stretch)

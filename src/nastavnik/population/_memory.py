@@ -70,10 +70,17 @@ def check_memory(optimizer: Optimizer, learner: Learner, recipe: Recipe, rows: i
     """How many networks a second-order optimizer may step together; as many as you like for the others.
 
     Raises:
-        UserError: one network alone needs more than ``optimizer.memory`` (gigabytes) allows.
+        UserError: the loss has no curvature where it is needed, or one network alone needs more than
+            ``optimizer.memory`` (gigabytes) allows.
     """
     if not isinstance(optimizer, SecondOrder):
         return sys.maxsize
+    straight = [part for part in (learner.likelihood, learner.loss) if not part.curved]
+    if straight and optimizer.needs_curvature:
+        raise UserError(
+            f"optimizer.name={optimizer.name} divides by the loss's second derivative in the outputs, and "
+            f"{straight[0].name} has none; take lbfgs or levenberg_marquardt"
+        )
     parameters = [p for p in learner.parameters() if p.requires_grad]
     size = sum(p.numel() for p in parameters)
     needed = optimizer.bytes(size, rows, learner.likelihood.outputs, parameters[0].itemsize)
@@ -126,7 +133,7 @@ def _step_bytes(learner: Learner, recipe: Recipe, data: Data) -> int:
     state = State(parameters, buffers, method.optimizer.init(parameters))
     if isinstance(method.optimizer, SecondOrder):
         sizes = sum(p.numel() for p in parameters.values()), len(rows), module.likelihood.outputs
-        return method.optimizer.bytes(*sizes)
+        return method.optimizer.bytes(*sizes, itemsize=next(iter(parameters.values())).itemsize)
     settings = {name: torch.tensor(recipe.number(name, default)) for name, default in method.settings.items()}
     settings |= {NOISE: torch.zeros((), dtype=torch.int32)} if method.noisy else {}
     half = torch.tensor(0.5)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import nn
 
+from nastavnik.errors import UserError
+from nastavnik.nets import Activation, RandomMask
 from nastavnik.noise import stream_of
 from nastavnik.recipe import Recipe
+from nastavnik.space import is_share
 from nastavnik.training import NOISE, Method
-from nastavnik.training.optimizers import Tensors
+from nastavnik.training.losses import TrainingLoss
+from nastavnik.training.optimizers import Tensors, concerns
 from nastavnik.training.stopping import Action
 
-_LOSS = "loss."
+_RATE = "rate"
+_MOST = 0.99  # of a rate or a memory that an action makes larger
 
 
 def stacked_settings(
@@ -34,12 +39,11 @@ def buffers_of_settings(learner: nn.Module) -> dict[str, list[str]]:
     """Settings of the network and the loss that are buffers: the recipe's name, and the buffers that hold it."""
     found: dict[str, list[str]] = {}
     for name, module in learner.named_modules():
-        setting = getattr(module, "setting", None)
-        if isinstance(setting, str) and hasattr(module, "rate"):
-            found.setdefault(setting, []).append(f"{name}.rate")
-        if name.split(".")[0] in ("loss", "network"):
-            section = _LOSS if name.startswith("loss") else "network."
-            for key in getattr(module, "settings", {}):
+        if isinstance(module, RandomMask):
+            found.setdefault(module.setting, []).append(f"{name}.{_RATE}")
+        elif isinstance(module, (Activation, TrainingLoss)):
+            section = "loss." if isinstance(module, TrainingLoss) else "network."
+            for key in module.settings:
                 if key in dict(module.named_buffers(recurse=False)):
                     found.setdefault(section + key, []).append(f"{name}.{key}")
     return found
@@ -58,9 +62,10 @@ def change_number(
         names: settings that are buffers, and which (``buffers_of_settings``).
     """
     held = [buffers[name] for name in names.get(action.setting, ())]
-    if action.setting in settings:
-        settings[action.setting] = settings[action.setting].clone()
-        held = [settings[action.setting]]
+    share = (bool(held) and names[action.setting][0].endswith(f".{_RATE}")) or is_share(action.setting.split(".")[-1])
+    for name in [name for name in settings if name.split("@")[0] == action.setting]:  # those of some parameters too
+        settings[name] = settings[name].clone()
+        held.append(settings[name])
     for t in held:
         if action.value is not None:
             t[networks] = action.value
@@ -68,3 +73,18 @@ def change_number(
             t[networks] *= settings[action.factor][networks]
         elif action.factor is not None:
             t[networks] *= action.factor
+        if share:
+            t.clamp_(0, _MOST)
+
+
+def check_patterns(settings: Iterable[str], parameters: Tensors) -> None:
+    """Refuse a number for some parameters only (``optimizer.learning_rate@bias``) when there are none of them.
+
+    Raises:
+        UserError: no parameter is of that kind or name.
+    """
+    for name in settings:
+        pattern = name.partition("@")[2]
+        # stacked: a network's own dimensions come after the first
+        if pattern and not any(concerns(pattern, n, p[0]) for n, p in parameters.items()):
+            raise UserError(f"{name}: no parameter is of kind or name {pattern!r}; there is {', '.join(parameters)}")

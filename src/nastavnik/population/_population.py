@@ -21,7 +21,12 @@ from nastavnik.population._data import Data, Order
 from nastavnik.population._evaluation import Evaluation
 from nastavnik.population._learner import Learner
 from nastavnik.population._memory import check_memory, estimate
-from nastavnik.population._numbers import buffers_of_settings, change_number, stacked_settings
+from nastavnik.population._numbers import (
+    buffers_of_settings,
+    change_number,
+    check_patterns,
+    stacked_settings,
+)
 from nastavnik.population._saving import read_pair, within, write_pair
 from nastavnik.population._stacking import stack, tensors_of
 from nastavnik.population._standing import Outcome, Standing
@@ -108,6 +113,7 @@ class Population:
         self._evaluation = Evaluation(self.learner, shared, data)
         self._settings = stacked_settings(method, recipes, data.parts, self.dtype, data.device)
         self._buffers = buffers_of_settings(self.learner)
+        check_patterns(method.settings, parameters)
         check_known(self.stopping.actions, {**method.settings, **self._buffers})
         self._part = torch.arange(len(learners), device=data.device) % data.parts
         self._own_order = own_order
@@ -116,7 +122,8 @@ class Population:
         self._every = max(1, math.ceil(total_steps / max(evaluations, 1)))
         self._way: Way | None = None
         self._at_once = 1  # steps in one call, so that the clock is looked at in time
-        self._losses = torch.zeros(len(learners), dtype=self.dtype, device=data.device)  # since the last evaluation
+        self._losses = torch.zeros(len(learners), dtype=self.dtype, device=data.device)
+        self._losses_since = 0  # the step from which they are summed
         self.best = Standing.of(len(recipes))
         if self._judged:
             self.best.tensors = {name: t.clone() for name, t in self._tensors().items()}
@@ -178,7 +185,6 @@ class Population:
         """Take all networks to a step, or less far when the deadline passes."""
         way = self._chosen_way()
         measures: Tensors = {}
-        since = self.step // self._every * self._every  # the last evaluation
         while self.step < stop:
             to = min(stop, self.step + self._at_once)
             started = clock.monotonic()
@@ -196,8 +202,8 @@ class Population:
                 pause()
             if deadline is not None and deadline.passed():
                 break
-        self._measure("training loss", self._losses / max(1, self.step - since), self.step)
-        self._losses = torch.zeros_like(self._losses)
+        self._measure("training loss", self._losses / max(1, self.step - self._losses_since), self.step)
+        self._losses, self._losses_since = torch.zeros_like(self._losses), self.step
         for name, values in measures.items():
             self._measure(name, values, self.step)
 
@@ -239,6 +245,7 @@ class Population:
         self._measure("validation loss", profiles.gather(1, shared[:, None])[:, 0], self.step)
         score = least.double().numpy()
         watched = score if self.stopping.watch == "loss" else self._metric()
+        watched = np.where(np.isfinite(score), watched, np.inf)  # networks that are no numbers err by chance
         better = self.best.take(score, watched, self.step)
         if better.any():
             networks = torch.from_numpy(np.repeat(better, self.data.parts)).to(self.data.device)
@@ -256,7 +263,8 @@ class Population:
 
     def _stop_or_act(self) -> None:
         """Let candidates go that stand still, or change what the recipe says to change on a plateau."""
-        stale = self.stopping.stale(self.best.waited, self.best.step, self.step)
+        since = np.maximum(self.best.step, self.best.acted)
+        stale = self.stopping.stale(self.best.waited, since, self.step)
         acting = stale & (self.best.plateaus < (self.stopping.most if self.stopping.actions else 0))
         if acting.any():
             networks = torch.from_numpy(np.repeat(acting, self.data.parts)).to(self.data.device)
@@ -264,6 +272,7 @@ class Population:
                 change_number(action, networks, self._settings, self.state.buffers, self._buffers)
             self.best.plateaus = self.best.plateaus + acting
             self.best.waited = np.where(acting, 0, self.best.waited)
+            self.best.acted = np.where(acting, self.step, self.best.acted)
         self.release(stale & ~acting, "stopped")
 
     def validation_profiles(self) -> torch.Tensor:
@@ -333,6 +342,7 @@ class Population:
         record = {
             "step": self.step,
             "network_steps": self.network_steps,
+            "losses_since": self._losses_since,
             "recipes": [recipe.to_json() for recipe in self.recipes],
             "numbers": self.numbers.tolist(),
             "way": self.way,
@@ -354,6 +364,7 @@ class Population:
         # copied, as sums may depend on where in memory they begin, and a file's tensors begin anywhere
         here = {name: t.to(self.data.device, copy=True) for name, t in tensors.items()}
         self.step, self.network_steps = record["step"], record["network_steps"]
+        self._losses_since = record["losses_since"]
         self.recipes = [Recipe.from_json(r) for r in record["recipes"]]
         self.numbers = np.asarray(record["numbers"], dtype=int)
         self.engine = record["way"]
@@ -393,6 +404,7 @@ class Population:
             prefix = "optimizer."
             numbers = {n.removeprefix(prefix): t for n, t in self._settings.items() if n.startswith(prefix)}
             parameters = vmap(optimizer.evaluated)(self.state.optimizer, parameters, numbers)
+            parameters = vmap(self.training.method.projected)(parameters, self._settings)
         return {**parameters, **self.state.buffers}
 
     def _make_order(self) -> Order:

@@ -47,20 +47,21 @@ class Outcome:
 @dataclass
 class Standing:
     """Arrays [C]: the best score (nats) and what is watched at the best moment, its step, evaluations waited since,
-    and plateaus acted upon; ``tensors`` are the networks' weights at their best moments [K, …]."""
+    plateaus acted upon and when the last was; ``tensors`` are the networks' weights at their best moments [K, …]."""
 
     score: np.ndarray
     watched: np.ndarray
     step: np.ndarray
     waited: np.ndarray
     plateaus: np.ndarray
+    acted: np.ndarray
     tensors: Tensors = field(default_factory=dict)
 
     @classmethod
     def of(cls, candidates: int) -> Standing:
         """Nothing seen yet."""
-        step, waited, plateaus = (np.zeros(candidates, dtype=int) for _ in range(3))
-        return cls(np.full(candidates, np.inf), np.full(candidates, np.inf), step, waited, plateaus)
+        step, waited, plateaus, acted = (np.zeros(candidates, dtype=int) for _ in range(4))
+        return cls(np.full(candidates, np.inf), np.full(candidates, np.inf), step, waited, plateaus, acted)
 
     def take(self, score: np.ndarray, watched: np.ndarray, step: int) -> np.ndarray:
         """Enter an evaluation; which candidates [C] had none better before."""
@@ -90,4 +91,4 @@ class Standing:
         return cls(**arrays, tensors=tensors)
 
 
-_ARRAYS = ("score", "watched", "step", "waited", "plateaus")
+_ARRAYS = ("score", "watched", "step", "waited", "plateaus", "acted")

@@ -109,6 +109,14 @@ class _Problem:
         """The mean training loss, penalties included."""
         return self._objective(parameters)[0]
 
+    def penalty(self, parameters: Tensors) -> torch.Tensor:
+        """Penalties on weights alone."""
+        nothing = next(iter(parameters.values())).sum() * 0
+        whole: Loss = lambda parameters, batch: nothing  # noqa: E731
+        for regularizer in self._regularizers:
+            whole = regularizer.around(whole, self._context) if regularizer.by_weight else whole
+        return whole(parameters, self._batch)
+
     def row_losses(self, parameters: Tensors) -> torch.Tensor:
         """Losses [n], without penalties."""
         return self._losses({**parameters, **self._fresh()}, self._batch)
@@ -143,8 +151,9 @@ class _Problem:
 def _watching(learner: Learner, seen: list[torch.Tensor]) -> Learner:
     """A copy whose activations write down what they say."""
     learner = copy.deepcopy(learner)
+    inside = {id(part) for m in learner.modules() if is_activation(m) for part in m.modules() if part is not m}
     for module in learner.modules():
-        if is_activation(module):
+        if is_activation(module) and id(module) not in inside:  # the ends of a blend speak through it
             module.register_forward_hook(lambda module, inputs, output: seen.append(output))
     return learner
 

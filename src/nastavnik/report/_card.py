@@ -49,7 +49,7 @@ def strength_lines(delivery: Delivery, dataset: Dataset) -> list[str]:
     """What the chosen recipe's penalties stand for: λ for the rows trained on, and the prior if there is one."""
     recipe = delivery.candidates[0].recipe
     optimizer = OPTIMIZERS.get(str(recipe.get("optimizer.name")))
-    coupled = optimizer.coupled if optimizer is not None and issubclass(optimizer, FirstOrder) else None
+    coupled = bool(optimizer.coupled) if optimizer is not None and issubclass(optimizer, FirstOrder) else None
     rows = len(dataset.split.development if dataset.split.folds is not None else dataset.split.train)
     lines = []
     for found in strengths(recipe, rows, coupled):

@@ -13,10 +13,13 @@ from torch import nn
 from nastavnik.errors import UserError, nearest
 from nastavnik.population import Data, Learner, Population
 from nastavnik.recipe import Recipe, Value
+from nastavnik.training import Method
 from nastavnik.training.likelihoods import Likelihood
+from nastavnik.training.optimizers import OPTIMIZERS
 
 _MANTISSAS = (1.0, 2.0, 5.0)
 _START = 0.01  # where the threshold procedure begins
+_STEPS = 10  # of a window at least, so that its mean is no matter of one batch
 _WINDOWS = 20  # means of the training loss that are looked at
 _RISEN = 0.05  # of the fall before: more is a rise
 _JUDGED = 256  # rows that tell a divergence
@@ -81,11 +84,17 @@ def find_rate(
     """
     if method not in METHODS:
         raise UserError(f"method cannot be {method!r}{nearest(method, METHODS)}")
-    if not 0 < low < high:
-        raise UserError(f"0 < low < high must hold, but got low={low:g}, high={high:g}")
+    if not (low > 0 and 100 * low <= high < math.inf):
+        raise UserError(f"0 < 100 low <= high must hold, going by tens, but got low={low:g}, high={high:g}")
     tensors = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+    _check_rows(tensors, targets)
+    for name, value in (("batch_size", batch_size), ("epochs", epochs), ("seeds", seeds)):
+        if not value > 0:
+            raise UserError(f"{name} must be above 0, but got {value}")
     data = _data(tensors, targets, seed)
-    base = {"optimizer.name": optimizer, "schedule.name": "constant", "batch_size": batch_size, **(settings or {})}
+    base: dict[str, Value] = {"optimizer.name": optimizer, "schedule.name": "constant", "batch_size": batch_size}
+    base |= settings or {}
+    _check_settings(base)
     trial = _Trial(build, data, base, epochs)
     if method == "threshold":
         return _threshold(trial, _ladder(low, high), seed)
@@ -107,10 +116,8 @@ class _Trial:
         recipes = [Recipe({**self.base, **change, "seed": s}) for change, s in zip(changes, seeds, strict=True)]
         learners = [Learner.seeded(s, self.build) for s in seeds]
         batch = self.data.batch_size(recipes[0].whole("batch_size"))
-        steps = max(windows, round(self.epochs * self.data.steps_per_epoch(batch)))
-        population = Population(
-            learners, recipes, self.data, total_steps=steps, evaluations=windows, instruments={}, measure=True
-        )
+        steps = max(_STEPS * windows, round(self.epochs * self.data.steps_per_epoch(batch)))
+        population = Population(learners, recipes, self.data, total_steps=steps, evaluations=windows, instruments={})
         population.train(steps)
         seen = population.trace.frame()
         table = seen[seen["instrument"] == "training loss"].pivot(index="network", columns="step", values="value")
@@ -173,7 +180,7 @@ def _range(trial: _Trial, low: float, high: float, seeds: int, seed: int) -> Rat
     median = _smoothed(np.median(np.where(np.isnan(each), np.inf, each), axis=0))
     middles = np.diff(trial.ends, prepend=0.0) / -2 + trial.ends
     rates = (low * (high / low) ** middles)[: len(median)]
-    least = int(median.argmin())
+    least = int(median.argmin()) if len(median) else 0
     if least == 0:
         raise UserError(f"the training loss falls at no rate from {low:g} to {high:g}; give a lower low or more epochs")
     risen = np.flatnonzero(median[least:] > median[least] + _RISEN * (median[0] - median[least]))
@@ -181,7 +188,7 @@ def _range(trial: _Trial, low: float, high: float, seeds: int, seed: int) -> Rat
     threshold, steepest = float(rates[last]), float(rates[int(np.diff(median[: least + 1]).argmin())])
     words = (
         f"the median loss of {seeds} seeds falls fastest at {steepest:.3g}, is least at {rates[least]:.3g} "
-        f"and rises from {threshold:.3g} on",
+        + (f"and rises from {threshold:.3g} on" if len(risen) else "and does not rise up to the highest"),
         f"a tenth of that is {threshold / 10:.3g}",
     )
     return RateSearch("range", threshold / 10, threshold, rates, median[None], words)
@@ -200,6 +207,33 @@ def _ladder(low: float, high: float) -> list[float]:
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     every = [m * 10.0**d for d in decades for m in _MANTISSAS]
     return [rate for rate in every if low * 0.999 <= rate <= high * 1.001]
+
+
+def _check_rows(inputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> None:
+    if not all(isinstance(t, torch.Tensor) for t in (*inputs, targets)):
+        raise UserError("inputs and targets must be torch tensors; torch.from_numpy makes them of arrays")
+    counts = {len(t) for t in (*inputs, targets)}
+    if len(counts) != 1 or 0 in counts:
+        raise UserError(f"inputs and targets must have the same number of rows, at least one, but got {sorted(counts)}")
+    if not all(torch.isfinite(t).all() for t in (*inputs, targets) if t.is_floating_point()):
+        raise UserError("inputs and targets must be finite, but some are not")
+
+
+def _check_settings(base: Mapping[str, Value]) -> None:
+    """Refuse names that nothing would read."""
+    recipe = Recipe({**base, "optimizer.learning_rate": 1.0})
+    method = Method.of(recipe)
+    words = {"batch_size", "seed", "optimizer.memory", "schedule.warmup", "regularization.schedule"}
+    words |= {
+        "optimizer.name",
+        "schedule.name",
+        *(f"optimizer.{n}" for n in OPTIMIZERS[str(base["optimizer.name"])].choices),
+    }
+    for name, value in recipe.items():
+        if name not in words and name not in method.settings:
+            raise UserError(f"there is no setting {name!r} here{nearest(name, {*words, *method.settings})}")
+        if name in method.settings and isinstance(value, (bool, str)):
+            raise UserError(f"{name} must be a number, but got {value!r}")
 
 
 def _data(inputs: tuple[torch.Tensor, ...], targets: torch.Tensor, seed: int) -> Data:

@@ -9,7 +9,7 @@ from typing import Any
 from nastavnik.errors import UserError, nearest
 from nastavnik.nets import FAMILIES, Family
 from nastavnik.recipe import Value
-from nastavnik.space import Choice, Node, Number, Space, default_of
+from nastavnik.space import Choice, Node, Number, Space, around, default_of
 from nastavnik.training.losses import LOSSES
 from nastavnik.training.optimizers import OPTIMIZERS, WRAPPERS, SecondOrder
 from nastavnik.training.regularizers import REGULARIZERS
@@ -70,6 +70,7 @@ def table_space(
         settled["preparation.target"] = "auto"
         settled["likelihood.noise"] = "learned"
     settled |= _likelihood_pins(pins, classification)
+    _refuse_orphans(pins, whole)
     if "stopping.on_plateau" in pins:  # words of their own
         settled["stopping.on_plateau"] = pins.pop("stopping.on_plateau")
         parse_actions(str(settled["stopping.on_plateau"]))
@@ -88,10 +89,7 @@ def _with_settings(section: str, table: Mapping[str, type[Any]], default: str) -
     """A choice among a table's entries, each with its own numbers below it; of the default's, a search draws none."""
     branches: dict[Value, Space] = {}
     for name, entry in table.items():
-        ranges: dict[str, Node] = {
-            f"{section}.{key}": Number(value / 10, value * 10, log=True, default=value)
-            for key, value in entry.settings.items()
-        }
+        ranges: dict[str, Node] = {f"{section}.{key}": around(key, value) for key, value in entry.settings.items()}
         if name == "label_smoothing":
             branches[name] = Space({"loss.label_smoothing": Number(0.0, 0.2, default=0.05, below=1.0)})
         else:
@@ -107,12 +105,27 @@ def _optional() -> dict[str, Node]:
         "optimizer.memory": Number(0.1, 16.0, default=0.25),
         **stopping_nodes(),
     }
-    for section, table in (("regularization", REGULARIZERS), ("optimizer", WRAPPERS)):
-        least = -math.inf if section == "regularization" else 0.0  # the sign flipped is an honest control
-        for entry in table.values():
-            for key, value in entry.settings.items():
-                nodes[f"{section}.{key}"] = Number(value / 10, value * 10, log=True, default=value, least=least)
+    for entry in REGULARIZERS.values():
+        for key, value in entry.settings.items():
+            nodes[f"regularization.{key}"] = around(key, value, signed=entry.signed)
+    for wrapper in WRAPPERS.values():
+        nodes |= {f"optimizer.{key}": around(key, value) for key, value in wrapper.settings.items()}
     return nodes
+
+
+def _refuse_orphans(pins: Mapping[str, Value], whole: bool) -> None:
+    """Refuse what would be left without effect: a further number of a wrapper or regularizer that is not named."""
+    for section, table in (("optimizer", WRAPPERS), ("regularization", REGULARIZERS)):
+        for name, entry in table.items():
+            for key in entry.settings:
+                if f"{section}.{key}" in pins and f"{section}.{name}" not in pins:
+                    raise UserError(
+                        f"{section}.{key} would have no effect: it belongs to {section}.{name}; pin that too"
+                    )
+            if section == "optimizer" and whole and f"optimizer.{name}" in pins:
+                raise UserError(f"optimizer.{name} goes round first-order optimizers only, not those of second order")
+    if "regularization.schedule" in pins and not any(f"regularization.{name}" in pins for name in REGULARIZERS):
+        raise UserError("regularization.schedule would have no effect: no regularizer is pinned")
 
 
 def _likelihood_pins(pins: dict[str, Value], classification: bool) -> dict[str, Value]:
@@ -122,6 +135,8 @@ def _likelihood_pins(pins: dict[str, Value], classification: bool) -> dict[str, 
         if name == "likelihood.noise":
             found[name] = _noise(value, classification)
         elif name == "likelihood.freedom":
+            if found.get("likelihood.name") != "student_t":
+                raise UserError("likelihood.freedom belongs to likelihood.name=student_t; pin that too")
             if isinstance(value, (bool, str)) or not value > 0:
                 raise UserError(f"likelihood.freedom must be a positive number, but got {value!r}")
             found[name] = float(value)
@@ -151,6 +166,7 @@ def families_named(names: Sequence[str]) -> list[Family]:
 def _noise(value: Value, classification: bool) -> Value:
     if classification:
         raise UserError("likelihood.noise belongs to regression; this target is a class")
-    if value in ("learned", "input") or (isinstance(value, (int, float)) and value > 0):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value in ("learned", "input") or (number and 0 < float(value) < math.inf):
         return value
     raise UserError(f"likelihood.noise must be 'learned', 'input' or a positive number, but got {value!r}")

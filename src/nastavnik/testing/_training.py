@@ -36,6 +36,10 @@ class Bowl:
         self.solution = torch.linalg.lstsq(whole, self.y).solution
         self.least = self.objective({"w": self.solution[:4], "b": self.solution[4]})
 
+    def penalty(self, parameters: Tensors) -> torch.Tensor:
+        """None."""
+        return next(iter(parameters.values())).sum() * 0
+
     def outputs(self, parameters: Tensors) -> torch.Tensor:
         """[n, 3]."""
         return self.x @ parameters["w"] + parameters["b"]

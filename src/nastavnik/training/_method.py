@@ -10,7 +10,7 @@ import torch
 
 from nastavnik.errors import UserError, nearest
 from nastavnik.recipe import Recipe, Value
-from nastavnik.training.optimizers import OPTIMIZERS, WRAPPERS, Optimizer, Tensors, Wrapper, wrapped
+from nastavnik.training.optimizers import OPTIMIZERS, WRAPPERS, FirstOrder, Optimizer, Tensors, Wrapper, wrapped
 from nastavnik.training.regularizers import REGULARIZERS, Regularizer
 from nastavnik.training.schedules import SCHEDULES, Schedule, Time, factor_at
 
@@ -49,6 +49,14 @@ class Method:
         """
         options = recipe.section("optimizer")
         base = _entry("optimizer.name", OPTIMIZERS, recipe.get("optimizer.name", "adamw"))(options)
+        special = [name for name in options if "@" in name]
+        if special and not isinstance(base, FirstOrder):
+            raise UserError(f"optimizer.{special[0]}: {base.name} moves all parameters together")
+        for name in special:
+            if name.split("@")[0] not in base.settings:
+                raise UserError(
+                    f"optimizer.{name}: only {base.name}'s own numbers can differ, {', '.join(base.settings)}"
+                )
         optimizer = wrapped(base, options, WRAPPERS)
         schedule = _entry("schedule.name", SCHEDULES, recipe.get("schedule.name", "constant"))
         chosen = recipe.section("regularization")
@@ -59,10 +67,12 @@ class Method:
         while isinstance(inner, Wrapper):
             settings |= {f"optimizer.{name}": value for name, value in inner.settings.items()}
             inner = inner.inner
-        settings |= {f"optimizer.{name}": 0.0 for name in options if "@" in name}
+        settings |= {f"optimizer.{name}": 0.0 for name in special}
         settings |= {f"schedule.{name}": value for name, value in schedule.settings.items()}
         if "schedule.warmup" in recipe:
             settings["schedule.warmup"] = 0.0
+        if base.name == "schedule_free_adamw" and {"max_norm", "decoupled_l2"} & set(chosen):
+            raise UserError("schedule_free_adamw averages weights that max_norm and decoupled_l2 would not reach")
         for regularizer in regularizers:
             settings |= {f"regularization.{name}": value for name, value in regularizer.settings.items()}
         return cls(optimizer, schedule, regularizers, other, settings)
@@ -94,9 +104,17 @@ class Method:
             begun = Time(time.step * share, epoch, time.progress * share)
             defaults = {n: epoch.new_tensor(v) for n, v in self.regularization_schedule.settings.items()}
             scale = factor_at(self.regularization_schedule, begun, defaults)
-            for regularizer in self.regularizers:
+            for regularizer in (r for r in self.regularizers if r.scheduled):
                 regularization[regularizer.name] = regularization[regularizer.name] * scale
         return Now(optimizer, regularization)
+
+    def projected(self, parameters: Tensors, settings: Tensors) -> Tensors:
+        """Averaged parameters, brought back to where regularizers hold the others."""
+        own = _section(settings, "regularization.")
+        for regularizer in self.regularizers:
+            if not regularizer.scheduled:
+                parameters = regularizer.after(parameters, parameters, torch.zeros(()), own)
+        return parameters
 
     def after(self, parameters: Tensors, before: Tensors, now: Now) -> Tensors:
         """What regularizers do to the parameters after a step."""

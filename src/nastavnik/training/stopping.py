@@ -92,8 +92,8 @@ def parse_actions(text: str) -> tuple[Action, ...]:
     """
     actions = []
     for part in filter(None, (p.strip() for p in text.split(";"))):
-        sign = "*" if "*" in part else "="
-        name, found, number = (word.strip() for word in part.partition(sign))
+        sign = "=" if "=" in part else "*"
+        name, found, number = (word.strip() for word in part.rpartition(sign))  # a pattern may hold stars
         try:
             value = float(number)
         except ValueError:

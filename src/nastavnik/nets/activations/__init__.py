@@ -43,7 +43,7 @@ ACTIVATIONS: dict[str, type[Activation]] = {
         Blend,
     )
 }
-_blended = tuple(name for name in ACTIVATIONS if name != Blend.name)
+_blended = tuple(name for name, kind in ACTIVATIONS.items() if kind is not Blend and kind().expansion == 1)
 Blend.choices = {
     end: (default[0], *(name for name in _blended if name != default[0])) for end, default in Blend.choices.items()
 }
@@ -62,8 +62,9 @@ def make_activation(settings: Mapping[str, Value]) -> Activation:
     if kind is not Blend:
         return kind(settings)
     ends = [{**settings, "activation": str(settings.get(key, kind.choices[key][0]))} for key in kind.choices]
-    if any(ends[i]["activation"] == Blend.name for i in range(2)):
-        raise UserError("network.blend_from and network.blend_to must be activations that are no blend")
+    for end in ends:
+        if end["activation"] not in Blend.choices["blend_to"]:
+            raise UserError(f"network.blend_from and network.blend_to cannot be {end['activation']!r}")
     return Blend(settings, (make_activation(ends[0]), make_activation(ends[1])))
 
 

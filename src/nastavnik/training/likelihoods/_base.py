@@ -34,6 +34,7 @@ class Likelihood(nn.Module, ABC):
     settings: ClassVar[Mapping[str, float]] = {}
     target: ClassVar[str]
     normalized: ClassVar[bool] = True
+    curved: ClassVar[bool] = True  # whether it has second derivatives in the outputs
     outputs: int
 
     @classmethod

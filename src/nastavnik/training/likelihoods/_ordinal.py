@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from nastavnik.errors import UserError
 from nastavnik.training.likelihoods._classes import ClassLikelihood
 
+_LEAST = 1e-4  # between two thresholds, so that no class becomes impossible in rounding
+
 
 class Ordinal(ClassLikelihood):
     """Ordered classes from one output and learned thresholds: grades, stages, stars."""
@@ -30,7 +32,7 @@ class Ordinal(ClassLikelihood):
         self.outputs = 1
         # thresholds at first cut a logistic distribution into equal parts
         cuts = [math.log(k / (classes - k)) for k in range(1, classes)]
-        gaps = [math.log(math.expm1(b - a)) for a, b in itertools.pairwise(cuts)]
+        gaps = [math.log(math.expm1(b - a - _LEAST)) for a, b in itertools.pairwise(cuts)]
         self.lowest = nn.Parameter(torch.tensor(cuts[0]))
         self.gaps = nn.Parameter(torch.tensor(gaps))
 
@@ -48,7 +50,7 @@ class Ordinal(ClassLikelihood):
     @property
     def thresholds(self) -> torch.Tensor:
         """[C - 1], rising."""
-        return self.lowest + torch.cat([self.gaps.new_zeros(1), torch.cumsum(F.softplus(self.gaps), 0)])
+        return self.lowest + torch.cat([self.gaps.new_zeros(1), torch.cumsum(F.softplus(self.gaps) + _LEAST, 0)])
 
     def log_probabilities(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> torch.Tensor:
         """log (σ(b_k - z) - σ(b_(k-1) - z)), as log σ(b_k - z) + log σ(z - b_(k-1)) + log(1 - e^(b_(k-1) - b_k))."""

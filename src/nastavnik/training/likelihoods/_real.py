@@ -109,6 +109,7 @@ class Laplace(RealLikelihood):
     prefer = "when a few targets are far off, or the median is wanted"
     source = "Laplace 1774 (notes/003-g 20339-20341)"
     distribution = "laplace"
+    curved = False
 
     def standard(self, z: torch.Tensor) -> torch.Tensor:
         """|z| + log 2."""

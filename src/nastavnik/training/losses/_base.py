@@ -26,6 +26,7 @@ class TrainingLoss(nn.Module, ABC):
     source: ClassVar[str]
     settings: ClassVar[Mapping[str, float]] = {}
     targets: ClassVar[tuple[str, ...]]
+    curved: ClassVar[bool] = True  # whether it has second derivatives in the outputs
     weights: torch.Tensor | None
 
     def __init__(self, values: Mapping[str, float] | None = None, weights: Sequence[float] | None = None) -> None:

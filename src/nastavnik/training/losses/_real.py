@@ -50,6 +50,7 @@ class Quantile(_CentreLoss):
     prefer = "for a median (q = 0.5) or for bounds; its predictions are that quantile"
     source = "Koenker & Bassett 1978 (notes/003-g R17)"
     settings: ClassVar[Mapping[str, float]] = {"quantile": 0.5}
+    curved = False
     quantile: torch.Tensor
 
     def rows(self, likelihood: Likelihood, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

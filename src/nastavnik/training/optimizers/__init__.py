@@ -16,6 +16,7 @@ from nastavnik.training.optimizers._base import FirstOrder as FirstOrder
 from nastavnik.training.optimizers._base import Optimizer as Optimizer
 from nastavnik.training.optimizers._base import Problem as Problem
 from nastavnik.training.optimizers._base import Tensors as Tensors
+from nastavnik.training.optimizers._base import concerns as concerns
 from nastavnik.training.optimizers._base import decays as decays
 from nastavnik.training.optimizers._gauss_newton import GaussNewton, LevenbergMarquardt
 from nastavnik.training.optimizers._gradients import Accumulate, ClipNorm, ClipUnit, ClipValue, GradientNoise, Grokfast

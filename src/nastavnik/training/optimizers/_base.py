@@ -9,11 +9,10 @@ from typing import ClassVar, Protocol
 import torch
 
 from nastavnik.recipe import Value
-from nastavnik.space import Choice, Node, Number, Space
+from nastavnik.space import Choice, Node, Number, Space, around
 
 Tensors = dict[str, torch.Tensor]
 
-_SHARES = ("beta1", "beta2", "momentum", "rho", "smoothing")  # memories: at least 0 and less than 1
 RATE = Number(5e-4, 2e-2, log=True, default=3e-3)  # what suits Adam; each optimizer has its scale
 DECAY = Number(1e-4, 0.3, log=True, default=1e-2)  # what suits decoupled decay
 
@@ -27,6 +26,10 @@ class Problem(Protocol):
     """
 
     loss_only: tuple[str, ...]
+
+    def penalty(self, parameters: Tensors) -> torch.Tensor:
+        """The part of the objective that is a penalty on each weight by itself, a scalar."""
+        ...
 
     def gradients(self, parameters: Tensors) -> Tensors:
         """The objective's gradient."""
@@ -80,7 +83,7 @@ class Optimizer(ABC):
             nodes["optimizer.weight_decay"] = _scaled(decay, cls.decay_scale)
         nodes |= {f"optimizer.{name}": node for name, node in cls.searched.items()}
         optional: dict[str, Node] = {
-            f"optimizer.{name}": _node(name, value) for name, value in cls.settings.items()
+            f"optimizer.{name}": around(name, value) for name, value in cls.settings.items()
         } | {f"optimizer.{name}": Choice.of(*values, default=values[0]) for name, values in cls.choices.items()}
         return Space(nodes, optional={name: node for name, node in optional.items() if name not in nodes})
 
@@ -165,7 +168,7 @@ class FirstOrder(Optimizer):
         new_state: Tensors = {"steps": steps}
         groups: dict[tuple[str, ...], tuple[Tensors, Tensors]] = {}
         for name, w in parameters.items():
-            special = tuple(key for key in settings if "@" in key and _concerns(key.split("@")[1], name, w))
+            special = tuple(key for key in settings if "@" in key and concerns(key.split("@")[1], name, w))
             if special not in groups:
                 s = {**settings, **{key.split("@")[0]: settings[key] for key in special}}
                 groups[special] = s, self.shared(steps, s)
@@ -194,7 +197,8 @@ def kind_of(name: str, parameter: torch.Tensor) -> str:
     return "bias" if name.rsplit(".", 1)[-1] == "bias" else "scale"
 
 
-def _concerns(pattern: str, name: str, parameter: torch.Tensor) -> bool:
+def concerns(pattern: str, name: str, parameter: torch.Tensor) -> bool:
+    """Whether a kind or a pattern of names means this parameter."""
     from fnmatch import fnmatchcase
 
     return pattern == kind_of(name, parameter) or fnmatchcase(name, pattern)
@@ -205,10 +209,3 @@ def _scaled(node: Number, scale: float) -> Number:
 
     default = None if node.default is None else node.default * scale
     return replace(node, low=node.low * scale, high=node.high * scale, default=default)
-
-
-def _node(name: str, value: float) -> Number:
-    """A range round a setting's default, for those who search it."""
-    if name in _SHARES:
-        return Number(0.0, 0.999, default=value, below=1.0)
-    return Number(value / 10, value * 10, log=value > 0, default=value) if value > 0 else Number(0, 1, default=value)

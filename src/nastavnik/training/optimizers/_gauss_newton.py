@@ -9,23 +9,31 @@ import torch
 from torch.func import grad, jacrev
 
 from nastavnik.training.optimizers._base import Problem, Tensors
-from nastavnik.training.optimizers._second_order import CHUNK, Flat, SecondOrder, hessian, solved, with_damping
+from nastavnik.training.optimizers._second_order import (
+    CHUNK,
+    Flat,
+    SecondOrder,
+    hessian,
+    penalty_curvature,
+    positive_part,
+    solved,
+    with_damping,
+)
 
 
 def gauss_newton_matrix(problem: Problem, flat: Flat, x: torch.Tensor) -> torch.Tensor:
-    """The generalized Gauss–Newton matrix [P, P] of the mean loss, penalties left out.
+    """The generalized Gauss–Newton matrix [P, P] of the mean loss, and the curvature of penalties on weights.
 
-    Jᵀ H J over the outputs; parameters that act on the loss and not on the outputs (a learned noise) enter by their
-    own second derivatives (Schraudolph 2002).
+    Jᵀ H J over the outputs, H the positive part of the loss's second derivatives in a row's outputs. Parameters that
+    act on the loss and not on the outputs (a learned noise) enter by their own second derivatives (Schraudolph 2002);
+    what they share with the others is left out, as in the Fisher information.
     """
-    parameters = flat.split(x)
-    outputs = problem.outputs(parameters)
+    outputs = problem.outputs(flat.split(x))
 
     def loss(z: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         return problem.losses_of(z, flat.split(v)).mean()
 
     slope = grad(loss)
-    jacobian = jacrev(lambda v: problem.outputs(flat.split(v)), chunk_size=CHUNK)(x)  # [n, o, P]
 
     def column(j: int) -> torch.Tensor:
         def summed(z: torch.Tensor) -> torch.Tensor:
@@ -33,13 +41,21 @@ def gauss_newton_matrix(problem: Problem, flat: Flat, x: torch.Tensor) -> torch.
 
         return grad(summed)(outputs)
 
-    curved = torch.stack([column(j) for j in range(outputs.shape[1])], dim=1)  # [n, o, o]: rows do not mix
+    jacobian = jacrev(lambda v: problem.outputs(flat.split(v)), chunk_size=CHUNK)(x)  # [n, o, P]
+    curved = positive_part(
+        torch.stack([column(j) for j in range(outputs.shape[1])], dim=1)
+    )  # [n, o, o]: rows do not mix
     inner = torch.einsum("nij,njp->nip", curved, jacobian).reshape(-1, len(x))
-    matrix = jacobian.reshape(-1, len(x)).T @ inner
-    if not problem.loss_only:
-        return matrix
-    # these have no part in J; what they share with the others is left out, as in the Fisher information
-    return matrix + hessian(lambda v: loss(outputs, v), x)
+    matrix = jacobian.reshape(-1, len(x)).T @ inner + torch.diag(penalty_curvature(problem, flat, x))
+    for name in problem.loss_only:
+        start, stop = flat.place(name)
+
+        def own(part: torch.Tensor, start: int = start, stop: int = stop) -> torch.Tensor:
+            return loss(outputs, torch.cat([x[:start], part, x[stop:]]))
+
+        block = positive_part(hessian(own, x[start:stop])[None])[0]
+        matrix = matrix + torch.nn.functional.pad(block, (start, len(x) - stop, start, len(x) - stop))
+    return matrix
 
 
 class GaussNewton(SecondOrder):
@@ -54,6 +70,7 @@ class GaussNewton(SecondOrder):
     prefer = "for small networks and all rows at once"
     source = "Schraudolph 2002; Martens 2020"
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 1.0, "damping": 1e-3, "memory": 0.25}
+    needs_curvature = True
 
     def init(self, parameters: Tensors) -> Tensors:
         """Nothing is remembered."""

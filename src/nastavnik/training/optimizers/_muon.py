@@ -49,6 +49,8 @@ class Muon(FirstOrder):
         self, w: torch.Tensor, g: torch.Tensor, slots: Tensors, s: Tensors, common: Tensors
     ) -> tuple[torch.Tensor, Tensors]:
         """See ``formula``."""
+        if w.numel() == 0:
+            return w, slots
         m = torch.lerp(slots["mean"], g, 1 - s["momentum"])
         if w.ndim < 2:
             v = torch.lerp(slots["square"], g * g, 1 - s["beta2"])

@@ -10,7 +10,7 @@ from torch.func import jacrev
 
 from nastavnik.recipe import Value
 from nastavnik.training.optimizers._base import Problem, Tensors
-from nastavnik.training.optimizers._second_order import CHUNK, Flat, SecondOrder, solved, with_damping
+from nastavnik.training.optimizers._second_order import CHUNK, Flat, SecondOrder, penalty_curvature, solved
 
 
 class NaturalGradient(SecondOrder):
@@ -37,10 +37,9 @@ class NaturalGradient(SecondOrder):
         x, g = flat.join(parameters), flat.join(problem.gradients(parameters))
         rows = jacrev(lambda v: problem.row_losses(flat.split(v)), chunk_size=CHUNK)(x)  # [n, P]
         sizes = [len(x)] if self.options["fisher"] == "full" else list(flat.sizes.values())
-        moves = [
-            _natural(part, own, settings["damping"])
-            for part, own in zip(torch.split(rows, sizes, dim=1), torch.split(g, sizes), strict=True)
-        ]
+        damping = penalty_curvature(problem, flat, x).clamp(min=0) + settings["damping"].clamp(min=1e-12)
+        parts = zip(torch.split(rows, sizes, dim=1), torch.split(g, sizes), torch.split(damping, sizes), strict=True)
+        moves = [_natural(part, own, damp) for part, own, damp in parts]
         return flat.split(x - settings["learning_rate"] * torch.cat(moves)), {}
 
     def bytes(self, parameters: int, rows: int, outputs: int, itemsize: int = 4) -> int:
@@ -49,8 +48,10 @@ class NaturalGradient(SecondOrder):
 
 
 def _natural(rows: torch.Tensor, g: torch.Tensor, damping: torch.Tensor) -> torch.Tensor:
-    """(RᵀR / n + λI)⁻¹ g, in the smaller of the two spaces (Woodbury)."""
+    """(RᵀR / n + D)⁻¹ g with a diagonal D [P], in the smaller of the two spaces (Woodbury)."""
     n, size = rows.shape
     if size <= n:
-        return solved(with_damping(rows.T @ rows / n, damping), g)
-    return (g - rows.T @ solved(with_damping(rows @ rows.T / n, damping), rows @ g) / n) / damping
+        return solved(rows.T @ rows / n + torch.diag(damping), g)
+    scaled = rows / damping
+    inner = rows @ scaled.T / n + torch.eye(n, dtype=rows.dtype, device=rows.device)
+    return g / damping - scaled.T @ solved(inner, scaled @ g) / n

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import torch
 
+from nastavnik.errors import UserError
 from nastavnik.recipe import Value
 from nastavnik.training.optimizers._base import Problem, Tensors
 from nastavnik.training.optimizers._second_order import Flat, Line, SecondOrder, downhill
@@ -200,6 +201,17 @@ class LbfgsB(SecondOrder):
     source = "Byrd et al. 1995; Bertsekas 1982 (notes/002 A33)"
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 1.0, "lower": -3.0, "upper": 3.0, "memory": 0.25}
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"history": (10, 5, 20, 50, 100)}
+
+    def __init__(self, options: Mapping[str, Value]) -> None:
+        """Check that there is something between the bounds.
+
+        Raises:
+            UserError: there is not.
+        """
+        super().__init__(options)
+        lower, upper = (float(options.get(name, self.settings[name])) for name in ("lower", "upper"))
+        if not lower < upper:
+            raise UserError(f"optimizer.lower must be below optimizer.upper, but got {lower:g} and {upper:g}")
 
     def init(self, parameters: Tensors) -> Tensors:
         """No pairs."""

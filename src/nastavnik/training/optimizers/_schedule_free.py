@@ -31,12 +31,12 @@ class ScheduleFreeAdamW(FirstOrder):
         "beta1": 0.9,
         "beta2": 0.999,
     }
-    slots = ("fast", "square", "weight")
+    slots = ("fast", "average", "square", "weight")
     coupled = None
 
     def start(self, slot: str, parameter: torch.Tensor) -> torch.Tensor:
-        """z starts at the weights; ``weight`` is the sum of squared rates."""
-        if slot == "fast":
+        """z and x start at the weights; ``weight`` is the sum of squared rates."""
+        if slot in ("fast", "average"):
             return parameter.clone()
         return parameter.new_zeros(()) if slot == "weight" else torch.zeros_like(parameter)
 
@@ -53,16 +53,10 @@ class ScheduleFreeAdamW(FirstOrder):
         change = g / ((v / common["correction"]).sqrt() + _EPSILON)
         if decays(w):
             change = change + s["weight_decay"] * w
-        x = self._average(w, slots["fast"], beta1)
         z = slots["fast"] - rate * change
         weight = slots["weight"] + rate**2
-        x = torch.lerp(x, z, rate**2 / weight.clamp(min=1e-30))
-        return torch.lerp(z, x, beta1), {"fast": z, "square": v, "weight": weight}
-
-    @staticmethod
-    def _average(y: torch.Tensor, z: torch.Tensor, beta1: torch.Tensor) -> torch.Tensor:
-        """x from y = (1 - β₁) z + β₁ x."""
-        return z + (y - z) / beta1.clamp(min=1e-3)
+        x = torch.lerp(slots["average"], z, rate**2 / weight.clamp(min=1e-30))
+        return torch.lerp(z, x, beta1), {"fast": z, "average": x, "square": v, "weight": weight}
 
     @property
     def averages(self) -> bool:
@@ -71,4 +65,4 @@ class ScheduleFreeAdamW(FirstOrder):
 
     def evaluated(self, state: Tensors, parameters: Tensors, settings: Tensors) -> Tensors:
         """x."""
-        return {name: self._average(y, state[f"fast.{name}"], settings["beta1"]) for name, y in parameters.items()}
+        return {name: state[f"average.{name}"] for name in parameters}

@@ -26,6 +26,7 @@ class SecondOrder(Optimizer):
     """
 
     rate: ClassVar[Number] = Number(0.1, 1.0, default=1.0)
+    needs_curvature: ClassVar[bool] = False  # of the loss in the outputs
 
     @classmethod
     def space(cls, rate: Number = RATE, decay: Number = DECAY) -> Space:
@@ -44,6 +45,12 @@ class Flat:
     def join(self, tensors: Tensors) -> torch.Tensor:
         """Tensors -> [P]."""
         return torch.cat([tensors[name].reshape(-1) for name in self._shapes])
+
+    def place(self, name: str) -> tuple[int, int]:
+        """Where one parameter's numbers begin and end."""
+        before = list(self.sizes)[: list(self.sizes).index(name)]
+        start = sum(self.sizes[other] for other in before)
+        return start, start + self.sizes[name]
 
     def split(self, vector: torch.Tensor) -> Tensors:
         """[P] -> tensors."""
@@ -89,6 +96,22 @@ def hessian(function: Function, x: torch.Tensor) -> torch.Tensor:
     """Second derivatives [P, P] of a scalar function, by reverse mode twice."""
     h = jacrev(grad(function), chunk_size=CHUNK)(x)
     return 0.5 * (h + h.T)
+
+
+def positive_part(matrices: torch.Tensor) -> torch.Tensor:
+    """Symmetric matrices [n, m, m] without their directions of negative curvature."""
+    fine = torch.isfinite(matrices).all()
+    values, vectors = torch.linalg.eigh(torch.where(fine, matrices, torch.zeros_like(matrices)))
+    return (vectors * values.clamp(min=0)[:, None, :]) @ vectors.mT
+
+
+def penalty_curvature(problem: Problem, flat: Flat, x: torch.Tensor) -> torch.Tensor:
+    """Second derivatives [P] of the penalties on weights: each is of one weight, so their matrix is diagonal."""
+
+    def summed(v: torch.Tensor) -> torch.Tensor:
+        return grad(lambda u: problem.penalty(flat.split(u)))(v).sum()
+
+    return grad(summed)(x)
 
 
 def with_damping(matrix: torch.Tensor, damping: torch.Tensor) -> torch.Tensor:

@@ -27,17 +27,18 @@ class Sgd(FirstOrder):
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 0.01, "weight_decay": 0.0, "momentum": 0.9}
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"nesterov": (False, True)}
     slots = ("velocity",)
+    ahead: ClassVar[bool] = False  # where there is no choice
     rate_scale = 5.0
     decay_scale = 0.01
-    searched: ClassVar[Mapping[str, Node]] = {"momentum": _MOMENTUM, "nesterov": Choice.of(True, False, default=True)}
+    searched: ClassVar[Mapping[str, Node]] = {"momentum": _MOMENTUM, "nesterov": Choice.of(True, False, default=False)}
 
     def rule(
         self, w: torch.Tensor, g: torch.Tensor, slots: Tensors, s: Tensors, common: Tensors
     ) -> tuple[torch.Tensor, Tensors]:
         """See ``formula``."""
         v = s["momentum"] * slots["velocity"] + g
-        ahead = g + s["momentum"] * v if self.options["nesterov"] else v
-        return w - s["learning_rate"] * ahead, {"velocity": v}
+        looked = g + s["momentum"] * v if self.options.get("nesterov", self.ahead) else v
+        return w - s["learning_rate"] * looked, {"velocity": v}
 
 
 class Momentum(Sgd):
@@ -46,7 +47,7 @@ class Momentum(Sgd):
     name = "momentum"
     formula = "v = momentum * v + g; w = w - rate * v"
     prefer = "to compare with nesterov and sgd; momentum=0 is plain descent exactly"
-    choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"nesterov": (False,)}
+    choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {}
     searched: ClassVar[Mapping[str, Node]] = {"momentum": _MOMENTUM}
 
 
@@ -57,5 +58,6 @@ class Nesterov(Sgd):
     formula = "v = momentum * v + g; w = w - rate * (g + momentum * v)"
     prefer = "instead of momentum: as cheap, and steadier at large momentum"
     source = "Nesterov 1983; Sutskever et al. 2013 (notes/002 A25, P3)"
-    choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"nesterov": (True,)}
+    choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {}
+    ahead = True
     searched: ClassVar[Mapping[str, Node]] = {"momentum": _MOMENTUM}

@@ -51,6 +51,9 @@ class Regularizer(ABC):
     settings: ClassVar[Mapping[str, float]]
     noisy: ClassVar[bool] = False  # whether it draws noise
     watches: ClassVar[bool] = False  # whether it looks at activations
+    signed: ClassVar[bool] = False  # whether a negative strength makes sense: the honest control
+    scheduled: ClassVar[bool] = True  # whether a strength of 0 switches it off, so that a schedule may scale it
+    by_weight: ClassVar[bool] = False  # whether it is a sum of terms of one weight each
 
     def around(self, loss: Loss, context: Context) -> Loss:
         """The mean loss (parameters, batch) -> scalar, changed."""

@@ -51,7 +51,9 @@ class Mixup(Regularizer):
 
     def around(self, loss: Loss, context: Context) -> Loss:
         """See ``formula``; a row's partner is the one before it in the shuffled batch."""
-        share = context.noise.beta("mixup", context.settings["mixup"])
+        strength = context.settings["mixup"]
+        drawn = context.noise.beta("mixup", strength.clamp(min=1e-3))
+        share = torch.where(strength > 0, drawn, torch.ones_like(drawn))
 
         def blended(parameters: Tensors, batch: Batch) -> torch.Tensor:
             inputs = tuple(share * x + (1 - share) * _rolled(x) if x.is_floating_point() else x for x in batch.inputs)
@@ -68,6 +70,7 @@ class GradientPenalty(Regularizer):
     prefer = "against small deliberate changes of the input"
     source = "Drucker & LeCun 1992; Ross & Doshi-Velez 2018"
     settings: ClassVar[Mapping[str, float]] = {"gradient_penalty": 0.01}
+    signed = True
 
     def around(self, loss: Loss, context: Context) -> Loss:
         """See ``formula``; the mean loss's gradient times the number of rows is the rows' own."""
@@ -98,6 +101,7 @@ class Flooding(Regularizer):
     prefer = "when a network fits noise; b a little below the validation loss"
     source = "Ishida et al. 2020"
     settings: ClassVar[Mapping[str, float]] = {"flooding": 0.05}
+    scheduled = False
 
     def around(self, loss: Loss, context: Context) -> Loss:
         """See ``formula``."""

@@ -22,6 +22,8 @@ class L1(Regularizer):
     prefer = "to find out which inputs and connections matter"
     source = "Tibshirani 1996 (notes/003-b B58)"
     settings: ClassVar[Mapping[str, float]] = {"l1": 1e-5}
+    signed = True
+    by_weight = True
 
     def around(self, loss: Loss, context: Context) -> Loss:
         """See ``formula``."""
@@ -36,6 +38,8 @@ class L2(Regularizer):
     prefer = "with SGD, and for evidence: it is a prior of precision lambda; with Adam take decoupled decay"
     source = "notes/003-b B43-B46 (Tikhonov; Krogh & Hertz 1991)"
     settings: ClassVar[Mapping[str, float]] = {"l2": 1e-4}
+    signed = True
+    by_weight = True
 
     def around(self, loss: Loss, context: Context) -> Loss:
         """See ``formula``."""
@@ -50,6 +54,8 @@ class ElasticNet(Regularizer):
     prefer = "instead of l1 where inputs are correlated"
     source = "Zou & Hastie 2005; scikit-learn's ElasticNet"
     settings: ClassVar[Mapping[str, float]] = {"elastic_net": 1e-5, "elastic_l1_share": 0.5}
+    signed = True
+    by_weight = True
 
     def around(self, loss: Loss, context: Context) -> Loss:
         """See ``formula``."""
@@ -70,6 +76,7 @@ class DecoupledL2(Regularizer):
     prefer = "with adaptive optimizers; AdamW's own weight_decay is the same"
     source = "Loshchilov & Hutter 2019"
     settings: ClassVar[Mapping[str, float]] = {"decoupled_l2": 0.01}
+    signed = True
 
     def after(self, parameters: Tensors, before: Tensors, rate: torch.Tensor, settings: Tensors) -> Tensors:
         """See ``formula``."""
@@ -85,6 +92,7 @@ class MaxNorm(Regularizer):
     prefer = "with dropout and large rates"
     source = "Srebro et al. 2005; Srivastava et al. 2014"
     settings: ClassVar[Mapping[str, float]] = {"max_norm": 3.0}
+    scheduled = False
 
     def after(self, parameters: Tensors, before: Tensors, rate: torch.Tensor, settings: Tensors) -> Tensors:
         """See ``formula``."""
@@ -104,6 +112,7 @@ class ActivityL1(Regularizer):
     prefer = "for sparse codes and autoencoders"
     source = "notes/002 (sparse autoencoders, L1 of the code)"
     settings: ClassVar[Mapping[str, float]] = {"activity_l1": 1e-4}
+    signed = True
     watches = True
 
     def around(self, loss: Loss, context: Context) -> Loss:

@@ -28,6 +28,7 @@ class Schedule(ABC):
     prefer: ClassVar[str]
     source: ClassVar[str]
     settings: ClassVar[Mapping[str, float]] = {}
+    by_progress: ClassVar[bool] = False  # whether it looks at progress alone, not at steps or epochs
 
     @staticmethod
     @abstractmethod
@@ -46,4 +47,5 @@ def factor_at(schedule: type[Schedule], time: Time, settings: Settings) -> torch
     rest = ((time.progress - warmup) / (1 - warmup).clamp(min=1e-6)).clamp(0, 1)
     ramp = (time.progress / warmup.clamp(min=1e-6)).clamp(0, 1)
     ramp = torch.where(warmup > 0, ramp, torch.ones_like(ramp))
-    return schedule.factor(time._replace(progress=rest), settings) * ramp
+    left = (time.progress - warmup).clamp(min=0) / time.progress.clamp(min=1e-12)  # of the steps done
+    return schedule.factor(Time(time.step * left, time.epoch * left, rest), settings) * ramp

@@ -64,6 +64,7 @@ class OneCycle(Schedule):
     """
 
     name = "one_cycle"
+    by_progress = True
     formula = "f = cosine from 1/start_divisor to 1 until progress = up, then to 1/(start_divisor * end_divisor)"
     prefer = "for short trainings at a large rate"
     source = "Smith & Topin 2019"

@@ -59,6 +59,7 @@ class Linear(Schedule):
     """Falls on a straight line from 1 to 0; also for a dropout that should act early."""
 
     name = "linear"
+    by_progress = True
     formula = "f = 1 - progress"
     prefer = "for short trainings of known length; as network.dropout_schedule for a falling dropout"
     source = "Defazio et al. 2023"
@@ -73,6 +74,7 @@ class Cosine(Schedule):
     """Falls from 1 to 0 along half a cosine: slowly, fast, slowly."""
 
     name = "cosine"
+    by_progress = True
     formula = "f = (1 + cos(pi * progress)) / 2"
     prefer = "by default, when the length of the training is known"
     source = "Loshchilov & Hutter 2017"

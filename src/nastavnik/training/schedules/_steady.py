@@ -14,6 +14,7 @@ class Constant(Schedule):
     """Keeps the rate as it is."""
 
     name = "constant"
+    by_progress = True
     formula = "f = 1"
     prefer = "first, while the rate itself is unknown: schedules are tuned after a constant rate works"
     source = "Nielsen 2015, ch. 3 (notes/003-c 7135-7169)"
@@ -42,8 +43,8 @@ class Warmup(Schedule):
 class Plateau(Schedule):
     """Stays until the validation score stops improving, then is multiplied by ``factor``, and so on.
 
-    The engine does it between steps, as an action on a plateau (``training.stopping``): ten evaluations without
-    improvement unless ``stopping.patience`` says otherwise.
+    The engine does it between steps, as an action on a plateau (``training.stopping``): after ``stopping.patience``
+    evaluations without improvement, by default half of what would stop the training.
     """
 
     name = "plateau"
@@ -62,6 +63,7 @@ class Rising(Schedule):
     """Grows linearly from 0 to 1: for dropout or penalties that should act late."""
 
     name = "rising"
+    by_progress = True
     formula = "f = progress"
     prefer = "for network.dropout_schedule and regularization.schedule"
     source = "notes/003-b (dropout and penalties by phase)"
