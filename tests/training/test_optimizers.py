@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from nastavnik.testing._training import Bowl
 from nastavnik.training.likelihoods import LIKELIHOODS
 from nastavnik.training.optimizers import OPTIMIZERS, FirstOrder, Tensors
-from nastavnik.training.optimizers._second_order import solved, symmetric_solved
+from nastavnik.training.optimizers._second_order import made_positive, solved, symmetric_solved
 
 RATES = (0.003, 0.01, 0.03)
 DECAY = 0.1
@@ -432,6 +432,17 @@ def test_penalties_are_part_of_the_curvature(rows: int) -> None:
     for _ in range(200):
         p, _ = OPTIMIZERS["natural_gradient"]({}).step(bowl, {}, p, numbers("natural_gradient"))
     assert bowl.objective(p) < bowl.objective(bowl.parameters)
+
+
+def test_curvature_made_positive() -> None:
+    g = torch.Generator().manual_seed(0)
+    p = torch.softmax(torch.randn(50, 6, generator=g, dtype=torch.float64) * 5, 1)
+    softmax = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    torch.testing.assert_close(made_positive(softmax), softmax, rtol=1e-9, atol=1e-12)  # it is positive already
+    other = torch.randn(50, 4, 4, generator=g, dtype=torch.float64)
+    other = other + other.mT
+    assert float(torch.linalg.eigvalsh(made_positive(other)).min()) > -1e-9
+    torch.testing.assert_close(made_positive(torch.tensor([[[-2.0]], [[3.0]]])), torch.tensor([[[0.0]], [[3.0]]]))
 
 
 def test_gauss_newton_uses_the_positive_part_of_a_likelihoods_curvature() -> None:

@@ -14,8 +14,8 @@ from nastavnik.training.optimizers._second_order import (
     Flat,
     SecondOrder,
     hessian,
+    made_positive,
     penalty_curvature,
-    positive_part,
     solved,
     with_damping,
 )
@@ -24,7 +24,7 @@ from nastavnik.training.optimizers._second_order import (
 def gauss_newton_matrix(problem: Problem, flat: Flat, x: torch.Tensor) -> torch.Tensor:
     """The generalized Gauss–Newton matrix [P, P] of the mean loss, and the curvature of penalties on weights.
 
-    Jᵀ H J over the outputs, H the positive part of the loss's second derivatives in a row's outputs. Parameters that
+    Jᵀ H J over the outputs, H the loss's second derivatives in a row's outputs, made positive. Parameters that
     act on the loss and not on the outputs (a learned noise) enter by their own second derivatives (Schraudolph 2002);
     what they share with the others is left out, as in the Fisher information.
     """
@@ -42,7 +42,7 @@ def gauss_newton_matrix(problem: Problem, flat: Flat, x: torch.Tensor) -> torch.
         return grad(summed)(outputs)
 
     jacobian = jacrev(lambda v: problem.outputs(flat.split(v)), chunk_size=CHUNK)(x)  # [n, o, P]
-    curved = positive_part(
+    curved = made_positive(
         torch.stack([column(j) for j in range(outputs.shape[1])], dim=1)
     )  # [n, o, o]: rows do not mix
     inner = torch.einsum("nij,njp->nip", curved, jacobian).reshape(-1, len(x))
@@ -53,7 +53,7 @@ def gauss_newton_matrix(problem: Problem, flat: Flat, x: torch.Tensor) -> torch.
         def own(part: torch.Tensor, start: int = start, stop: int = stop) -> torch.Tensor:
             return loss(outputs, torch.cat([x[:start], part, x[stop:]]))
 
-        block = positive_part(hessian(own, x[start:stop])[None])[0]
+        block = made_positive(hessian(own, x[start:stop])[None])[0]
         matrix = matrix + torch.nn.functional.pad(block, (start, len(x) - stop, start, len(x) - stop))
     return matrix
 

@@ -78,11 +78,27 @@ def solved(matrix: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 def symmetric_solved(matrix: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """The least solution of a symmetric system: nothing along directions without curvature."""
     matrix, right, fine = _finite(matrix, right)
-    values, vectors = torch.linalg.eigh(matrix)
+    values, vectors = _eigen(matrix)
     flat = values.abs() <= len(right) * torch.finfo(matrix.dtype).eps * values.abs().max()
     inverse = torch.where(flat, torch.zeros_like(values), 1 / torch.where(flat, torch.ones_like(values), values))
     solution = vectors @ (inverse * (vectors.T @ right))
     return torch.where(fine, solution, torch.full_like(solution, torch.nan))
+
+
+def _eigen(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Eigenvalues and -vectors; LAPACK may fail on many equal values, but hardly in double precision, slightly moved."""
+    size = matrix.abs().amax().detach()
+    apart = torch.diag(torch.arange(matrix.shape[0], dtype=torch.float64, device=matrix.device))
+    tries = (matrix, matrix.double(), matrix.double() + 1e-9 * size * apart / matrix.shape[0])
+    for i, attempt in enumerate(tries):
+        try:
+            values, vectors = torch.linalg.eigh(attempt)
+        except torch.linalg.LinAlgError:
+            if i == len(tries) - 1:
+                raise
+            continue
+        return values.to(matrix.dtype), vectors.to(matrix.dtype)
+    raise AssertionError("unreachable")
 
 
 def _finite(matrix: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -98,11 +114,14 @@ def hessian(function: Function, x: torch.Tensor) -> torch.Tensor:
     return 0.5 * (h + h.T)
 
 
-def positive_part(matrices: torch.Tensor) -> torch.Tensor:
-    """Symmetric matrices [n, m, m] without their directions of negative curvature."""
-    fine = torch.isfinite(matrices).all()
-    values, vectors = torch.linalg.eigh(torch.where(fine, matrices, torch.zeros_like(matrices)))
-    return (vectors * values.clamp(min=0)[:, None, :]) @ vectors.mT
+def made_positive(matrices: torch.Tensor) -> torch.Tensor:
+    """Symmetric matrices [n, m, m] with as much on their diagonals as makes them positive (Gershgorin 1931).
+
+    A softmax's second derivatives, whose rows add up to zero, stay as they are; a negative number becomes zero.
+    """
+    diagonal = torch.diagonal(matrices, dim1=-2, dim2=-1)
+    others = matrices.abs().sum(-1) - diagonal.abs()
+    return matrices + torch.diag_embed((others - diagonal).clamp(min=0))
 
 
 def penalty_curvature(problem: Problem, flat: Flat, x: torch.Tensor) -> torch.Tensor:
