@@ -86,19 +86,19 @@ def symmetric_solved(matrix: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 def _eigen(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eigenvalues and -vectors; LAPACK may fail on many equal values, but hardly in double precision, slightly moved."""
+    """Eigenvalues and -vectors; where LAPACK does not converge, tried in double precision and slightly moved.
+
+    Not numbers if that fails too: an error would stop all networks.
+    """
     size = matrix.abs().amax().detach()
     apart = torch.diag(torch.arange(matrix.shape[0], dtype=torch.float64, device=matrix.device))
-    tries = (matrix, matrix.double(), matrix.double() + 1e-9 * size * apart / matrix.shape[0])
-    for i, attempt in enumerate(tries):
+    for attempt in (matrix, matrix.double(), matrix.double() + 1e-9 * size * apart / matrix.shape[0]):
         try:
             values, vectors = torch.linalg.eigh(attempt)
         except torch.linalg.LinAlgError:
-            if i == len(tries) - 1:
-                raise
             continue
         return values.to(matrix.dtype), vectors.to(matrix.dtype)
-    raise AssertionError("unreachable")
+    return torch.full_like(matrix[0], torch.nan), torch.full_like(matrix, torch.nan)
 
 
 def _finite(matrix: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
