@@ -158,6 +158,42 @@ def test_r10_steepest_descent() -> None:
     assert (steps @ slope >= best @ slope - 1e-12).all()
 
 
+def test_r11_steps_too_large_and_too_small() -> None:
+    """For small steps the loss changes as the gradient says, ∇C · Δv; for a rate beyond 2/curvature it rises."""
+    curvature, w = 4.0, torch.tensor(1.5, dtype=torch.float64)
+
+    def loss(w: torch.Tensor) -> torch.Tensor:
+        return 0.5 * curvature * w**2
+
+    slope = torch.func.grad(loss)(w)
+    for rate in (1e-3, 1e-5):
+        change = float(loss(w - rate * slope) - loss(w))
+        assert change == pytest.approx(float(-rate * slope**2), rel=2.1 * rate)
+    assert loss(w - 0.51 * slope) > loss(w)
+    assert loss(w - 0.49 * slope) < loss(w)
+
+
+def test_r14_gates_by_perceptrons_and_an_adder_of_them() -> None:
+    def nand(a: int, b: int) -> int:
+        return int(-2 * a - 2 * b + 3 > 0)
+
+    for a in (0, 1):
+        for b in (0, 1):
+            middle = nand(a, b)
+            total = nand(nand(a, middle), nand(b, middle))
+            carry = nand(middle, middle)
+            assert (total, carry) == (a ^ b, a & b)
+    # and learned by the perceptron's rule (Rosenblatt 1958), which ends where classes can be separated
+    inputs = np.array([[a, b, 1] for a in (0, 1) for b in (0, 1)])
+    for gate in (lambda a, b: a & b, lambda a, b: a | b, lambda a, b: 1 - (a & b)):
+        wanted = np.array([gate(a, b) for a, b, _ in inputs])
+        w = np.zeros(3)
+        for _ in range(100):
+            for x, y in zip(inputs, wanted, strict=True):
+                w += (y - int(w @ x > 0)) * x
+        assert ((inputs @ w > 0).astype(int) == wanted).all()
+
+
 def test_r12_a_four_bit_output() -> None:
     # a solution the notes derive: weight +20 from every digit that has the bit, bias -10
     bits = np.array([[digit >> b & 1 for digit in range(10)] for b in range(4)])
