@@ -416,3 +416,12 @@ def test_an_infinite_loss_is_a_divergence() -> None:
         t[1] = 1e30
     population.train(20)
     assert [(o.status, o.numbers) for o in population.outcomes] == [("diverged", (1,))]
+
+
+def test_averaged_weights_keep_their_bounds() -> None:
+    settings = {"regularization.max_norm": 0.5, "optimizer.ema": 0.9, "optimizer.learning_rate": 0.05}
+    population = make([{**settings, "seed": k} for k in range(2)], make_data(), engine="batched", steps=40)
+    population.train(40)
+    for name, p in population.network(0).named_parameters():
+        if p.ndim >= 2:
+            assert float(p.detach().square().sum(1).sqrt().max()) <= 0.5 + 1e-6, name

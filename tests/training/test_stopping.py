@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "population"))
 from worlds import make, make_data
 
 from nastavnik.errors import UserError
+from nastavnik.population._numbers import change_number
 from nastavnik.recipe import Recipe
 from nastavnik.training.stopping import Action, Stopping, parse_actions
 
@@ -180,3 +181,9 @@ def test_training_losses_are_means_wherever_training_paused() -> None:
         steps = np.diff(frame["step"].to_numpy(), prepend=0)
         totals.append(float((steps * frame["value"].to_numpy()).sum()))
     assert totals[1] == pytest.approx(totals[0], rel=1e-5)
+
+
+def test_an_action_leaves_neighbours_as_they_are() -> None:
+    settings = {"optimizer.momentum": torch.tensor([0.999, 0.9])}
+    change_number(Action("optimizer.momentum", 2.0), torch.tensor([False, True]), settings, {}, {})
+    torch.testing.assert_close(settings["optimizer.momentum"], torch.tensor([0.999, 0.99]))

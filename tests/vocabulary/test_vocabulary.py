@@ -147,7 +147,7 @@ def test_a_space_draws_from_the_entries_named(rng: np.random.Generator) -> None:
         ({"network.activation": "blend", "network.blend_to": "maxout"}, "network.blend_to cannot be 'maxout'"),
         (
             {"optimizer.name": "schedule_free_adamw", "regularization.max_norm": 1.0},
-            "max_norm and decoupled_l2 would not",
+            "averages weights of its own, which regularization.max_norm would not reach",
         ),
         ({"likelihood.freedom": 3.0}, "likelihood.freedom belongs to likelihood.name=student_t"),
         ({"initialization.output": "zeros"}, "initialization.output cannot be 'zeros'; did you mean 'zero'?"),

@@ -74,7 +74,7 @@ def change_number(
         elif action.factor is not None:
             t[networks] *= action.factor
         if share:
-            t.clamp_(0, _MOST)
+            t[networks] = t[networks].clamp(0, _MOST)
 
 
 def check_patterns(settings: Iterable[str], parameters: Tensors) -> None:

@@ -71,8 +71,9 @@ class Method:
         settings |= {f"schedule.{name}": value for name, value in schedule.settings.items()}
         if "schedule.warmup" in recipe:
             settings["schedule.warmup"] = 0.0
-        if base.name == "schedule_free_adamw" and {"max_norm", "decoupled_l2"} & set(chosen):
-            raise UserError("schedule_free_adamw averages weights that max_norm and decoupled_l2 would not reach")
+        late = [regularizer.name for regularizer in regularizers if regularizer.acts_after]
+        if base.averages and late:
+            raise UserError(f"{base.name} averages weights of its own, which regularization.{late[0]} would not reach")
         for regularizer in regularizers:
             settings |= {f"regularization.{name}": value for name, value in regularizer.settings.items()}
         return cls(optimizer, schedule, regularizers, other, settings)
@@ -111,9 +112,8 @@ class Method:
     def projected(self, parameters: Tensors, settings: Tensors) -> Tensors:
         """Averaged parameters, brought back to where regularizers hold the others."""
         own = _section(settings, "regularization.")
-        for regularizer in self.regularizers:
-            if not regularizer.scheduled:
-                parameters = regularizer.after(parameters, parameters, torch.zeros(()), own)
+        for regularizer in self.regularizers:  # at a rate of 0, only bounds do anything
+            parameters = regularizer.after(parameters, parameters, torch.zeros(()), own)
         return parameters
 
     def after(self, parameters: Tensors, before: Tensors, now: Now) -> Tensors:

@@ -53,6 +53,7 @@ class Regularizer(ABC):
     watches: ClassVar[bool] = False  # whether it looks at activations
     signed: ClassVar[bool] = False  # whether a negative strength makes sense: the honest control
     scheduled: ClassVar[bool] = True  # whether a strength of 0 switches it off, so that a schedule may scale it
+    acts_after: ClassVar[bool] = False  # whether it changes parameters after a step
     by_weight: ClassVar[bool] = False  # whether it is a sum of terms of one weight each
 
     def around(self, loss: Loss, context: Context) -> Loss:

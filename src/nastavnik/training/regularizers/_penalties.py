@@ -76,6 +76,7 @@ class DecoupledL2(Regularizer):
     prefer = "with adaptive optimizers; AdamW's own weight_decay is the same"
     source = "Loshchilov & Hutter 2019"
     settings: ClassVar[Mapping[str, float]] = {"decoupled_l2": 0.01}
+    acts_after = True
     signed = True
 
     def after(self, parameters: Tensors, before: Tensors, rate: torch.Tensor, settings: Tensors) -> Tensors:
@@ -92,6 +93,7 @@ class MaxNorm(Regularizer):
     prefer = "with dropout and large rates"
     source = "Srebro et al. 2005; Srivastava et al. 2014"
     settings: ClassVar[Mapping[str, float]] = {"max_norm": 3.0}
+    acts_after = True
     scheduled = False
 
     def after(self, parameters: Tensors, before: Tensors, rate: torch.Tensor, settings: Tensors) -> Tensors:
