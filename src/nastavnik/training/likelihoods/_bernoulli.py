@@ -48,6 +48,11 @@ class Bernoulli(ClassLikelihood):
         sign = 1 - 2 * targets.to(outputs.dtype)
         return F.softplus(sign * outputs[..., 0] / temperature)
 
+    def curvature_root(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """√(p (1 - p))."""
+        p = outputs.sigmoid()
+        return (p * (1 - p)).sqrt()[..., None]
+
 
 class MultiLabel(Likelihood):
     """Several independent yes or no a row, a logit each: labels that may hold together."""

@@ -35,3 +35,8 @@ class Categorical(ClassLikelihood):
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
         """``probabilities`` [n, C]."""
         return {"probabilities": torch.softmax(outputs / temperature, dim=-1)}
+
+    def curvature_root(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """diag(√p) - p √pᵀ, whose square is diag(p) - p pᵀ."""
+        p = outputs.softmax(-1)
+        return torch.diag_embed(p.sqrt()) - p[..., :, None] * p.sqrt()[..., None, :]

@@ -1,0 +1,9 @@
+"""Evidence: which model, by the probability it gave the data, and what is believed of its weights.
+
+Each road is one file and answers for one network of any origin or for many at once with an ``Evidence``: a number in
+nats of the whole data set, prior included, with what it assumes, its own error, its cost; or a problem and no number.
+"""
+
+from nastavnik.selection.evidence._laplace import laplace as laplace
+from nastavnik.selection.evidence._record import Cost as Cost
+from nastavnik.selection.evidence._record import Evidence as Evidence

@@ -1,0 +1,209 @@
+"""Curvature of the likelihood: exact Hessians, generalized Gauss–Newton matrices, and what layers contribute.
+
+Legend: n rows, o outputs, P weights. J [n, o, P] are the outputs' derivatives in the weights; Λ [n, o, o] the negative
+log likelihood's second derivatives in the outputs, Λ = R Rᵀ. The generalized Gauss–Newton matrix is Σ_n Jᵀ Λ J
+(Schraudolph 2002), in nats of the whole data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+import torch
+from torch import nn
+from torch.func import functional_call, grad, jacrev
+from torch.nn import functional as F
+
+from nastavnik.errors import UserError
+from nastavnik.selection.evidence._joint import Joint, batched
+from nastavnik.training.optimizers import Tensors
+
+_BYTES = 256 * 2**20  # of a Jacobian at a time
+_ROWS = 5000  # whose layers' inputs are held at a time
+
+
+def check_curved(joint: Joint) -> None:
+    """Refuse a likelihood without second derivatives.
+
+    Raises:
+        UserError: it has none.
+    """
+    if not joint.likelihood.curved:
+        raise UserError(
+            f"the likelihood {joint.likelihood.name} has no second derivative in the outputs, so there is no curvature; "
+            "take langevin or description_length, or another likelihood"
+        )
+
+
+def jacobian(joint: Joint, w: torch.Tensor, constants: Tensors, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """J [n, o, P] of ONE network; one backward pass a row and output."""
+
+    def of_row(row: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        one = tuple(t[None] for t in row)
+        if joint.likelihood.outputs == 1:
+            return grad(lambda v: joint.outputs(v, constants, one)[0, 0])(w)[None]
+        return jacrev(lambda v: joint.outputs(v, constants, one)[0])(w)
+
+    return batched(of_row, (0,))(inputs)
+
+
+def blocks(joint: Joint, inputs: tuple[torch.Tensor, ...], networks: int = 1) -> Iterator[slice]:
+    """Slices of rows whose Jacobians of so many networks fit in memory."""
+    size = joint.layout.size * joint.likelihood.outputs * 8 * networks
+    step, rows = max(1, _BYTES // size), inputs[0].shape[1 if joint.own else 0]
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def gauss_newton(joint: Joint, weights: torch.Tensor) -> torch.Tensor:
+    """The generalized Gauss–Newton matrices [K, P, P] of all networks at weights [K, P], at factor 1."""
+
+    def one(w: torch.Tensor, c: Tensors, x: tuple[torch.Tensor, ...], y: torch.Tensor) -> torch.Tensor:
+        j = jacobian(joint, w, c, x)
+        half = torch.einsum("noi,nop->nip", joint.roots(joint.outputs(w, c, x), c, y), j).reshape(-1, len(w))
+        return half.T @ half
+
+    total = weights.new_zeros((*weights.shape, weights.shape[1]))
+    few = max(1, _BYTES // (8 * weights.shape[1] ** 2))
+    for start in range(0, len(weights), few):
+        ks = slice(start, start + few)
+        mine = {n: t[ks] for n, t in joint.constants.items()}
+        for rows in blocks(joint, joint.inputs, min(few, len(weights))):
+            if joint.own:
+                x, y = tuple(t[ks, rows] for t in joint.inputs), joint.targets[ks, rows]
+            else:
+                x, y = tuple(t[rows] for t in joint.inputs), joint.targets[rows]
+            dims = (0, 0, joint.data_dims(), joint.data_dims())
+            with torch.no_grad():
+                total[ks] += batched(one, dims)(weights[ks], mine, x, y)
+    return total
+
+
+def exact_hessian(joint: Joint, weights: torch.Tensor) -> torch.Tensor:
+    """Second derivatives [K, P, P] of the negative log likelihood, at factor 1; they need not be positive."""
+
+    def one(w: torch.Tensor, c: Tensors, x: tuple[torch.Tensor, ...], y: torch.Tensor) -> torch.Tensor:
+        factor = torch.ones((), dtype=w.dtype)
+        h = jacrev(grad(lambda v: joint.losses(v, c, x, y, factor).sum()), chunk_size=64)(w)
+        return 0.5 * (h + h.T)
+
+    dims = (0, 0, joint.data_dims(), joint.data_dims())
+    with torch.no_grad():
+        return batched(one, dims, chunk=8)(weights, joint.constants, joint.inputs, joint.targets)
+
+
+@dataclass
+class Layer:
+    """What one layer saw of some rows: ``inputs`` [n, t, in] and, for each column of R, ``slopes`` [o, n, t, out] of
+    its outputs; t positions (1 for a table). ``first``: whether the input is the data itself."""
+
+    weight: str
+    bias: str | None
+    inputs: torch.Tensor
+    slopes: torch.Tensor
+    first: bool
+
+
+def layers(joint: Joint, k: int) -> Iterator[list[Layer]]:
+    """The k-th network's linear and convolutional layers whose weights the posterior is over, some rows at a time.
+
+    One forward pass, and one backward pass an output, of the layers' outputs only: no weight's gradient is formed.
+
+    Raises:
+        UserError: a layer is used more than once in a pass.
+    """
+    inputs, targets = joint.data_of(k)
+    tensors = {**joint.layout.split(joint.weights[k]), **joint.constants_of(k)}
+    hooked = _Hooked(joint)
+    with torch.no_grad():
+        for start in range(0, len(targets), _ROWS):
+            rows = slice(start, start + _ROWS)
+            x, y = tuple(t[rows] for t in inputs), targets[rows]
+            yield hooked.see(tensors, joint, k, x, y)
+
+
+class _Hooked:
+    """A copy of the module whose layers add a zero to their outputs, in which they can be differentiated."""
+
+    def __init__(self, joint: Joint) -> None:
+        import copy
+
+        self.module = copy.deepcopy(joint.module)
+        self.layers = {
+            name: m
+            for name, m in self.module.named_modules()
+            if f"{name}.weight" in joint.layout.places and is_product(m)
+        }
+        self.seen: dict[str, torch.Tensor] = {}
+        self.zeros: Tensors = {}
+        for name, m in self.layers.items():
+            m.register_forward_hook(lambda module, given, output, name=name: self._heard(name, given[0], output))
+
+    def _heard(self, name: str, given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        if name in self.seen:
+            raise UserError(f"layer {name.removeprefix('network.')!r} is used twice in a pass; take structure='full'")
+        self.seen[name] = given.detach()
+        self.zeros[name] = torch.zeros_like(output).requires_grad_()
+        return output + self.zeros[name]
+
+    def see(
+        self, tensors: Tensors, joint: Joint, k: int, inputs: tuple[torch.Tensor, ...], targets: torch.Tensor
+    ) -> list[Layer]:
+        """What the layers see of these rows."""
+        self.seen, self.zeros = {}, {}
+        with torch.enable_grad():
+            outputs = functional_call(self.module, tensors, (inputs,))
+        r = joint.roots(outputs.detach(), joint.constants_of(k), targets)
+        names = list(self.zeros)
+        found = [
+            torch.autograd.grad(outputs, [self.zeros[n] for n in names], r[:, :, j], retain_graph=True)
+            for j in range(r.shape[2])
+        ]
+        slopes = {name: [column[i] for column in found] for i, name in enumerate(names)}
+        return [
+            Layer(
+                f"{name}.weight",
+                f"{name}.bias" if f"{name}.bias" in joint.layout.places else None,
+                _positions_in(self.layers[name], self.seen[name]),
+                torch.stack([_positions_out(self.layers[name], s) for s in slopes[name]]),
+                _is_data(self.seen[name], inputs),
+            )
+            for name in names
+        ]
+
+
+def _is_data(given: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> bool:
+    """Whether a layer's input is the network's first input itself, flattened or not."""
+    x = inputs[0]
+    return given.data_ptr() == x.data_ptr() and given.numel() == x.numel() and given.dtype == x.dtype
+
+
+def is_product(module: nn.Module) -> bool:
+    """Whether a module multiplies its input by a matrix of weights."""
+    if isinstance(module, nn.Conv2d):
+        return module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+    return type(module) is nn.Linear
+
+
+def _positions_in(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """[n, t, in]."""
+    if isinstance(module, nn.Conv2d):
+        assert not isinstance(module.padding, str)
+        return F.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride).mT  # type: ignore[arg-type]
+    return x.reshape(len(x), -1, x.shape[-1])
+
+
+def _positions_out(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """[n, t, out]."""
+    return x.flatten(2).mT if isinstance(module, nn.Conv2d) else x.reshape(len(x), -1, x.shape[-1])
+
+
+def outputs_jacobians(joint: Joint, k: int, inputs: tuple[torch.Tensor, ...]) -> Iterator[torch.Tensor]:
+    """The k-th network's Jacobians [rows, o, P] of some inputs, some rows at a time."""
+    w, c = joint.weights[k], joint.constants_of(k)
+    size = joint.layout.size * joint.likelihood.outputs * joint.weights.element_size()
+    step = max(1, _BYTES // size)
+    for start in range(0, len(inputs[0]), step):
+        with torch.no_grad():
+            yield jacobian(joint, w, c, tuple(t[start : start + step] for t in inputs))
+
+

@@ -1,0 +1,412 @@
+"""Networks, data and prior together: the joint density that every road to the evidence starts from.
+
+Legend: K networks, n rows, o outputs, P weights of a network, G groups of weights. A *group* has one prior precision:
+all weights are one group, or each parameter tensor is.
+
+log p(D, w) = Σ log p(y | f(x, w)) + Σ_g ½ n_g log(α_g / 2π) - ½ α_g Σ w_g², in nats of the whole data set.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call, vmap
+
+from nastavnik.errors import UserError, nearest
+from nastavnik.population import Learner, Population
+from nastavnik.training.likelihoods import Likelihood, RealLikelihood
+from nastavnik.training.optimizers import Tensors
+
+LARGE = 20_000  # weights from which single precision is used unless told otherwise
+_LIKELIHOOD = "likelihood."
+_NETWORK = "network."
+Networks = nn.Module | Sequence[nn.Module] | Population
+
+
+class Scored(nn.Module):
+    """A network and its likelihood: outputs, the negative log likelihood of each row, or its curvature's root."""
+
+    def __init__(self, network: nn.Module, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.network, self.likelihood = network, likelihood
+
+    def forward(
+        self,
+        inputs: tuple[torch.Tensor, ...],
+        targets: torch.Tensor | None = None,
+        factor: torch.Tensor | float = 1.0,
+        curved: bool = False,
+    ) -> torch.Tensor:
+        """inputs, targets [n] -> nats [n]; without targets, outputs [n, o]; with ``curved``, R [n, o, o].
+
+        ``factor`` multiplies the noise; the curvature is at factor 1.
+        """
+        outputs = self.network(*inputs)
+        if targets is None:
+            return outputs
+        if curved:
+            return self.likelihood.curvature_root(outputs, targets)
+        return self.likelihood.neg_log_likelihood(outputs, targets, factor)
+
+
+class Layout:
+    """Where each parameter tensor lies in the vector of weights, and to which group it belongs."""
+
+    def __init__(self, shapes: Mapping[str, torch.Size], *, per_layer: bool) -> None:
+        self.shapes = dict(shapes)
+        self.sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+        self.names = list(shapes) if per_layer else ["all"]
+        self.size = sum(self.sizes.values())
+        place, groups = 0, []
+        self.places: dict[str, slice] = {}
+        for i, (name, size) in enumerate(self.sizes.items()):
+            self.places[name] = slice(place, place + size)
+            groups.append(torch.full((size,), i if per_layer else 0))
+            place += size
+        self.group = torch.cat(groups)
+        self.counts = torch.bincount(self.group, minlength=len(self.names)).double()
+
+    def split(self, w: torch.Tensor) -> Tensors:
+        """[P] -> tensors by name."""
+        return {name: w[place].reshape(self.shapes[name]) for name, place in self.places.items()}
+
+    def each(self, values: torch.Tensor) -> torch.Tensor:
+        """One value a group [..., G] -> one a weight [..., P]."""
+        return values[..., self.group]
+
+    def summed(self, values: torch.Tensor) -> torch.Tensor:
+        """One value a weight [..., P] -> sums a group [..., G]."""
+        zero = values.new_zeros((*values.shape[:-1], len(self.names)))
+        return zero.index_add(-1, self.group, values)
+
+
+@dataclass(frozen=True)
+class Joint:
+    """K networks of one architecture with their data and priors.
+
+    ``weights`` [K, P]; ``constants`` buffers and frozen parameters [K, …]; ``inputs`` [n, …] and ``targets`` [n, …]
+    for all, or with ``own`` [K, n, …]; ``precision`` [K, G]; ``factor`` [K], of the likelihood's noise.
+    """
+
+    module: Scored
+    layout: Layout
+    weights: torch.Tensor
+    constants: Tensors
+    inputs: tuple[torch.Tensor, ...]
+    targets: torch.Tensor
+    own: bool
+    precision: torch.Tensor
+    factor: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """Of the first network; only numbers in it may differ between networks."""
+        return self.module.likelihood
+
+    @property
+    def rows(self) -> int:
+        """n."""
+        return self.targets.shape[1 if self.own else 0]
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether the likelihood has one noise for all rows, which the evidence may choose."""
+        return isinstance(self.likelihood, RealLikelihood) and self.likelihood.noise != "input"
+
+    def noise(self) -> torch.Tensor | None:
+        """The noise [K] in the targets' units, if there is one."""
+        if not self.has_noise:
+            return None
+        likelihood = self.likelihood
+        assert isinstance(likelihood, RealLikelihood)
+        learned = likelihood.noise == "learned"
+        base = self.constants["likelihood.log_noise" if learned else "likelihood.fixed_noise"]
+        return self.factor * (base.exp() + 1e-4 if learned else base)
+
+    # Of ONE network
+
+    def outputs(self, w: torch.Tensor, constants: Tensors, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """w [P], inputs [n, …] -> outputs [n, o]."""
+        return functional_call(self.module, {**self.layout.split(w), **constants}, (inputs,))
+
+    def losses(
+        self,
+        w: torch.Tensor,
+        constants: Tensors,
+        inputs: tuple[torch.Tensor, ...],
+        targets: torch.Tensor,
+        factor: torch.Tensor,
+    ) -> torch.Tensor:
+        """Negative log likelihood of each row [n], nats."""
+        return functional_call(self.module, {**self.layout.split(w), **constants}, (inputs, targets, factor))
+
+    def log_prior(self, w: torch.Tensor, precision: torch.Tensor) -> torch.Tensor:
+        """log p(w): w [P], precision [G] -> nats."""
+        counts = self.layout.counts.to(w)
+        normal = 0.5 * (counts * (precision.log() - math.log(2 * math.pi))).sum()
+        return normal - 0.5 * (precision * self.layout.summed(w * w)).sum()
+
+    def roots(self, outputs: torch.Tensor, constants: Tensors, targets: torch.Tensor) -> torch.Tensor:
+        """R [n, o, o] with R Rᵀ = Λ, the losses' second derivatives in the outputs [n, o], at factor 1."""
+        own = {n: t for n, t in constants.items() if n.startswith(_LIKELIHOOD)}
+        return functional_call(Scored(_First(), self.likelihood), own, ((outputs,), targets), {"curved": True})
+
+    def described(self, outputs: torch.Tensor, constants: Tensors, factor: torch.Tensor) -> Tensors:
+        """The likelihood's description of outputs [n, o]."""
+        likelihood = copy.deepcopy(self.likelihood)
+        own = dict(likelihood.named_parameters()) | dict(likelihood.named_buffers())
+        with torch.no_grad():
+            for name, t in own.items():
+                t.copy_(constants[_LIKELIHOOD + name])
+        temperature = factor if self.has_noise else 1.0
+        return {n: t.detach() for n, t in likelihood.describe(outputs, temperature).items()}
+
+    # Of all K
+
+    def data_dims(self) -> int | None:
+        """in_dims of the data under vmap."""
+        return 0 if self.own else None
+
+    def log_likelihoods(self, weights: torch.Tensor) -> torch.Tensor:
+        """Σ log p(y | f) of each network [K] at weights [K, P]."""
+
+        def one(w: torch.Tensor, c: Tensors, x: Any, y: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
+            return -self.losses(w, c, x, y, f).sum()
+
+        dims = (0, 0, self.data_dims(), self.data_dims(), 0)
+        return batched(one, dims)(weights, self.constants, self.inputs, self.targets, self.factor)
+
+    def log_priors(self, weights: torch.Tensor) -> torch.Tensor:
+        """log p(w) of each network [K]."""
+        return vmap(self.log_prior)(weights, self.precision)
+
+    def network(self, k: int) -> nn.Module:
+        """The k-th network as a module with its weights."""
+        module = copy.deepcopy(self.module)
+        own = dict(module.named_parameters()) | dict(module.named_buffers())
+        with torch.no_grad():
+            for name, t in {**self.layout.split(self.weights[k]), **{n: c[k] for n, c in self.constants.items()}}.items():
+                own[name].copy_(t)
+        return module.network.eval()
+
+    def only(self, k: int) -> Joint:
+        """The k-th network alone."""
+        few = slice(k, k + 1)
+        return replace(
+            self,
+            weights=self.weights[few],
+            constants={n: t[few] for n, t in self.constants.items()},
+            inputs=tuple(t[few] for t in self.inputs) if self.own else self.inputs,
+            targets=self.targets[few] if self.own else self.targets,
+            precision=self.precision[few],
+            factor=self.factor[few],
+        )
+
+    def data_of(self, k: int) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+        """The k-th network's inputs and targets."""
+        if self.own:
+            return tuple(t[k] for t in self.inputs), self.targets[k]
+        return self.inputs, self.targets
+
+    def constants_of(self, k: int) -> Tensors:
+        """The k-th network's buffers and frozen parameters."""
+        return {n: t[k] for n, t in self.constants.items()}
+
+    def repeated(self, times: int) -> Joint:
+        """Each network ``times`` times in a row: chains, restarts."""
+
+        def again(t: torch.Tensor) -> torch.Tensor:
+            return t.repeat_interleave(times, 0)
+
+        return replace(
+            self,
+            weights=again(self.weights),
+            constants={n: again(t) for n, t in self.constants.items()},
+            inputs=tuple(again(t) for t in self.inputs) if self.own else self.inputs,
+            targets=again(self.targets) if self.own else self.targets,
+            precision=again(self.precision),
+            factor=again(self.factor),
+        )
+
+
+class _First(nn.Module):
+    """Gives its first input back."""
+
+    def forward(self, x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def batched(one: Callable[..., Any], in_dims: Any, chunk: int | None = None) -> Callable[..., Any]:
+    """``vmap(one)``; one after the other where vmap has no rule for what the module does."""
+
+    def run(*arguments: Any) -> Any:
+        try:
+            return vmap(one, in_dims=in_dims, chunk_size=chunk)(*arguments)
+        except RuntimeError as error:
+            if not any(sign in str(error) for sign in ("atching rule", "data-dependent control flow", "vmap")):
+                raise
+        count = next(
+            len(leaf)
+            for dim, argument in zip(in_dims, arguments, strict=True)
+            if dim == 0
+            for leaf in torch.utils._pytree.tree_leaves(argument)
+        )
+        found = []
+        for k in range(count):
+            mine = [
+                argument if dim is None else torch.utils._pytree.tree_map(lambda t, k=k: t[k], argument)
+                for dim, argument in zip(in_dims, arguments, strict=True)
+            ]
+            found.append(one(*mine))
+        return torch.utils._pytree.tree_map(lambda *each: torch.stack(each), *found)
+
+    return run
+
+
+def make_joint(
+    networks: Networks,
+    x: Any,
+    y: Any,
+    *,
+    likelihood: Likelihood | None = None,
+    prior_precision: float | Mapping[str, float] = 1.0,
+    per_layer: bool = False,
+    own_data: bool = False,
+    trained: Callable[[str], bool] = lambda name: True,
+    dtype: torch.dtype | None = None,
+) -> Joint:
+    """Put networks, data and prior together.
+
+    Args:
+        networks: a module, several of one architecture, or a population; learners bring their likelihood.
+        x: what ``forward`` takes: a tensor [n, …], or a tuple of them; with ``own_data`` [K, n, …].
+        y: targets [n, …]; with ``own_data`` [K, n, …].
+        likelihood: the distribution of the targets given the outputs.
+        prior_precision: of the normal prior around zero on each weight; or a mapping from parameters' names.
+        per_layer: whether each parameter tensor has a precision of its own.
+        own_data: whether each network has rows of its own.
+        trained: which parameters, by name, the posterior is over; the others are taken as given.
+        dtype: of the computation; by default double precision, single for large networks.
+
+    Raises:
+        UserError: something does not fit together.
+    """
+    modules, likelihoods = _modules(networks, likelihood)
+    scored = [Scored(m, one) for m, one in zip(modules, likelihoods, strict=True)]
+    first = scored[0]
+    names = [
+        name
+        for name, p in first.named_parameters()
+        if p.requires_grad and name.startswith(_NETWORK) and trained(name.removeprefix(_NETWORK))
+    ]
+    if not names:
+        raise UserError("the network has no weights that are trained; evidence is over weights")
+    shapes = {name: dict(first.named_parameters())[name].shape for name in names}
+    layout = Layout(shapes, per_layer=per_layer or isinstance(prior_precision, Mapping))
+    dtype = dtype or (torch.float64 if layout.size <= LARGE else torch.float32)
+    tensors = [dict(s.named_parameters()) | dict(s.named_buffers()) for s in scored]
+    for own in tensors[1:]:
+        if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in tensors[0].items()}:
+            raise UserError("the networks must be of one architecture; give others in a call of their own")
+
+    def cast(t: torch.Tensor) -> torch.Tensor:
+        t = t.detach()
+        return t.to(dtype) if t.is_floating_point() else t
+
+    weights = torch.stack([torch.cat([cast(own[n]).reshape(-1) for n in names]) for own in tensors])
+    constants = {n: torch.stack([cast(own[n]) for own in tensors]) for n in tensors[0] if n not in shapes}
+    inputs = tuple(cast(torch.as_tensor(t)) for t in (x if isinstance(x, (tuple, list)) else (x,)))
+    targets = cast(torch.as_tensor(y))
+    _check_data(inputs, targets, likelihoods[0], len(modules) if own_data else None)
+    return Joint(
+        copy.deepcopy(first).to(dtype),
+        layout,
+        weights,
+        constants,
+        inputs,
+        targets,
+        own_data,
+        _precision(prior_precision, layout).to(dtype).expand(len(modules), -1).clone(),
+        torch.ones(len(modules), dtype=dtype),
+    )
+
+
+def _modules(networks: Networks, likelihood: Likelihood | None) -> tuple[list[nn.Module], list[Likelihood]]:
+    if isinstance(networks, Population):
+        networks = [networks.network(i) for i in range(len(networks))]
+    given = [networks] if isinstance(networks, nn.Module) else list(networks)
+    if not given:
+        raise UserError("give at least one network")
+    modules: list[nn.Module] = []
+    likelihoods: list[Likelihood] = []
+    for module in given:
+        if not isinstance(module, nn.Module):
+            raise UserError(f"a network must be a torch.nn.Module, but got {type(module).__name__}")
+        if isinstance(module, Learner):
+            if not module.normalized:
+                raise UserError(
+                    f"the network was trained by {type(module.loss).__name__}, which is no density's negative log, so "
+                    "it has no evidence; train it by its likelihood (loss.name=likelihood)"
+                )
+            modules.append(module.network)
+            likelihoods.append(likelihood or module.likelihood)
+        elif likelihood is None:
+            raise UserError("give likelihood=, such as nastavnik.likelihoods.Gaussian(noise=0.3)")
+        else:
+            modules.append(module)
+            likelihoods.append(likelihood)
+    for one in likelihoods:
+        if not isinstance(one, Likelihood):
+            raise UserError(f"likelihood must be one of nastavnik.likelihoods, but got {type(one).__name__}")
+        if not one.normalized:
+            raise UserError(f"the likelihood {one.name} is not normalized, so it has no evidence")
+    return modules, likelihoods
+
+
+def _check_data(
+    inputs: tuple[torch.Tensor, ...], targets: torch.Tensor, likelihood: Likelihood, networks: int | None
+) -> None:
+    axis = 0 if networks is None else 1
+    for t in (*inputs, targets):
+        if t.ndim <= axis or (networks is not None and len(t) != networks):
+            raise UserError(f"with own_data, inputs and targets must be [{networks}, rows, …], got {tuple(t.shape)}")
+    rows = {t.shape[axis] for t in (*inputs, targets)}
+    if len(rows) != 1:
+        raise UserError(f"inputs and targets must have as many rows, got {sorted(rows)}")
+    if targets.shape[axis] == 0:
+        raise UserError("there are no rows")
+    if any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in (*inputs, targets)):
+        raise UserError("inputs or targets hold values that are not numbers; fill or drop those rows")
+    real = likelihood.target in ("real", "count")
+    if real and targets.ndim != axis + 1:
+        hint = "; flatten them: y[:, 0]" if targets.ndim == axis + 2 and targets.shape[-1] == 1 else ""
+        raise UserError(f"the targets of {likelihood.name} are one number a row, got {tuple(targets.shape)}{hint}")
+    if real != targets.is_floating_point() and likelihood.target in ("real", "count", "class"):
+        wanted = "numbers with a decimal point" if real else "whole class numbers"
+        raise UserError(f"the targets of {likelihood.name} must be {wanted}, got {targets.dtype}")
+
+
+def _precision(given: float | Mapping[str, float], layout: Layout) -> torch.Tensor:
+    if isinstance(given, Mapping):
+        own = [name.removeprefix(_NETWORK) for name in layout.names]
+        for name in given:
+            if name not in own:
+                raise UserError(f"prior_precision names {name!r}, which is no parameter{nearest(name, own)}")
+        missing = [name for name in own if name not in given]
+        if missing:
+            raise UserError(f"prior_precision must name every parameter; {missing[0]!r} is missing")
+        values = [float(given[name]) for name in own]
+    else:
+        values = [float(given)] * len(layout.names)
+    if not all(0 < v < math.inf for v in values):
+        raise UserError(f"prior_precision must be positive, but got {given}")
+    return torch.tensor(values, dtype=torch.float64)

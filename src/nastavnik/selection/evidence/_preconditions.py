@@ -1,0 +1,78 @@
+"""What must hold before any number is shown: the loss is one fixed function of the weights, row by row."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from nastavnik.errors import UserError
+from nastavnik.selection.evidence._joint import Joint
+
+_ROWS = 256  # looked at
+
+
+def check_ready(joint: Joint) -> None:
+    """Look at each network with some of its rows.
+
+    Raises:
+        UserError: two passes differ (dropout or augmentation left on), a row's loss depends on its neighbours or a pass
+            changes a buffer (batch norm in training mode), or the loss is not finite.
+    """
+    for k in range(len(joint)):
+        inputs, targets = joint.data_of(k)
+        some = tuple(t[:_ROWS] for t in inputs), targets[:_ROWS]
+        _check_one(joint, k, *some)
+
+
+def _check_one(joint: Joint, k: int, inputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> None:
+    constants = {n: t.clone() for n, t in joint.constants_of(k).items()}
+    before = {n: t.clone() for n, t in constants.items()}
+    tensors = {**joint.layout.split(joint.weights[k]), **constants}
+    which = f"network {k}" if len(joint) > 1 else "the network"
+
+    def losses(rows: int) -> torch.Tensor:
+        return functional_call(joint.module, tensors, (tuple(t[:rows] for t in inputs), targets[:rows]))
+
+    with torch.no_grad():
+        try:
+            first = losses(len(targets))
+        except (RuntimeError, IndexError, TypeError) as error:
+            raise UserError(f"{which} cannot be run on these inputs: {str(error).splitlines()[0]}") from error
+        _check_outputs(joint, tensors, inputs, which)
+        if not bool(torch.isfinite(first).all()):
+            raise UserError(f"{which} has a loss that is no finite number on some rows; it has no evidence")
+        again = losses(len(targets))
+        fewer = losses(max(1, len(targets) // 2))
+    if not torch.equal(first, again):
+        raise UserError(
+            f"{which} gives another loss on a second pass over the same rows, so its evidence has no meaning; "
+            f"call .eval() on it{_suspects(joint.module)}"
+        )
+    moved = [n for n, t in constants.items() if not torch.equal(t, before[n])]
+    close = torch.allclose(first[: len(fewer)], fewer, rtol=1e-3, atol=1e-4)
+    if moved or not close:
+        why = f"changes its buffer {moved[0]!r} in a pass" if moved else "lets a row's loss depend on the other rows"
+        raise UserError(f"{which} {why}; freeze batch norm by calling .eval() on it{_suspects(joint.module)}")
+
+
+def _check_outputs(
+    joint: Joint, tensors: dict[str, torch.Tensor], inputs: tuple[torch.Tensor, ...], which: str
+) -> None:
+    outputs = functional_call(joint.module, tensors, (inputs,))
+    wanted = (len(inputs[0]), joint.likelihood.outputs)
+    if tuple(outputs.shape) != wanted:
+        raise UserError(
+            f"{which} must give {joint.likelihood.outputs} outputs a row for {joint.likelihood.name}, "
+            f"shape {wanted} here, but gave {tuple(outputs.shape)}"
+        )
+
+
+def _suspects(module: nn.Module) -> str:
+    """Modules in training mode that behave otherwise there."""
+    names = [
+        f"{name.removeprefix('network.')} ({type(m).__name__})"
+        for name, m in module.named_modules()
+        if m.training and any(word in type(m).__name__.lower() for word in ("drop", "norm", "noise"))
+    ]
+    return f" (in training mode: {', '.join(names[:4])})" if names else ""
