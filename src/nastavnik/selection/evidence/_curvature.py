@@ -7,19 +7,20 @@ log likelihood's second derivatives in the outputs, Λ = R Rᵀ. The generalized
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 import torch
 from torch import nn
-from torch.func import functional_call, grad, jacrev
+from torch.func import grad, jacrev
 from torch.nn import functional as F
 
 from nastavnik.errors import UserError
-from nastavnik.selection.evidence._joint import Joint, batched
+from nastavnik.selection.evidence._joint import Joint, batched, flushed
 from nastavnik.training.optimizers import Tensors
 
 _BYTES = 256 * 2**20  # of a Jacobian at a time
-_ROWS = 5000  # whose layers' inputs are held at a time
+_CACHED = 2**19  # numbers of one layer's slopes at a time, which a processor's cache holds
 
 
 def check_curved(joint: Joint) -> None:
@@ -93,82 +94,96 @@ def exact_hessian(joint: Joint, weights: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class Layer:
-    """What one layer saw of some rows: ``inputs`` [n, t, in] and, for each column of R, ``slopes`` [o, n, t, out] of
-    its outputs; t positions (1 for a table). ``first``: whether the input is the data itself."""
+    """One layer and what it was given of some rows: ``inputs`` [n, t, in], t positions (1 for a table).
+
+    ``first``: whether its input is the data itself.
+    """
 
     weight: str
     bias: str | None
     inputs: torch.Tensor
-    slopes: torch.Tensor
     first: bool
 
 
-def layers(joint: Joint, k: int) -> Iterator[list[Layer]]:
-    """The k-th network's linear and convolutional layers whose weights the posterior is over, some rows at a time.
+@dataclass
+class Portion:
+    """Some rows of one network: its layers, and the slopes of R's columns in their outputs."""
 
-    One forward pass, and one backward pass an output, of the layers' outputs only: no weight's gradient is formed.
+    layers: list[Layer]
+    columns: Iterator[list[torch.Tensor]]  # for each column of R, each layer's [n, t, out]
 
-    Raises:
-        UserError: a layer is used more than once in a pass.
+
+class Layers:
+    """What the linear and convolutional layers of networks see, if the posterior is over their weights.
+
+    A copy of the module, whose layers add a zero to their outputs in which they can be differentiated: one forward
+    pass, and one backward pass an output, of the layers' outputs only; no weight's gradient is formed.
     """
-    inputs, targets = joint.data_of(k)
-    tensors = {**joint.layout.split(joint.weights[k]), **joint.constants_of(k)}
-    hooked = _Hooked(joint)
-    with torch.no_grad():
-        for start in range(0, len(targets), _ROWS):
-            rows = slice(start, start + _ROWS)
-            x, y = tuple(t[rows] for t in inputs), targets[rows]
-            yield hooked.see(tensors, joint, k, x, y)
-
-
-class _Hooked:
-    """A copy of the module whose layers add a zero to their outputs, in which they can be differentiated."""
 
     def __init__(self, joint: Joint) -> None:
-        import copy
-
-        self.module = copy.deepcopy(joint.module)
+        self.joint, self.module = joint, copy.deepcopy(joint.module).requires_grad_(False)
         self.layers = {
             name: m
             for name, m in self.module.named_modules()
             if f"{name}.weight" in joint.layout.places and is_product(m)
         }
-        self.seen: dict[str, torch.Tensor] = {}
-        self.zeros: Tensors = {}
+        self.log_likelihood = joint.weights.new_zeros(len(joint), dtype=torch.float64)  # of what was seen, at factor 1
+        self._inputs: dict[str, torch.Tensor] = {}
+        self._zeros: Tensors = {}
         for name, m in self.layers.items():
             m.register_forward_hook(lambda module, given, output, name=name: self._heard(name, given[0], output))
 
-    def _heard(self, name: str, given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        if name in self.seen:
-            raise UserError(f"layer {name.removeprefix('network.')!r} is used twice in a pass; take structure='full'")
-        self.seen[name] = given.detach()
-        self.zeros[name] = torch.zeros_like(output).requires_grad_()
-        return output + self.zeros[name]
+    def of(self, k: int) -> Iterator[Portion]:
+        """The k-th network's layers, some rows at a time; what is cut off here depends on the widths alone.
 
-    def see(
-        self, tensors: Tensors, joint: Joint, k: int, inputs: tuple[torch.Tensor, ...], targets: torch.Tensor
-    ) -> list[Layer]:
-        """What the layers see of these rows."""
-        self.seen, self.zeros = {}, {}
+        Raises:
+            UserError: a layer is used more than once in a pass.
+        """
+        inputs, targets = self.joint.data_of(k)
+        self.joint.put(self.module, k)
+        for rows in torch.arange(len(targets)).split(self._rows(inputs)):
+            place = slice(int(rows[0]), int(rows[-1]) + 1)
+            yield self._see(k, tuple(t[place] for t in inputs), targets[place])
+
+    def _rows(self, inputs: tuple[torch.Tensor, ...]) -> int:
+        """Rows at a time, so that a layer's slopes stay in the processor's cache."""
+        self._inputs, self._zeros = {}, {}
+        with torch.no_grad():
+            self.module(tuple(t[:1] for t in inputs))
+        widest = max((t.numel() for t in self._zeros.values()), default=1)
+        return max(16, _CACHED // widest)
+
+    def _heard(self, name: str, given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+        if name in self._inputs:
+            raise UserError(f"layer {name.removeprefix('network.')!r} is used twice in a pass; take structure='full'")
+        self._inputs[name] = given.detach()
+        self._zeros[name] = torch.zeros_like(output).requires_grad_()
+        return output + self._zeros[name]
+
+    def _see(self, k: int, inputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> Portion:
+        joint, constants = self.joint, self.joint.constants_of(k)
+        self._inputs, self._zeros = {}, {}
         with torch.enable_grad():
-            outputs = functional_call(self.module, tensors, (inputs,))
-        r = joint.roots(outputs.detach(), joint.constants_of(k), targets)
-        names = list(self.zeros)
-        found = [
-            torch.autograd.grad(outputs, [self.zeros[n] for n in names], r[:, :, j], retain_graph=True)
-            for j in range(r.shape[2])
-        ]
-        slopes = {name: [column[i] for column in found] for i, name in enumerate(names)}
-        return [
+            outputs = self.module(inputs)
+        seen, zeros = self._inputs, self._zeros
+        r = flushed(joint.roots(outputs.detach(), constants, targets))
+        self.log_likelihood[k] -= joint.losses_of(outputs.detach(), constants, targets).double().sum()
+
+        def columns() -> Iterator[list[torch.Tensor]]:
+            for j in range(r.shape[-1]):
+                found = torch.autograd.grad(outputs, list(zeros.values()), r[:, :, j], retain_graph=True)
+                yield [_positions_out(self.layers[name], g) for name, g in zip(zeros, found, strict=True)]
+
+        layers = [
             Layer(
                 f"{name}.weight",
                 f"{name}.bias" if f"{name}.bias" in joint.layout.places else None,
-                _positions_in(self.layers[name], self.seen[name]),
-                torch.stack([_positions_out(self.layers[name], s) for s in slopes[name]]),
-                _is_data(self.seen[name], inputs),
+                _positions_in(self.layers[name], given),
+                _is_data(given, inputs),
             )
-            for name in names
+            for name, given in seen.items()
         ]
+        return Portion(layers, columns())
 
 
 def _is_data(given: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> bool:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.func import grad
 
 from nastavnik.errors import UserError, nearest
-from nastavnik.selection.evidence._joint import Joint, Networks, batched, make_joint
+from nastavnik.selection.evidence._joint import LARGE, Joint, Networks, batched, make_joint
 from nastavnik.selection.evidence._posterior import Linearised
 from nastavnik.selection.evidence._preconditions import check_ready
 from nastavnik.selection.evidence._record import Cost, Evidence
@@ -142,7 +142,10 @@ def log_evidence(joint: Joint, structure: Structure) -> torch.Tensor:
     """log p(D) [K] at the joint's weights, precision and noise."""
     with torch.no_grad():
         p = joint.layout.size
-        joint_density = joint.log_likelihoods(joint.weights).double() + joint.log_priors(joint.weights).double()
+        plain = structure.log_likelihood is not None and bool((joint.factor == 1).all())
+        fit = structure.log_likelihood if plain else joint.log_likelihoods(joint.weights).double()
+        assert fit is not None
+        joint_density = fit + joint.log_priors(joint.weights).double()
         volume = 0.5 * p * torch.tensor(2 * torch.pi, dtype=torch.float64).log()
         return joint_density + volume - 0.5 * structure.logdet(joint.precision, scale_of(joint)).double()
 
@@ -219,7 +222,7 @@ def slope_norms(joint: Joint) -> torch.Tensor:
 def evidences(joint: Joint, shape: Structure, structure: str, seconds: float, turns: int) -> list[Evidence]:
     """A record for each network."""
     values = log_evidence(joint, shape)
-    slopes = slope_norms(joint)
+    slopes = slope_norms(joint).tolist() if joint.layout.size <= LARGE else [None] * len(joint)
     noise = joint.noise()
     cost = Cost(seconds / len(joint), 1.0 + joint.likelihood.outputs)
     names = [name.removeprefix("network.") for name in joint.layout.names]
@@ -231,8 +234,8 @@ def evidences(joint: Joint, shape: Structure, structure: str, seconds: float, tu
         assumptions = (
             "the posterior is normal around these weights, and these are its only mode",
             f"{kept}{''.join(f'; {note}' for note in shape.notes)}",
-            "weights are at a maximum of the joint density "
-            f"(the gradient's length is {float(slopes[k]):.3g}; 0 at a maximum)",
+            "weights are at a maximum of the joint density"
+            + ("" if slopes[k] is None else f" (the gradient's length is {slopes[k]:.3g}; 0 at a maximum)"),
             *given,
         )
         found.append(
@@ -247,7 +250,7 @@ def evidences(joint: Joint, shape: Structure, structure: str, seconds: float, tu
                 None if noise is None else float(noise[k]),
                 cost,
                 None if fine else _no_number(structure),
-                {"gradient": float(slopes[k]), "turns": turns},
+                {"gradient": slopes[k], "turns": turns},
                 Linearised(joint, shape, k) if fine else None,
             )
         )

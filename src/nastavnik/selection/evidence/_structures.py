@@ -15,13 +15,12 @@ import torch
 
 from nastavnik.errors import UserError
 from nastavnik.selection.evidence._curvature import (
-    Layer,
+    Layers,
     blocks,
     check_curved,
     exact_hessian,
     gauss_newton,
     jacobian,
-    layers,
 )
 from nastavnik.selection.evidence._joint import Joint, Layout
 
@@ -33,6 +32,7 @@ class Structure(Protocol):
 
     layout: Layout
     notes: tuple[str, ...]
+    log_likelihood: torch.Tensor | None  # of the data at factor 1 [K], if it fell out
 
     def logdet(self, alpha: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
         """log |A| [K]; alpha [K, G], s [K]."""
@@ -60,6 +60,7 @@ class Full:
 
     def __init__(self, h: torch.Tensor, layout: Layout, notes: tuple[str, ...] = ()) -> None:
         self.h, self.layout, self.notes = h, layout, notes
+        self.log_likelihood = None
         self._values: torch.Tensor | None = None
 
     @classmethod
@@ -126,15 +127,17 @@ class Full:
 class Diagonal:
     """The diagonal of A alone: weights are independent."""
 
-    def __init__(self, h: torch.Tensor, layout: Layout) -> None:
-        self.h, self.layout, self.notes = h, layout, ("weights independent of each other",)
+    def __init__(self, h: torch.Tensor, layout: Layout, log_likelihood: torch.Tensor | None = None) -> None:
+        self.h, self.layout, self.log_likelihood = h, layout, log_likelihood
+        self.notes = ("weights independent of each other",)
 
     @classmethod
     def of(cls, joint: Joint) -> Diagonal:
         """The exact diagonal of the Gauss–Newton matrix; no Jacobian is formed of linear layers."""
         check_curved(joint)
-        inputs: _Shared = {}
-        return cls(torch.stack([_diagonal(joint, k, inputs) for k in range(len(joint))]), joint.layout)
+        layers, shared = Layers(joint), _Shared()
+        h = torch.stack([_diagonal(joint, k, layers, shared) for k in range(len(joint))])
+        return cls(h, joint.layout, layers.log_likelihood if layers.layers else None)
 
     def _precision(self, alpha: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
         return s[..., None] * self.h + self.layout.each(alpha)
@@ -193,16 +196,19 @@ class Kronecker:
     Biases have the exact block Σ g gᵀ. Parameters of other layers (normalization, embeddings) have their diagonal.
     """
 
-    def __init__(self, each: Sequence[Sequence[Block]], layout: Layout) -> None:
-        self.each, self.layout = each, layout
+    def __init__(
+        self, each: Sequence[Sequence[Block]], layout: Layout, log_likelihood: torch.Tensor | None = None
+    ) -> None:
+        self.each, self.layout, self.log_likelihood = each, layout, log_likelihood
         self.notes = ("layers independent of each other, a layer's block a Kronecker product",)
 
     @classmethod
     def of(cls, joint: Joint) -> Kronecker:
         """The factors of all networks; those of the data itself are computed once."""
         check_curved(joint)
-        inputs: _Shared = {}
-        return cls([_blocks(joint, k, inputs) for k in range(len(joint))], joint.layout)
+        layers, shared = Layers(joint), _Shared()
+        each = [_blocks(joint, k, layers, shared) for k in range(len(joint))]
+        return cls(each, joint.layout, layers.log_likelihood if layers.layers else None)
 
     def _alpha(self, name: str, alpha: torch.Tensor) -> torch.Tensor:
         return alpha[self.layout.group[self.layout.places[name].start]]
@@ -255,7 +261,15 @@ class Kronecker:
         return found
 
 
-_Shared = dict[str, tuple[torch.Tensor, torch.Tensor]]  # what the data alone decide, for all networks
+_Sums = dict[str, torch.Tensor]
+
+
+class _Shared:
+    """What the data alone decide, computed once for all networks."""
+
+    def __init__(self) -> None:
+        self.squares: dict[tuple[str, int], torch.Tensor] = {}
+        self.bases: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
 
 def check_size(joint: Joint) -> None:
@@ -272,33 +286,28 @@ def check_size(joint: Joint) -> None:
         )
 
 
-def _diagonal(joint: Joint, k: int, shared: _Shared) -> torch.Tensor:
+def _diagonal(joint: Joint, k: int, layers: Layers, shared: _Shared) -> torch.Tensor:
     """One network's diagonal [P]."""
     found = joint.weights.new_zeros(joint.layout.size)
     rest = set(joint.layout.places)
-    start = 0
-    for seen in layers(joint, k):
-        for layer in seen:
-            if layer.inputs.shape[1] != 1:  # positions add up before they are squared: left to the Jacobian
-                continue
+    for i, portion in enumerate(layers.of(k)):
+        # positions add up before they are squared: those layers are left to the Jacobian
+        plain = {n: layer for n, layer in enumerate(portion.layers) if layer.inputs.shape[1] == 1}
+        sums: dict[int, torch.Tensor] = {}
+        for column in portion.columns:
+            for n in plain:
+                g = column[n][:, 0]
+                sums[n] = sums[n].addcmul_(g, g) if n in sums else g.square()
+        for n, layer in plain.items():
             rest -= {layer.weight, layer.bias or layer.weight}
-            g = layer.slopes[:, :, 0].square().sum(0)  # [n, out]
-            a = _squares(layer, start, joint.own, shared)
-            found[joint.layout.places[layer.weight]] += (g.T @ a).reshape(-1)
+            a = shared.squares.get((layer.weight, i))
+            a = layer.inputs[:, 0].square() if a is None else a
+            if layer.first and not joint.own:
+                shared.squares[layer.weight, i] = a
+            found[joint.layout.places[layer.weight]] += (sums[n].T @ a).reshape(-1)
             if layer.bias is not None:
-                found[joint.layout.places[layer.bias]] += g.sum(0)
-        start += len(seen[0].inputs) if seen else 0
+                found[joint.layout.places[layer.bias]] += sums[n].sum(0)
     return _with_rest(joint, k, rest, found)
-
-
-def _squares(layer: Layer, start: int, own: bool, shared: _Shared) -> torch.Tensor:
-    key = f"{layer.weight} {start}"
-    if not layer.first or own:
-        return layer.inputs[:, 0].square()
-    if key not in shared:
-        squares = layer.inputs[:, 0].square()
-        shared[key] = squares, squares
-    return shared[key][0]
 
 
 def _with_rest(joint: Joint, k: int, rest: set[str], found: torch.Tensor) -> torch.Tensor:
@@ -321,35 +330,41 @@ def _with_rest(joint: Joint, k: int, rest: set[str], found: torch.Tensor) -> tor
     return torch.where(mask, total, found)
 
 
-def _blocks(joint: Joint, k: int, shared: _Shared) -> list[Block]:
+def _blocks(joint: Joint, k: int, layers: Layers, shared: _Shared) -> list[Block]:
     """One network's blocks."""
-    slopes: dict[str, torch.Tensor] = {}
-    inputs: dict[str, torch.Tensor] = {}
+    slopes: _Sums = {}
+    inputs: _Sums = {}
+    biases: _Sums = {}
     positions: dict[str, int] = {}
-    biases: dict[str, torch.Tensor] = {}
+    alike: dict[str, str] = {}  # biases whose block is the left factor of their weight's
     first: set[str] = set()
-    for seen in layers(joint, k):
-        for layer in seen:
-            g = layer.slopes.flatten(0, 2)
-            _add(slopes, layer.weight, g)
+    for portion in layers.of(k):
+        for layer in portion.layers:
             positions[layer.weight] = layer.inputs.shape[1]
-            if not (layer.first and not joint.own and layer.weight in shared):
+            if layer.weight not in shared.bases:
                 _add(inputs, layer.weight, layer.inputs.flatten(0, 1))
-            if layer.bias is not None:
-                _add(biases, layer.bias, layer.slopes.sum(2).flatten(0, 1))
+            if layer.bias is not None and layer.inputs.shape[1] == 1:
+                alike[layer.bias] = layer.weight
             if layer.first and not joint.own:
                 first.add(layer.weight)
+        for column in portion.columns:
+            for layer, g in zip(portion.layers, column, strict=True):
+                _add(slopes, layer.weight, g.flatten(0, 1))
+                if layer.bias is not None and layer.bias not in alike:
+                    _add(biases, layer.bias, g.sum(1))
     found = []
     for name, g in slopes.items():
-        basis = shared.get(name) or eigen(inputs[name] / (joint.rows * positions[name]))
+        basis = shared.bases.get(name) or eigen(inputs[name] / (joint.rows * positions[name]))
         if name in first:
-            shared[name] = basis
+            shared.bases[name] = basis
         rows, left = eigen(g)
         found.append(Block(name, left, rows, basis[1], basis[0]))
     for name, b in biases.items():
         rows, left = eigen(b)
         found.append(Block(name, left, rows, None, rows.new_ones(1)))
-    rest = set(joint.layout.places) - set(slopes) - set(biases)
+    lefts = {b.name: b for b in found}
+    found += [Block(n, lefts[w].left, lefts[w].rows, None, lefts[w].rows.new_ones(1)) for n, w in alike.items()]
+    rest = set(joint.layout.places) - {b.name for b in found}
     if rest:
         diagonal = _with_rest(joint, k, rest, joint.weights.new_zeros(joint.layout.size))
         ones = diagonal.new_ones(1)
@@ -357,9 +372,12 @@ def _blocks(joint: Joint, k: int, shared: _Shared) -> list[Block]:
     return found
 
 
-def _add(sums: dict[str, torch.Tensor], name: str, rows: torch.Tensor) -> None:
+def _add(sums: _Sums, name: str, rows: torch.Tensor) -> None:
     """Add Σ r rᵀ."""
-    sums[name] = rows.T @ rows + sums[name] if name in sums else rows.T @ rows
+    if name in sums:
+        sums[name].addmm_(rows.T, rows)
+    else:
+        sums[name] = rows.T @ rows
 
 
 def eigen(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
