@@ -1,7 +1,7 @@
 """Curvature of the likelihood: exact Hessians, generalized Gauss–Newton matrices, and what layers contribute.
 
 Legend: n rows, o outputs, P weights. J [n, o, P] are the outputs' derivatives in the weights; Λ [n, o, o] the negative
-log likelihood's second derivatives in the outputs, Λ = R Rᵀ. The generalized Gauss–Newton matrix is Σ_n Jᵀ Λ J
+log likelihood's second derivatives in the outputs, Λ = Σ_r R Rᵀ with R [r, n, o]. The generalized Gauss–Newton matrix is Σ_n Jᵀ Λ J
 (Schraudolph 2002), in nats of the whole data set.
 """
 
@@ -16,7 +16,7 @@ from torch.func import grad, jacrev
 from torch.nn import functional as F
 
 from nastavnik.errors import UserError
-from nastavnik.selection.evidence._joint import Joint, batched, flushed
+from nastavnik.selection.evidence._joint import Joint, batched
 from nastavnik.training.optimizers import Tensors
 
 _BYTES = 256 * 2**20  # of a Jacobian at a time
@@ -60,7 +60,7 @@ def gauss_newton(joint: Joint, weights: torch.Tensor) -> torch.Tensor:
 
     def one(w: torch.Tensor, c: Tensors, x: tuple[torch.Tensor, ...], y: torch.Tensor) -> torch.Tensor:
         j = jacobian(joint, w, c, x)
-        half = torch.einsum("noi,nop->nip", joint.roots(joint.outputs(w, c, x), c, y), j).reshape(-1, len(w))
+        half = torch.einsum("rno,nop->rnp", joint.columns(joint.outputs(w, c, x), c, y), j).reshape(-1, len(w))
         return half.T @ half
 
     total = weights.new_zeros((*weights.shape, weights.shape[1]))
@@ -116,12 +116,11 @@ class Portion:
 class Layers:
     """What the linear and convolutional layers of networks see, if the posterior is over their weights.
 
-    A copy of the module, whose layers add a zero to their outputs in which they can be differentiated: one forward
-    pass, and one backward pass an output, of the layers' outputs only; no weight's gradient is formed.
+    One forward pass, and one backward pass a column of R down to the layers' outputs; no weight's gradient is formed.
     """
 
     def __init__(self, joint: Joint) -> None:
-        self.joint, self.module = joint, copy.deepcopy(joint.module).requires_grad_(False)
+        self.joint, self.module = joint, copy.deepcopy(joint.module).requires_grad_()
         self.layers = {
             name: m
             for name, m in self.module.named_modules()
@@ -129,7 +128,8 @@ class Layers:
         }
         self.log_likelihood = joint.weights.new_zeros(len(joint), dtype=torch.float64)  # of what was seen, at factor 1
         self._inputs: dict[str, torch.Tensor] = {}
-        self._zeros: Tensors = {}
+        self._outputs: dict[str, tuple[torch.Tensor, int]] = {}
+        self._copies = False  # where a module changes a layer's output in place
         for name, m in self.layers.items():
             m.register_forward_hook(lambda module, given, output, name=name: self._heard(name, given[0], output))
 
@@ -147,32 +147,33 @@ class Layers:
 
     def _rows(self, inputs: tuple[torch.Tensor, ...]) -> int:
         """Rows at a time, so that a layer's slopes stay in the processor's cache."""
-        self._inputs, self._zeros = {}, {}
+        self._inputs, self._outputs = {}, {}
         with torch.no_grad():
             self.module(tuple(t[:1] for t in inputs))
-        widest = max((t.numel() for t in self._zeros.values()), default=1)
+        self._copies = any(t._version != before for t, before in self._outputs.values())
+        widest = max((t.numel() for t, _ in self._outputs.values()), default=1)
         return max(16, _CACHED // widest)
 
     def _heard(self, name: str, given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         if name in self._inputs:
             raise UserError(f"layer {name.removeprefix('network.')!r} is used twice in a pass; take structure='full'")
         self._inputs[name] = given.detach()
-        self._zeros[name] = torch.zeros_like(output).requires_grad_()
-        return output + self._zeros[name]
+        self._outputs[name] = output, output._version
+        return output.clone() if self._copies else output
 
     def _see(self, k: int, inputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> Portion:
         joint, constants = self.joint, self.joint.constants_of(k)
-        self._inputs, self._zeros = {}, {}
+        self._inputs, self._outputs = {}, {}
         with torch.enable_grad():
             outputs = self.module(inputs)
-        seen, zeros = self._inputs, self._zeros
-        r = flushed(joint.roots(outputs.detach(), constants, targets))
+        seen, products = self._inputs, {name: t for name, (t, _) in self._outputs.items()}
+        r = joint.columns(outputs.detach(), constants, targets)
         self.log_likelihood[k] -= joint.losses_of(outputs.detach(), constants, targets).double().sum()
 
         def columns() -> Iterator[list[torch.Tensor]]:
-            for j in range(r.shape[-1]):
-                found = torch.autograd.grad(outputs, list(zeros.values()), r[:, :, j], retain_graph=True)
-                yield [_positions_out(self.layers[name], g) for name, g in zip(zeros, found, strict=True)]
+            for column in r:
+                found = torch.autograd.grad(outputs, list(products.values()), column, retain_graph=True)
+                yield [_positions_out(self.layers[name], g) for name, g in zip(products, found, strict=True)]
 
         layers = [
             Layer(

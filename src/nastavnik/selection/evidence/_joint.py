@@ -30,7 +30,7 @@ Networks = nn.Module | Sequence[nn.Module] | Population
 
 
 class Scored(nn.Module):
-    """A network and its likelihood: outputs, the negative log likelihood of each row, or its curvature's root."""
+    """A network and its likelihood: outputs, the negative log likelihood of each row, or its curvature's columns."""
 
     def __init__(self, network: nn.Module, likelihood: Likelihood) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Scored(nn.Module):
         factor: torch.Tensor | float = 1.0,
         curved: bool = False,
     ) -> torch.Tensor:
-        """inputs, targets [n] -> nats [n]; without targets, outputs [n, o]; with ``curved``, R [n, o, o].
+        """inputs, targets [n] -> nats [n]; without targets, outputs [n, o]; with ``curved``, R [r, n, o].
 
         ``factor`` multiplies the noise; the curvature is at factor 1.
         """
@@ -51,7 +51,7 @@ class Scored(nn.Module):
         if targets is None:
             return outputs
         if curved:
-            return self.likelihood.curvature_root(outputs, targets)
+            return self.likelihood.curvature_columns(outputs, targets)
         return self.likelihood.neg_log_likelihood(outputs, targets, factor)
 
 
@@ -78,12 +78,15 @@ class Layout:
 
     def each(self, values: torch.Tensor) -> torch.Tensor:
         """One value a group [..., G] -> one a weight [..., P]."""
+        if len(self.names) == 1:
+            return values.expand(*values.shape[:-1], self.size)
         return values[..., self.group]
 
     def summed(self, values: torch.Tensor) -> torch.Tensor:
         """One value a weight [..., P] -> sums a group [..., G]."""
-        zero = values.new_zeros((*values.shape[:-1], len(self.names)))
-        return zero.index_add(-1, self.group, values)
+        if len(self.names) == 1:
+            return values.sum(-1, keepdim=True)
+        return torch.stack([values[..., place].sum(-1) for place in self.places.values()], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -155,8 +158,8 @@ class Joint:
         normal = 0.5 * (counts * (precision.log() - math.log(2 * math.pi))).sum()
         return normal - 0.5 * (precision * self.layout.summed(w * w)).sum()
 
-    def roots(self, outputs: torch.Tensor, constants: Tensors, targets: torch.Tensor) -> torch.Tensor:
-        """R [n, o, o] with R Rᵀ = Λ, the losses' second derivatives in the outputs [n, o], at factor 1."""
+    def columns(self, outputs: torch.Tensor, constants: Tensors, targets: torch.Tensor) -> torch.Tensor:
+        """R [r, n, o] with Σ_r R Rᵀ = Λ, the losses' second derivatives in the outputs [n, o], at factor 1."""
         return self._of_outputs(constants, ((outputs,), targets), {"curved": True})
 
     def losses_of(self, outputs: torch.Tensor, constants: Tensors, targets: torch.Tensor) -> torch.Tensor:
@@ -252,7 +255,7 @@ class Joint:
 
 def flushed(t: torch.Tensor) -> torch.Tensor:
     """Without the tiniest numbers, which weigh nothing in a sum and with which processors are twenty times slower."""
-    return torch.where(t.abs() < torch.finfo(t.dtype).eps ** 2, torch.zeros_like(t), t)
+    return torch.nn.functional.hardshrink(t, torch.finfo(t.dtype).eps ** 2)
 
 
 class _First(nn.Module):

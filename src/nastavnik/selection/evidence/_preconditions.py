@@ -9,7 +9,7 @@ from torch.func import functional_call
 from nastavnik.errors import UserError
 from nastavnik.selection.evidence._joint import Joint
 
-_ROWS = 256  # looked at
+_ROWS = 64  # looked at
 
 
 def check_ready(joint: Joint) -> None:

@@ -325,7 +325,7 @@ def _with_rest(joint: Joint, k: int, rest: set[str], found: torch.Tensor) -> tor
         x, y = tuple(t[rows] for t in inputs), targets[rows]
         with torch.no_grad():
             j = jacobian(joint, w, c, x)
-            half = torch.einsum("noi,nop->nip", joint.roots(joint.outputs(w, c, x), c, y), j)
+            half = torch.einsum("rno,nop->rnp", joint.columns(joint.outputs(w, c, x), c, y), j)
             total += half.square().sum((0, 1))
     return torch.where(mask, total, found)
 

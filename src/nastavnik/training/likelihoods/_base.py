@@ -63,8 +63,8 @@ class Likelihood(nn.Module, ABC):
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
         """The distribution's parameters by name: ``probabilities``, or ``mean`` and ``deviation``, or ``rate``."""
 
-    def curvature_root(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """R [n, o, o] with R Rᵀ the second derivatives of a row's negative log likelihood in its outputs [n, o].
+    def curvature_columns(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """r columns [r, n, o] whose Σ c cᵀ are the second derivatives of a row's negative log likelihood in its outputs.
 
         By automatic differentiation; directions in which the curvature is negative are left out. A likelihood with a
         closed form gives its own.
@@ -74,10 +74,10 @@ class Likelihood(nn.Module, ABC):
         def slope(z: torch.Tensor) -> torch.Tensor:
             return grad(lambda v: self.neg_log_likelihood(v, targets).sum())(z)
 
-        columns = [grad(lambda z, j=j: slope(z)[:, j].sum())(outputs) for j in range(outputs.shape[1])]
-        curved = torch.stack(columns, dim=1)  # rows do not mix
+        rows = [grad(lambda z, j=j: slope(z)[:, j].sum())(outputs) for j in range(outputs.shape[1])]
+        curved = torch.stack(rows, dim=1)  # rows of data do not mix
         values, vectors = torch.linalg.eigh(0.5 * (curved + curved.mT))
-        return vectors * values.clamp(min=0).sqrt()[..., None, :]
+        return (vectors * values.clamp(min=0).sqrt()[..., None, :]).movedim(-1, 0)
 
     def predictive(self, described: Mapping[str, np.ndarray], target: TargetPreparation) -> Predictive:
         """What is believed of each row in the target's own units, from ``describe``'s arrays.

@@ -48,10 +48,10 @@ class Bernoulli(ClassLikelihood):
         sign = 1 - 2 * targets.to(outputs.dtype)
         return F.softplus(sign * outputs[..., 0] / temperature)
 
-    def curvature_root(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def curvature_columns(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """√(p (1 - p))."""
         p = outputs.sigmoid()
-        return (p * (1 - p)).sqrt()[..., None]
+        return (p * (1 - p)).sqrt()[None, :, None]
 
 
 class MultiLabel(Likelihood):

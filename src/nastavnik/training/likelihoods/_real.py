@@ -100,11 +100,11 @@ class Gaussian(RealLikelihood):
         """½ z² + ½ log 2π."""
         return 0.5 * z**2 + 0.5 * math.log(2 * math.pi)
 
-    def curvature_root(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def curvature_columns(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """1 / s where the noise is one number."""
         if self.noise == "input":
-            return super().curvature_root(outputs, targets)
-        return (1 / self.scale(outputs))[:, None, None]
+            return super().curvature_columns(outputs, targets)
+        return (1 / self.scale(outputs))[None, :, None]
 
 
 class Laplace(RealLikelihood):
