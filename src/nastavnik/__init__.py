@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nastavnik.nets import initial_variances as initial_variances
     from nastavnik.population import Population as Population
     from nastavnik.recipe import Recipe as Recipe
+    from nastavnik.selection import evidence as evidence
     from nastavnik.selection import find_rate as find_rate
     from nastavnik.training import likelihoods as likelihoods
 
@@ -38,6 +39,7 @@ _HOMES = {
     "Run": "nastavnik.jobs",
     "UserError": "nastavnik.errors",
     "check_gradients": "nastavnik.gradient_check",
+    "evidence": "nastavnik.selection.evidence",
     "find_rate": "nastavnik.selection",
     "fit": "nastavnik.jobs",
     "initial_variances": "nastavnik.nets",
@@ -45,7 +47,7 @@ _HOMES = {
     "predict": "nastavnik.jobs",
     "testing": "nastavnik.testing",
 }
-_MODULES = {"likelihoods", "testing"}
+_MODULES = {"evidence", "likelihoods", "testing"}
 __all__ = [*sorted(_HOMES), "__version__"]
 
 

@@ -7,3 +7,7 @@ nats of the whole data set, prior included, with what it assumes, its own error,
 from nastavnik.selection.evidence._laplace import laplace as laplace
 from nastavnik.selection.evidence._record import Cost as Cost
 from nastavnik.selection.evidence._record import Evidence as Evidence
+from nastavnik.selection.evidence._training import train as train
+from nastavnik.selection.evidence._langevin import langevin as langevin
+from nastavnik.selection.evidence._linear import LinearTruth as LinearTruth
+from nastavnik.selection.evidence._linear import linear_regression as linear_regression
