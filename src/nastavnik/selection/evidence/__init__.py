@@ -11,3 +11,4 @@ from nastavnik.selection.evidence._training import train as train
 from nastavnik.selection.evidence._langevin import langevin as langevin
 from nastavnik.selection.evidence._linear import LinearTruth as LinearTruth
 from nastavnik.selection.evidence._linear import linear_regression as linear_regression
+from nastavnik.selection.evidence._variational import variational as variational

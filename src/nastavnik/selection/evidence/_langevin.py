@@ -146,7 +146,7 @@ def integrate(ladder: np.ndarray, fits: np.ndarray) -> Integral:
     coarse = np.arange(len(ladder) - 1, -1, -2)[::-1]
     coarse = np.union1d(coarse, [0])
     rough = _corrected(ladder[coarse], mean[coarse], variance[coarse])
-    return Integral(value, sampling, abs(value - rough) / 15)
+    return Integral(value, sampling, abs(value - rough) / 7)
 
 
 def _corrected(ladder: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> float:
