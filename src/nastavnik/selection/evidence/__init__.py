@@ -12,3 +12,4 @@ from nastavnik.selection.evidence._langevin import langevin as langevin
 from nastavnik.selection.evidence._linear import LinearTruth as LinearTruth
 from nastavnik.selection.evidence._linear import linear_regression as linear_regression
 from nastavnik.selection.evidence._variational import variational as variational
+from nastavnik.selection.evidence._descent import descent_entropy as descent_entropy

@@ -151,7 +151,8 @@ class Chains:
 class _Hamiltonian:
     """Hamiltonian Monte Carlo (Duane et al. 1987; Neal 2011): leapfrog steps, then taken or not; exact in the limit.
 
-    The step's length is found in the warm-up (Robbins–Monro), one for a network's chains of one temperature.
+    The step's length is found in the warm-up (Robbins–Monro), one for a network's chains of one temperature. After each
+    proposal neighbours in temperature may change places (Geyer 1991), so that modes are reached through the prior.
     """
 
     def __init__(self, chains: Chains) -> None:
@@ -161,7 +162,7 @@ class _Hamiltonian:
         self.log_length = torch.full_like(chains.t, math.log(start))
         # a quarter of a normal posterior's period: a whole or a half one would come back to the same energy
         self.longest = math.log(math.pi / 2 / chains.plan.leapfrog)
-        self.turn = 0
+        self.turn = self.exchanges = 0
         self.slopes, self.values, chains.log_likelihood = chains.energies(chains.weights)
 
     def step(self, warming: bool) -> torch.Tensor:
@@ -186,7 +187,24 @@ class _Hamiltonian:
         c.log_likelihood = torch.where(taken, fits, c.log_likelihood)
         if warming and c.plan.rate is None:
             self._adapt(gain.clamp(max=0).exp())
+        if len(c.temperatures) > 1:
+            self._exchange()
         return taken.to(c.t)
+
+    def _exchange(self) -> None:
+        """Even pairs of neighbouring temperatures in one turn, odd ones in the next."""
+        c = self.c
+        self.exchanges += 1
+        place = torch.arange(len(c.t)).reshape(c.networks, len(c.temperatures), -1)
+        first = torch.arange(self.exchanges % 2, len(c.temperatures) - 1, 2)
+        low, high = place[:, first].reshape(-1), place[:, first + 1].reshape(-1)
+        gain = (c.t[high] - c.t[low]) * (c.log_likelihood[low] - c.log_likelihood[high])
+        swapped = c.uniform()[low].log() < gain.nan_to_num(nan=-torch.inf)
+        low, high = low[swapped], high[swapped]
+        order = torch.arange(len(c.t))
+        order[low], order[high] = high, low
+        c.weights = c.weights[order]
+        self.slopes, self.values, c.log_likelihood = c.energies(c.weights)
 
     def _adapt(self, chance: torch.Tensor) -> None:
         self.turn += 1
