@@ -13,3 +13,7 @@ from nastavnik.selection.evidence._linear import LinearTruth as LinearTruth
 from nastavnik.selection.evidence._linear import linear_regression as linear_regression
 from nastavnik.selection.evidence._variational import variational as variational
 from nastavnik.selection.evidence._descent import descent_entropy as descent_entropy
+from nastavnik.selection.evidence._conformal import Conformal as Conformal
+from nastavnik.selection.evidence._conformal import conformal as conformal
+from nastavnik.selection.evidence._description import DescriptionLength as DescriptionLength
+from nastavnik.selection.evidence._description import description_length as description_length
