@@ -79,8 +79,16 @@ class Data:
 
     def validation_rows(self) -> torch.Tensor:
         """[G, V]: each part's validation rows, the shorter ones filled up with their own first rows."""
-        longest = max(len(rows) for rows in self.validation)
-        return torch.stack([rows[torch.arange(longest, device=rows.device) % len(rows)] for rows in self.validation])
+        return _filled(self.validation)
+
+    def training_rows(self) -> torch.Tensor:
+        """[G, N]: each part's training rows, filled up likewise."""
+        return _filled(self.train)
+
+
+def _filled(parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    longest = max(len(rows) for rows in parts)
+    return torch.stack([rows[torch.arange(longest, device=rows.device) % len(rows)] for rows in parts])
 
 
 class Order:

@@ -65,9 +65,14 @@ class Evaluation:
         assert found is not None
         return found
 
-    def profiles(self, tensors: Tensors, part: torch.Tensor, *, block: int) -> torch.Tensor:
-        """Each network's loss on its part's validation rows at each temperature [K, T]; ``part`` [K]."""
-        rows = self.data.validation_rows()
+    def profiles(
+        self, tensors: Tensors, part: torch.Tensor, *, block: int, training: bool = False
+    ) -> torch.Tensor:
+        """Each network's loss on its part's validation rows at each temperature [K, T]; ``part`` [K].
+
+        ``training``: on the training rows instead.
+        """
+        rows = self.data.training_rows() if training else self.data.validation_rows()
         scores = []
         for start in range(0, len(part), block):
             few = slice(start, start + block)

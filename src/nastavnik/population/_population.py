@@ -18,6 +18,7 @@ from nastavnik.clock import Deadline
 from nastavnik.instruments import INSTRUMENTS, Instrument
 from nastavnik.population._choice import choose
 from nastavnik.population._data import Data, Order
+from nastavnik.population._descent import descent_evidence
 from nastavnik.population._evaluation import Evaluation
 from nastavnik.population._learner import Learner
 from nastavnik.population._memory import check_memory, estimate
@@ -244,7 +245,7 @@ class Population:
         shared = place.to(profiles.device).repeat_interleave(self.data.parts)  # a candidate's folds share a temperature
         self._measure("validation loss", profiles.gather(1, shared[:, None])[:, 0], self.step)
         score = least.double().numpy()
-        watched = score if self.stopping.watch == "loss" else self._metric()
+        watched = self._watched(score)
         watched = np.where(np.isfinite(score), watched, np.inf)  # networks that are no numbers err by chance
         better = self.best.take(score, watched, self.step)
         if better.any():
@@ -254,6 +255,17 @@ class Population:
         self.release(~np.isfinite(score), "diverged")
         if self.step < self.total_steps:
             self._stop_or_act()
+
+    def _watched(self, score: np.ndarray) -> np.ndarray:
+        """What decides which moment is best [C]; less is better."""
+        if self.stopping.watch == "metric":
+            return self._metric()
+        if self.stopping.watch == "evidence":
+            settings = self._settings
+            values = descent_evidence(self.training.method, self.state, settings, self._evaluation, self._part, self.block)
+            self._measure("descent evidence", values, self.step)
+            return -values.reshape(-1, self.data.parts).double().mean(1).nan_to_num(nan=-math.inf).cpu().numpy()
+        return score
 
     def _metric(self) -> np.ndarray:
         """Each candidate's validation error [C]: the share of wrong classes, or the root mean square error."""

@@ -111,11 +111,7 @@ class _Problem:
 
     def penalty(self, parameters: Tensors) -> torch.Tensor:
         """Penalties on weights alone."""
-        nothing = next(iter(parameters.values())).sum() * 0
-        whole: Loss = lambda parameters, batch: nothing  # noqa: E731
-        for regularizer in self._regularizers:
-            whole = regularizer.around(whole, self._context) if regularizer.by_weight else whole
-        return whole(parameters, self._batch)
+        return weight_penalty(self._regularizers, self._context, parameters, self._batch)
 
     def row_losses(self, parameters: Tensors) -> torch.Tensor:
         """Losses [n], without penalties."""
@@ -146,6 +142,17 @@ class _Problem:
         for regularizer in self._regularizers:
             whole = regularizer.around(whole, self._context)
         return whole(parameters, self._batch), first[0]
+
+
+def weight_penalty(
+    regularizers: tuple[Regularizer, ...], context: Context, parameters: Tensors, batch: Batch
+) -> torch.Tensor:
+    """The sum of those penalties that are of one weight each."""
+    nothing = next(iter(parameters.values())).sum() * 0
+    whole: Loss = lambda parameters, batch: nothing  # noqa: E731
+    for regularizer in regularizers:
+        whole = regularizer.around(whole, context) if regularizer.by_weight else whole
+    return whole(parameters, batch)
 
 
 def _watching(learner: Learner, seen: list[torch.Tensor]) -> Learner:

@@ -14,7 +14,7 @@ from nastavnik.recipe import Recipe
 from nastavnik.space import Choice, Node, Number
 
 RULES = ("patience", "log_steps", "never")
-WATCHED = ("loss", "metric")
+WATCHED = ("loss", "metric", "evidence")
 
 
 class Action(NamedTuple):
@@ -35,7 +35,8 @@ class Stopping:
     ``rule``: "patience" stops after ``patience`` evaluations without a better one (Nielsen 2015: 10 at first, 20 or 50
     when a network is better known; notes/003-c 7051-7118); "log_steps" when ``factor`` times as many steps as the best
     moment took have passed, for generalization that comes late (grokking, notes/003-b B75); "never" not at all.
-    ``watch``: "loss", or "metric": the share of errors, or the root mean square error of real targets.
+    ``watch``: "loss"; "metric": the share of errors, or the root mean square error of real targets; or "evidence": what
+    the training rows and the entropy of the descent say, without validation rows (needs ``optimizer.entropy``).
     ``actions`` are done on a plateau instead of stopping, at most ``most`` times (notes/003-c idea 4).
     """
 
@@ -51,7 +52,7 @@ class Stopping:
         """Read a recipe's stopping section; ``patience`` is what holds where it says nothing.
 
         Raises:
-            UserError: an action that cannot be read.
+            UserError: an action that cannot be read, or evidence is watched without the entropy it needs.
         """
         given = recipe.section("stopping")
         actions = parse_actions(str(given.get("on_plateau", "")))
@@ -60,6 +61,8 @@ class Stopping:
             patience = None if patience is None else max(2, patience // 2)
         rule = str(given.get("rule", "patience"))
         waits = given.get("patience", 10 if actions and patience is None else patience)
+        if given.get("watch") == "evidence" and "optimizer.entropy" not in recipe:
+            raise UserError("stopping.watch=evidence needs the entropy of the descent; pin optimizer.entropy=1 too")
         return cls(
             rule,
             None if waits is None else int(waits),

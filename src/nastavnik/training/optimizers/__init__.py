@@ -18,6 +18,7 @@ from nastavnik.training.optimizers._base import Problem as Problem
 from nastavnik.training.optimizers._base import Tensors as Tensors
 from nastavnik.training.optimizers._base import concerns as concerns
 from nastavnik.training.optimizers._base import decays as decays
+from nastavnik.training.optimizers._entropy import Entropy
 from nastavnik.training.optimizers._gauss_newton import GaussNewton, LevenbergMarquardt
 from nastavnik.training.optimizers._gradients import Accumulate, ClipNorm, ClipUnit, ClipValue, GradientNoise, Grokfast
 from nastavnik.training.optimizers._lion import Lion
@@ -63,6 +64,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 WRAPPERS: dict[str, type[Wrapper]] = {
     wrapper.name: wrapper
     for wrapper in (
+        Entropy,
         SwitchToSgd,
         Lookahead,
         Ema,
