@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nastavnik.gradient_check import GradientCheck as GradientCheck
     from nastavnik.gradient_check import check_gradients as check_gradients
     from nastavnik.jobs import Run as Run
+    from nastavnik.jobs import compare as compare
     from nastavnik.jobs import fit as fit
     from nastavnik.jobs import predict as predict
     from nastavnik.model import Model as Model
@@ -39,6 +40,7 @@ _HOMES = {
     "Run": "nastavnik.jobs",
     "UserError": "nastavnik.errors",
     "check_gradients": "nastavnik.gradient_check",
+    "compare": "nastavnik.jobs",
     "evidence": "nastavnik.selection.evidence",
     "find_rate": "nastavnik.selection",
     "fit": "nastavnik.jobs",

@@ -10,7 +10,7 @@ from typing import Any
 from nastavnik.errors import UserError, nearest
 from nastavnik.recipe import Value
 
-CRITERIA = ("validation",)
+CRITERIA = ("validation", "evidence", "description_length")
 DELIVERIES = ("single", "ensemble")
 CLASS_WEIGHTS = ("none", "balanced")
 ENGINES = ("auto", "sequential", "batched", "compiled")
@@ -59,6 +59,12 @@ class FitRequest:
         _member("--deliver", self.deliver, DELIVERIES)
         _member("--class-weights", self.class_weights, CLASS_WEIGHTS)
         _member("--engine", self.engine, ENGINES)
+        if self.criterion != "validation" and self.deliver == "ensemble":
+            raise UserError(f"--criterion {self.criterion} chooses one network; an ensemble is built by validation")
+        if self.criterion != "validation" and self.class_weights != "none":
+            raise UserError(
+                f"--criterion {self.criterion} needs a loss that is a density's negative log; leave --class-weights out"
+            )
         if not self.checkpoint > 0:
             raise UserError(f"--checkpoint must be a positive number of seconds, but got {self.checkpoint}")
         for name, least in (("networks", 1), ("threads", 1), ("seed", 0)):

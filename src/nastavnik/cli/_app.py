@@ -31,6 +31,7 @@ def make_app() -> tuple[Any, type[Exception], type[BaseException]]:
     app.callback()(_root)
     app.command("fit")(fit)
     app.command("predict")(predict)
+    app.command("compare")(compare)
     app.command("list")(list_vocabulary)
     command = typer.main.get_command(app)
     return command, _usage_error(), typer.Abort
@@ -71,7 +72,9 @@ def fit(
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides everything random, the split included.")] = 0,
     family: Annotated[str | None, typer.Option(help=_FAMILY_HELP)] = None,
-    criterion: Annotated[str, typer.Option(help="What networks are chosen by: validation.")] = "validation",
+    criterion: Annotated[
+        str, typer.Option(help="What networks are chosen by: validation, evidence or description_length.")
+    ] = "validation",
     deliver: Annotated[str, typer.Option(help="The best network (single), or several together (ensemble).")] = "single",
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     threads: Annotated[int | None, typer.Option(help="Processor threads; all by default.")] = None,
@@ -208,6 +211,24 @@ def predict(
         table.to_csv(sys.stdout, index=False)
     else:
         print(f"{len(table)} predictions in {out}", file=sys.stderr)
+
+
+def compare(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
+    criteria: Annotated[str, typer.Option(help="all, or names with commas between; see docs/evidence.md.")] = "all",
+    as_json: Annotated[bool, typer.Option("--json", help="Print compare.json on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Rank a run's networks by every criterion, and say which criterion may be believed here."""
+    from nastavnik.cli._display import comparison, make_watcher
+    from nastavnik.jobs import compare as run_compare
+
+    with make_watcher(quiet) as watcher:
+        found = run_compare(run, criteria=criteria, watcher=watcher)
+    if as_json:
+        print((run / "compare.json").read_text(encoding="utf-8"), end="")
+    else:
+        print(comparison(found.to_json()))
 
 
 def list_vocabulary(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,3 +134,17 @@ def interval(score: dict[str, float | None]) -> str:
     """A value with its interval; a dash for what these rows do not define."""
     value, low, high = ("–" if v is None else f"{v:.4f}" for v in (score["value"], score["low"], score["high"]))
     return f"{value} ({low} to {high})"
+
+
+def comparison(found: Mapping[str, Any]) -> str:
+    """A table of criteria: which network each would choose, what it cost, and whether the test score agrees."""
+    lines = [f"{'criterion':20} {'network':>7} {'seconds':>8}  rank correlation with the test score"]
+    for record in found["criteria"]:
+        chosen = "-" if record["chooses"] is None else str(record["chooses"])
+        interval = ""
+        if record.get("correlation") is not None:
+            interval = f"{record['correlation']:+.2f} ({record['low']:+.2f} to {record['high']:+.2f}): "
+        lines.append(f"{record['criterion']:20} {chosen:>7} {record['seconds']:8.2f}  {interval}{record['says']}")
+    lines.append("")
+    lines.append(f"{len(found['networks'])} networks; the test rows have been touched {found['test_touches']} times")
+    return "\n".join(lines)

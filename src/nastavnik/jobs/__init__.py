@@ -1,5 +1,7 @@
 """Jobs: a page of code each, that reads like the sentence describing it."""
 
+from nastavnik.jobs._compare import Comparison as Comparison
+from nastavnik.jobs._compare import compare as compare
 from nastavnik.jobs._fit import Run as Run
 from nastavnik.jobs._fit import families_of as families_of
 from nastavnik.jobs._fit import fit as fit

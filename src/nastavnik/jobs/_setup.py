@@ -10,7 +10,7 @@ from nastavnik.dataset import FEWEST_ROWS, Dataset, DatasetOptions
 from nastavnik.errors import UserError
 from nastavnik.nets import Family
 from nastavnik.population import Population
-from nastavnik.recipe import Recipe
+from nastavnik.recipe import Recipe, Value
 from nastavnik.request import FitRequest
 from nastavnik.run_folder import RunFolder
 from nastavnik.selection import Workbench, table_space
@@ -49,7 +49,7 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
         dataset.columns.numbers.shape[1],
         families=families,
         classification=dataset.task.is_classification,
-        pinned=request.settings,
+        pinned=_pinned(request),
     )
     settings = {name: v for name, v in space.fixed.items() if name.startswith(("preparation.", "likelihood."))}
     bench = Workbench(
@@ -62,8 +62,14 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
         device=request.device,
     )
     for recipe in _usual_recipes(space):
-        _try(bench, recipe)
+        _try(bench, recipe, request.criterion)
     return bench, space
+
+
+def _pinned(request: FitRequest) -> dict[str, Value]:
+    """What is pinned: other criteria than validation ask for training by the likelihood itself."""
+    own = {} if request.criterion == "validation" else {"loss.name": "likelihood"}
+    return {**own, **request.settings}
 
 
 def _usual_recipes(space: Space) -> list[Recipe]:
@@ -79,9 +85,18 @@ def _usual_recipes(space: Space) -> list[Recipe]:
     return recipes
 
 
-def _try(bench: Workbench, recipe: Recipe) -> None:
+def _try(bench: Workbench, recipe: Recipe, criterion: str) -> None:
     """What cannot be built, or does not go together, says so before anything is trained or written."""
     learners = [bench.learner(recipe, part) for part in bench.parts]
+    if criterion != "validation" and not learners[0].normalized:
+        raise UserError(
+            f"--criterion {criterion} needs a loss that is a density's negative log, not loss.name={recipe['loss.name']}"
+        )
+    if criterion == "evidence" and not learners[0].likelihood.curved:
+        raise UserError(
+            f"--criterion evidence needs curvature, which likelihood.name={learners[0].likelihood.name} has not; take "
+            "--criterion description_length, or another likelihood"
+        )
     Population(learners, [recipe], bench.data, total_steps=1, evaluations=0, instruments={})
 
 

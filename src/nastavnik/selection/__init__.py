@@ -5,6 +5,12 @@ from nastavnik.selection._baselines import fit_baselines as fit_baselines
 from nastavnik.selection._choice import FINAL_MEMBERS as FINAL_MEMBERS
 from nastavnik.selection._choice import Delivery as Delivery
 from nastavnik.selection._choice import deliver as deliver
+from nastavnik.selection._criteria import CHOOSING as CHOOSING
+from nastavnik.selection._criteria import CRITERIA as CRITERIA
+from nastavnik.selection._criteria import Rows as Rows
+from nastavnik.selection._criteria import Verdict as Verdict
+from nastavnik.selection._criteria import ask as ask_criterion
+from nastavnik.selection._criteria import criteria_named as criteria_named
 from nastavnik.selection._ensemble import greedy_ensemble as greedy_ensemble
 from nastavnik.selection._importance import importance as importance
 from nastavnik.selection._rates import RateSearch as RateSearch

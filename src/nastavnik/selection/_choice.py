@@ -20,6 +20,7 @@ from nastavnik.predictive import Predictive, mixture, stitch
 from nastavnik.recipe import Recipe
 from nastavnik.request import FitRequest
 from nastavnik.selection._baselines import Baseline
+from nastavnik.selection._criteria import CHOOSING, Rows, ask, mean_of
 from nastavnik.selection._ensemble import greedy_ensemble
 from nastavnik.selection._importance import importance
 from nastavnik.selection._search import Candidate, Search
@@ -66,7 +67,7 @@ def deliver(
     expired: Callable[[], bool],
 ) -> Delivery:
     """Choose, train finally, calibrate, and touch the test part once."""
-    chooser = _Chooser(search, dataset)
+    chooser = _Chooser(search, dataset, request.criterion)
     single, ensemble = {chooser.best(): 1}, chooser.ensemble()
     chosen = single if request.deliver == "single" else ensemble
     model, chosen, numbers, finals = chooser.model(chosen)  # after folds a final training may have fallen out
@@ -114,8 +115,9 @@ def deliver(
 class _Chooser:
     """The pool of candidates with their held-out predictions; makes models of them."""
 
-    def __init__(self, search: Search, dataset: Dataset) -> None:
+    def __init__(self, search: Search, dataset: Dataset, criterion: str = "validation") -> None:
         self.search, self.dataset, self.bench = search, dataset, search.bench
+        self.criterion = criterion
         parts = dataset.split.parts
         self.rows = np.sort(np.concatenate([validation for _, validation in parts]))
         place = {row: i for i, row in enumerate(self.rows.tolist())}
@@ -179,8 +181,10 @@ class _Chooser:
 
         "Shown" is a paired difference whose 95 % interval, with Bonferroni's correction for the number of candidates,
         lies beyond zero, in the loss and, for classes, in the errors too: the best of many flatters itself, and what
-        these rows cannot tell apart is decided by simplicity.
+        these rows cannot tell apart is decided by simplicity. Other criteria name their candidate by themselves.
         """
+        if self.criterion != "validation":
+            return self._by_criterion()
         from scipy.special import ndtri
 
         first = self.ranking[0]
@@ -192,6 +196,23 @@ class _Chooser:
                 if any(gap.mean() <= width * gap.std() / len(gap) ** 0.5 for gap in gaps):
                     return candidate
         return first
+
+    def _by_criterion(self) -> Candidate:
+        """The candidate of the largest value, mean over folds, each on its own training rows."""
+        data, name = self.bench.data, CHOOSING[self.criterion]
+        parts = [Rows(data.rows_of(g, data.train[g]), data.rows_of(g, data.validation[g])) for g in range(data.parts)]
+        found: list[tuple[float, Candidate]] = []
+        problem = None
+        for candidate in self.ranking:
+            learners = self.search.pool[candidate.number]
+            each = [ask(name, m, rows, seed=self.search.seed) for m, rows in zip(learners, parts, strict=True)]
+            answer = mean_of(each).answer
+            problem = answer.problem or problem
+            if answer.value is not None:
+                found.append((answer.value, candidate))
+        if not found:
+            raise UserError(f"no candidate has a value by --criterion {self.criterion}: {problem}")
+        return max(found, key=lambda pair: pair[0])[1]
 
     def _measures(self, candidate: Candidate) -> list[np.ndarray]:
         """What is compared row by row: the loss, and whether the class is wrong."""

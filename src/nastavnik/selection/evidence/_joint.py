@@ -372,11 +372,6 @@ def _modules(networks: Networks, likelihood: Likelihood | None) -> tuple[list[nn
         if not isinstance(module, nn.Module):
             raise UserError(f"a network must be a torch.nn.Module, but got {type(module).__name__}")
         if isinstance(module, Learner):
-            if not module.normalized:
-                raise UserError(
-                    f"the network was trained by {type(module.loss).__name__}, which is no density's negative log, so "
-                    "it has no evidence; train it by its likelihood (loss.name=likelihood)"
-                )
             modules.append(module.network)
             likelihoods.append(likelihood or module.likelihood)
         elif likelihood is None:

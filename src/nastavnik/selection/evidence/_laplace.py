@@ -15,6 +15,7 @@ from torch import nn
 from torch.func import grad
 
 from nastavnik.errors import UserError, nearest
+from nastavnik.population import Learner, Population
 from nastavnik.selection.evidence._joint import LARGE, Joint, Networks, batched, make_joint
 from nastavnik.selection.evidence._posterior import Linearised
 from nastavnik.selection.evidence._preconditions import check_ready
@@ -75,6 +76,7 @@ def laplace(
     started = time.monotonic()
     wanted = (optimise,) if isinstance(optimise, str) else tuple(optimise)
     check_words(structure, wanted)
+    _check_loss(networks)
     last = last_layer_of(networks) if structure == "last_layer" else None
     joint = make_joint(
         networks,
@@ -92,6 +94,21 @@ def laplace(
     joint, turns = optimised(joint, shape, wanted)
     records = evidences(joint, shape, structure, time.monotonic() - started, turns)
     return records[0] if isinstance(networks, nn.Module) else records
+
+
+def _check_loss(networks: Networks) -> None:
+    """Refuse learners whose weights are at a maximum of something else.
+
+    Raises:
+        UserError: the training loss is no density's negative log.
+    """
+    first = networks.learner if isinstance(networks, Population) else networks
+    for module in [first] if isinstance(first, nn.Module) else first:
+        if isinstance(module, Learner) and not module.normalized:
+            raise UserError(
+                f"the network was trained by loss.name={module.loss.name}, which is no density's negative log, so its "
+                "weights are at no maximum of a joint density; train it by its likelihood (loss.name=likelihood)"
+            )
 
 
 def check_words(structure: str, optimise: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +29,10 @@ class Posterior(Protocol):
         """Weights [count, P]."""
         ...
 
+    def outputs(self, x: object, *, draws: int = DRAWS, seed: int = 0) -> Moments:
+        """What is believed of the network's outputs for rows x."""
+        ...
+
     def predictive(
         self, x: object, *, target: TargetPreparation | None = None, draws: int = DRAWS, seed: int = 0
     ) -> Predictive:
@@ -37,6 +41,13 @@ class Posterior(Protocol):
         ``target`` brings it back to the target's own units; ``draws`` are of outputs or weights, where they are needed.
         """
         ...
+
+
+class Moments(NamedTuple):
+    """Of the network's outputs: ``mean`` [n, o] and ``covariance`` [n, o, o]; the likelihood's noise is not in it."""
+
+    mean: torch.Tensor
+    covariance: torch.Tensor
 
 
 class Linearised:
@@ -59,14 +70,14 @@ class Linearised:
         noise = standard_normal((count, len(w)), seed, w)
         return w + self._structure.draws(self._k, noise, self._alpha, self._s)
 
-    def outputs(self, x: object) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean [n, o] and covariance [n, o, o] of the linearised outputs."""
+    def outputs(self, x: object, *, draws: int = DRAWS, seed: int = 0) -> Moments:
+        """Of the linearised outputs, in closed form."""
         joint, k = self._joint, self._k
         inputs = as_inputs(x, joint.weights.dtype)
         with torch.no_grad():
             mean = joint.outputs(joint.weights[k], joint.constants_of(k), inputs)
             spread = [self._structure.spread(k, j, self._alpha, self._s) for j in outputs_jacobians(joint, k, inputs)]
-        return mean, torch.cat(spread)
+        return Moments(mean, torch.cat(spread))
 
     def predictive(
         self, x: object, *, target: TargetPreparation | None = None, draws: int = DRAWS, seed: int = 0
@@ -104,8 +115,14 @@ class Draws:
         self, x: object, *, target: TargetPreparation | None = None, draws: int = DRAWS, seed: int = 0
     ) -> Predictive:
         """The mixture over at most ``draws`` of them, evenly spaced."""
-        some = self.weights[torch.linspace(0, len(self.weights) - 1, min(draws, len(self.weights))).round().long()]
-        return mixture_of(self._joint, self._k, some, x, target)
+        return mixture_of(self._joint, self._k, self._some(draws), x, target)
+
+    def outputs(self, x: object, *, draws: int = DRAWS, seed: int = 0) -> Moments:
+        """Over at most ``draws`` of them, evenly spaced."""
+        return _moments(drawn_outputs(self._joint, self._k, self._some(draws), x))
+
+    def _some(self, count: int) -> torch.Tensor:
+        return self.weights[torch.linspace(0, len(self.weights) - 1, min(count, len(self.weights))).round().long()]
 
 
 class Normal:
@@ -134,11 +151,20 @@ class Normal:
         """The mixture over draws of weights."""
         return mixture_of(self._joint, self._k, self.sample(draws, seed=seed), x, target)
 
+    def outputs(self, x: object, *, draws: int = DRAWS, seed: int = 0) -> Moments:
+        """Over draws of weights."""
+        return _moments(drawn_outputs(self._joint, self._k, self.sample(draws, seed=seed), x))
+
 
 def mixture_of(
     joint: Joint, k: int, weights: torch.Tensor, x: object, target: TargetPreparation | None = None
 ) -> Predictive:
     """The mixture of the k-th network's predictions with weights [S, P]."""
+    return described(joint, k, drawn_outputs(joint, k, weights, x), target or plain_target(joint))
+
+
+def drawn_outputs(joint: Joint, k: int, weights: torch.Tensor, x: object) -> torch.Tensor:
+    """The k-th network's outputs [S, n, o] with weights [S, P]."""
     inputs = as_inputs(x, joint.weights.dtype)
     pieces = []
     for start in range(0, len(inputs[0]), _ROWS):
@@ -150,7 +176,14 @@ def mixture_of(
                 for part in weights.split(few)
             ]
         pieces.append(torch.cat(each))
-    return described(joint, k, torch.cat(pieces, dim=1), target or plain_target(joint))
+    return torch.cat(pieces, dim=1)
+
+
+def _moments(outputs: torch.Tensor) -> Moments:
+    """Over draws [S, n, o]."""
+    mean = outputs.mean(0)
+    away = outputs - mean
+    return Moments(mean, torch.einsum("sni,snj->nij", away, away) / max(1, len(outputs) - 1))
 
 
 def described(joint: Joint, k: int, outputs: torch.Tensor, target: TargetPreparation) -> Predictive:

@@ -51,7 +51,7 @@ class Bernoulli(ClassLikelihood):
     def curvature_columns(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """√(p (1 - p))."""
         p = outputs.sigmoid()
-        return (p * (1 - p)).sqrt()[None, :, None]
+        return (p * (1 - p)).sqrt()[None]
 
 
 class MultiLabel(Likelihood):
