@@ -36,7 +36,7 @@ CODES = ("two_part", "prequential")
 _LN2 = math.log(2)
 _ROUNDS = 6  # of the search for precisions
 _FINEST, _COARSEST = 24, -8  # k
-_FIRST_ROWS = 16  # of the first portion
+_FIRST_ROWS = 2  # of the first portion
 
 
 @dataclass(frozen=True)

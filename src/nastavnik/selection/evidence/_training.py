@@ -20,7 +20,6 @@ from nastavnik.selection.evidence._laplace import (
     check_words,
     evidences,
     mean_square,
-    optimised,
     scale_of,
     updated,
 )
@@ -32,6 +31,7 @@ from nastavnik.training.likelihoods import Likelihood
 _DAMPING = 1e-2  # at first, relative to A's mean diagonal
 _FIRST = 5  # steps before hyperparameters are moved
 _TRIES = 4  # of one step
+_SETTLED = 1e-4  # relative change of every hyperparameter
 _STILL = 1e-6  # relative fall of the objective under which a network has arrived
 
 
@@ -88,8 +88,9 @@ def train(
     check_size(joint)
     check_ready(joint)
     joint, taken = climb(joint, wanted, steps)
+    joint, more = climb(joint, (), steps - taken)  # to the maximum of the prior and noise that were chosen
+    taken += more
     shape = Full.of(joint)
-    joint, _ = optimised(joint, shape, ())
     records = evidences(joint, shape, "full", time.monotonic() - started, taken)
     return [joint.network(k) for k in range(len(joint))], records
 
@@ -112,7 +113,8 @@ def climb(joint: Joint, wanted: Sequence[str], steps: int) -> tuple[Joint, int]:
                 moved = updated(joint, structure, squares, residuals, "prior_precision" in wanted)
             change = _change(joint, moved)
             joint = moved
-            still = torch.where((fall < _STILL) & (change < 1e-3), still + 1, 0)
+            begun = taken > _FIRST or not wanted
+            still = torch.where((fall < _STILL) & (change < _SETTLED) & begun, still + 1, 0)
             if bool((still >= 3).all()):
                 break
     return joint, taken

@@ -1,0 +1,418 @@
+"""What each road asks beforehand, what it says when there is no number, and the pieces it is made of."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from worlds import NOISE, linear_models, polynomials, powers, small_net
+
+import nastavnik
+from nastavnik import evidence
+from nastavnik.nets import make_activation
+from nastavnik.population import Learner
+from nastavnik.predictive import ClassPredictive, RealPredictive
+from nastavnik.data import TargetPreparation
+from nastavnik.selection.evidence._descent import Descent, after_noise, start_deviations
+from nastavnik.selection.evidence._description import message, whole_number_bits
+from nastavnik.selection.evidence._diagnostics import effective_size, r_hat
+from nastavnik.selection.evidence._joint import make_joint
+from nastavnik.training.likelihoods import Categorical, Gaussian
+from nastavnik.training.losses import LOSSES
+
+X = torch.randn(24, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+Y = X[:, 0] - 0.5 * X[:, 1] ** 2 + 0.3 * torch.randn(24, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+CALLS = {
+    "laplace": lambda net, **o: evidence.laplace(net, X, Y, **o),
+    "variational": lambda net, **o: evidence.variational(net, X, Y, steps=2, **o),
+    "langevin": lambda net, **o: evidence.langevin(net, X, Y, warmup=2, draws=10, **o),
+    "descent_entropy": lambda net, **o: evidence.descent_entropy(net, X, Y, steps=2, **o),
+    "description_length": lambda net, **o: evidence.description_length(net, X, Y, **o),
+    "train": lambda net, **o: evidence.train(net, X, Y, steps=2, **o),
+}
+
+
+class Shaken(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = small_net()
+
+    def forward(self, x):
+        return self.inner(x + 0.1 * torch.randn_like(x))
+
+
+# Preconditions
+
+
+@pytest.mark.parametrize("road", CALLS)
+def test_randomness_left_on_is_refused(road):
+    dropout = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 1)).train()
+    with pytest.raises(nastavnik.UserError, match=r"second pass.*\.eval\(\).*1 \(Dropout\)"):
+        CALLS[road](dropout, likelihood=Gaussian(noise=0.3))
+    with pytest.raises(nastavnik.UserError, match="second pass"):
+        CALLS[road](Shaken(), likelihood=Gaussian(noise=0.3))
+
+
+@pytest.mark.parametrize("road", CALLS)
+def test_batch_norm_in_training_is_refused_and_frozen_is_not(road):
+    norm = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    with pytest.raises(nastavnik.UserError, match=r"freeze batch norm by calling \.eval\(\).*BatchNorm1d"):
+        CALLS[road](norm.train(), likelihood=Gaussian(noise=0.3))
+    CALLS[road](norm.eval(), likelihood=Gaussian(noise=0.3))
+
+
+def test_a_frozen_dropout_changes_nothing():
+    net = small_net()
+    dropped = nn.Sequential(net[0], net[1], nn.Dropout(0.5), net[2]).eval()
+    plain = evidence.laplace(net, X, Y, likelihood=Gaussian(noise=0.3))
+    assert evidence.laplace(dropped, X, Y, likelihood=Gaussian(noise=0.3)).log_evidence == plain.log_evidence
+
+
+@pytest.mark.parametrize(
+    "change,words",
+    [
+        ({"y": Y[:, None]}, r"one number a row, got \(24, 1\); flatten them"),
+        ({"y": Y.long()}, "must be numbers with a decimal point"),
+        ({"y": Y[:10]}, r"as many rows, got \[10, 24\]"),
+        ({"x": X.index_fill(0, torch.tensor([2]), math.nan)}, "not numbers"),
+        ({"x": X[:, :1]}, "cannot be run on these inputs"),
+        ({"likelihood": Categorical(3)}, "whole class numbers"),
+        ({"likelihood": None}, "give likelihood="),
+        ({"prior_precision": 0.0}, "must be positive"),
+        ({"prior_precision": {"0.wieght": 1.0}}, "did you mean '0.weight'"),
+        ({"structure": "kron"}, "structure cannot be 'kron'"),
+        ({"optimise": "noize"}, "did you mean 'noise'"),
+        ({"networks": small_net(outputs=2)}, "must give 1 outputs a row"),
+        ({"networks": [small_net(), small_net(hidden=3)]}, "one architecture"),
+        ({"networks": []}, "at least one network"),
+        ({"networks": small_net().requires_grad_(False)}, "no weights that are trained"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_a_sentence(change, words):
+    given = {"networks": small_net(), "x": X, "y": Y, "likelihood": Gaussian(noise=0.3), **change}
+    networks, x, y = (given.pop(name) for name in ("networks", "x", "y"))
+    with pytest.raises(nastavnik.UserError, match=words):
+        evidence.laplace(networks, x, y, **given)
+
+
+def test_an_untamed_network_has_no_number():
+    net = small_net()
+    net[2].bias.data.fill_(math.inf)
+    with pytest.raises(nastavnik.UserError, match="no finite number"):
+        evidence.laplace(net, X, Y, likelihood=Gaussian(noise=0.3))
+
+
+def test_weights_trained_by_no_density_are_refused_by_laplace_alone():
+    learner = Learner(small_net(outputs=3), Categorical(3), LOSSES["label_smoothing"]({"label_smoothing": 0.1}))
+    y = torch.arange(24) % 3
+    with pytest.raises(nastavnik.UserError, match=r"label_smoothing.*no maximum of a joint density"):
+        evidence.laplace(learner.double(), X, y)
+    assert evidence.description_length(learner, X, y).bits > 0
+
+
+def test_curvature_that_is_not_positive_gives_no_number():
+    found = evidence.laplace(small_net(), X, 10 * Y, likelihood=Gaussian(noise=0.05), structure="hessian", prior_precision=1e-3)
+    assert found.log_evidence is None
+    assert found.posterior is None
+    assert "not positive" in found.problem
+    assert "no number" in str(found)
+
+
+def test_chains_that_have_not_met_give_no_number():
+    net = small_net(hidden=8)
+    found = evidence.langevin(net, X, Y, likelihood=Gaussian(noise=0.05), warmup=0, draws=8, temperatures=5)
+    assert found.log_evidence is None
+    assert found.posterior is None
+    assert "have not met" in found.problem
+    one = evidence.langevin(small_net(), X, Y, likelihood=Gaussian(noise=0.3), chains=1, warmup=5, draws=10, temperatures=5)
+    assert one.log_evidence is None
+
+
+@pytest.mark.parametrize(
+    "options,words",
+    [
+        ({"sampler": "nuts"}, "sampler cannot be 'nuts'"),
+        ({"sampler": "constant_sgd"}, "give batch="),
+        ({"batch": 3}, "hmc sees all rows"),
+        ({"sampler": "sgld", "batch": 100}, "at most the 24 rows"),
+        ({"temperatures": 3}, "at least 5"),
+        ({"rate": -1.0}, "rate must be positive"),
+    ],
+)
+def test_wrong_options_of_chains(options, words):
+    with pytest.raises(nastavnik.UserError, match=words):
+        evidence.langevin(small_net(), X, Y, likelihood=Gaussian(noise=0.3), **options)
+
+
+def test_large_networks_are_sent_elsewhere():
+    large = nn.Sequential(nn.Linear(2, 3000), nn.Tanh(), nn.Linear(3000, 1)).double()
+    for call, words in (
+        (lambda: evidence.laplace(large, X, Y, likelihood=Gaussian(noise=0.3)), "take 'kfac'"),
+        (lambda: evidence.variational(large, X, Y, likelihood=Gaussian(noise=0.3), structure="full"), "mean_field"),
+    ):
+        with pytest.raises(nastavnik.UserError, match=words):
+            call()
+
+
+def test_records_of_other_structures_are_not_comparable():
+    full, kron = (evidence.laplace(small_net(), X, Y, likelihood=Gaussian(noise=0.3), structure=s) for s in ("full", "kfac"))
+    assert not full.comparable(kron)
+    assert full.comparable(full)
+    assert full.bits == pytest.approx(-full.log_evidence / math.log(2))
+
+
+def test_the_same_seed_gives_the_same_numbers():
+    for road in ("variational", "langevin", "descent_entropy"):
+        one, two = (CALLS[road](small_net(), likelihood=Gaussian(noise=0.3), seed=4) for _ in range(2))
+        assert one.log_evidence == two.log_evidence
+        assert str(one.details) == str(two.details)
+
+
+# Training by evidence
+
+
+def test_training_reaches_a_maximum_and_leaves_the_given_networks_alone():
+    nets = [small_net(seed=s) for s in range(3)]
+    before = [p.clone() for p in nets[0].parameters()]
+    trained, records = evidence.train(nets, X, Y, likelihood=Gaussian(noise=0.3), per_layer=True, steps=300)
+    assert all(torch.equal(a, b) for a, b in zip(before, nets[0].parameters(), strict=True))
+    assert max(r.details["gradient"] for r in records) < 1
+    for net, record in zip(trained, records, strict=True):
+        again = evidence.laplace(
+            net, X, Y, likelihood=Gaussian(noise=record.noise), prior_precision=record.prior_precision
+        )
+        assert again.log_evidence == pytest.approx(record.log_evidence, rel=1e-4)
+
+
+# Variational
+
+
+def test_the_bound_lies_below_the_integrated_evidence():
+    net = evidence.train(small_net(hidden=3), X, Y, likelihood=Gaussian(noise=0.3), optimise=(), steps=100)[0][0]
+    truth = evidence.langevin(net, X, Y, likelihood=Gaussian(noise=0.3), warmup=300, draws=1000)
+    assert truth.problem is None
+    field = evidence.variational(net, X, Y, likelihood=Gaussian(noise=0.3), steps=500)
+    full = evidence.variational(net, X, Y, likelihood=Gaussian(noise=0.3), structure="full")
+    for bound in (field, full):
+        assert bound.bound
+        assert bound.log_evidence < truth.log_evidence + 3 * (bound.error + truth.error)
+    assert full.log_evidence > field.log_evidence - 3 * (full.error + field.error)
+
+
+def test_drawing_outputs_and_drawing_weights_come_to_the_same_bound(monkeypatch):
+    import nastavnik.selection.evidence._variational as room
+
+    x, y = polynomials(1)
+    design = powers(x, 2)
+    networks, truths = linear_models(design, y)
+    monkeypatch.setattr(room, "_SMALL", 1)
+    found = evidence.variational(networks[0], design[0], y[0], likelihood=Gaussian(noise=NOISE), steps=4000, rate=0.3)
+    assert found.log_evidence == pytest.approx(truths[0].mean_field, abs=4 * found.error + 0.1)
+
+
+def test_graves_prior_follows_the_moments_of_q():
+    found = evidence.variational(
+        small_net(), X, Y, likelihood=Gaussian(noise=0.3), optimise=("prior_precision", "prior_mean"), steps=50
+    )
+    mean, deviation = found.posterior.moments()
+    m = float(mean.mean())
+    assert found.details["prior_mean"][0] == pytest.approx(m)
+    assert 1 / found.prior_precision["all"] == pytest.approx(float((deviation**2 + (mean - m) ** 2).mean()))
+    torch.testing.assert_close(found.posterior.density_at_zero(), torch.exp(-(mean**2) / (2 * deviation**2)))
+
+
+def test_kl_of_normals_is_torchs():
+    from nastavnik.selection.evidence._variational import Prior
+
+    joint = make_joint(nn.Linear(3, 1, bias=False).double(), X.repeat(1, 2)[:, :3], Y, likelihood=Gaussian(noise=1.0), prior_precision=2.0)
+    factor = torch.tensor([[0.5, 0, 0], [0.2, 0.4, 0], [-0.1, 0.3, 0.7]], dtype=torch.float64)
+    mean = torch.tensor([0.3, -1.0, 2.0], dtype=torch.float64)
+    logdet = 2 * factor.diagonal().log().sum()
+    found = Prior(joint, ()).kl(mean, factor.square().sum(1), logdet, torch.zeros(1), torch.full((1,), 2.0))
+    normal = torch.distributions.MultivariateNormal
+    truth = torch.distributions.kl_divergence(
+        normal(mean, scale_tril=factor), normal(torch.zeros(3).double(), torch.eye(3).double() / 2)
+    )
+    torch.testing.assert_close(found, truth)
+
+
+# Descent
+
+
+def test_entropy_of_linear_descent_is_exact_in_the_mean():
+    x, y = polynomials(1)
+    design = powers(x, 2)
+    networks, _ = linear_models(design, y)
+    joint = make_joint(networks[0], design[0], y[0], likelihood=Gaussian(noise=NOISE))
+    descent = Descent(joint, 400, None, False, 0)
+    start, beta = float(descent.entropy[0]), []
+    h = design[0].T @ design[0] / NOISE**2 + torch.eye(3)
+    for _ in range(5):
+        before = descent.weights.clone()
+        descent.step()
+        slope = before @ h - (design[0].T @ y[0] / NOISE**2)
+        beta.append(float(((before - descent.weights) / slope).median()))
+    expected = sum(-b * h.trace() - b**2 * (h @ h).trace() for b in beta)
+    assert float(descent.entropy[0]) - start == pytest.approx(float(expected), rel=0.05)
+    exact = sum(torch.logdet(torch.eye(3) - b * h) for b in beta)
+    assert float(expected) < float(exact)  # a lower bound on the entropy
+    spread = np.cov(descent.weights.T.numpy())  # of a normal start through a linear map: still normal
+    entropy = 0.5 * np.linalg.slogdet(2 * np.pi * np.e * spread)[1]
+    assert entropy == pytest.approx(start + float(exact), abs=0.2)
+
+
+def test_descent_is_below_the_truth_and_turns():
+    x, y = polynomials(3)
+    design = powers(x, 3)
+    networks, truths = linear_models(design, y)
+    for noisy in (False, True):
+        found = evidence.descent_entropy(
+            networks, design, y, likelihood=Gaussian(noise=NOISE), own_data=True, steps=400, noisy=noisy
+        )
+        for record, truth in zip(found, truths, strict=True):
+            assert record.log_evidence < truth.log_evidence + 3 * record.error
+            assert record.details["turned"] or noisy
+
+
+def test_entropy_power_inequality_is_exact_for_round_normals():
+    size, one, other = 5, 0.7, 0.2
+    entropy = torch.tensor(0.5 * size * math.log(2 * math.pi * math.e * one))
+    both = after_noise(entropy, torch.tensor(other), size)
+    assert float(both) == pytest.approx(0.5 * size * math.log(2 * math.pi * math.e * (one + other)), rel=1e-6)
+
+
+def test_starts_are_no_wider_than_the_prior():
+    joint = make_joint(small_net(inputs=2), X, Y, likelihood=Gaussian(noise=0.3), prior_precision=100.0)
+    torch.testing.assert_close(start_deviations(joint), torch.full_like(joint.weights, 0.1))
+    wide = make_joint(small_net(inputs=2), X, Y, likelihood=Gaussian(noise=0.3), prior_precision=0.01)
+    first = wide.layout.places["network.0.weight"]
+    assert float(start_deviations(wide)[0, first][0]) == pytest.approx(2**-0.5)
+
+
+# Diagnostics
+
+
+def test_r_hat_and_effective_size_of_known_chains():
+    rng = np.random.default_rng(0)
+    plain = rng.normal(size=(4, 2000, 3))
+    assert r_hat(plain).max() < 1.01
+    np.testing.assert_allclose(effective_size(plain), 8000, rtol=0.15)
+    apart = plain + np.array([0, 0, 0, 1.0])[:, None, None]
+    assert r_hat(apart).min() > 1.05
+    wide = plain * np.array([1, 1, 1, 4.0])[:, None, None]  # the same mean, another spread
+    assert r_hat(wide).min() > 1.05
+    slow = np.zeros_like(plain)
+    for t in range(1, 2000):
+        slow[:, t] = 0.8 * slow[:, t - 1] + plain[:, t]
+    np.testing.assert_allclose(effective_size(slow), 8000 * 0.2 / 1.8, rtol=0.3)
+    assert r_hat(np.ones((2, 10, 1)))[0] == 1.0
+
+
+# Description length
+
+
+def test_code_for_whole_numbers_is_a_code():
+    lengths = np.array([whole_number_bits(n) for n in range(1, 20_000)])
+    assert 0.8 < (2.0**-lengths).sum() <= 1  # Kraft
+
+
+def test_the_message_can_be_decoded_and_costs_what_it_says():
+    net = small_net()
+    joint = make_joint(net, X, Y, likelihood=Gaussian(noise=0.3), per_layer=True)
+    found = evidence.description_length(net, X, Y, likelihood=Gaussian(noise=0.3))
+    exponents = torch.tensor([[found.precisions[n.removeprefix("network.")] for n in joint.layout.shapes]])
+    delta = joint.layout.each(2.0**-exponents.double())
+    rounded = (joint.weights / delta).round() * delta
+    data = -float(joint.log_likelihoods(rounded)[0]) / math.log(2)
+    assert found.parts["data"] == pytest.approx(data)
+    assert found.bits == pytest.approx(sum(found.parts.values()))
+    for t in range(exponents.shape[1]):  # no precision would have repaid a change
+        for step in (-1, 1):
+            other = exponents.clone()
+            other[:, t] += step
+            assert float(message(joint, other).sum()) >= float(message(joint, exponents).sum()) - 1e-6
+
+
+def test_resolution_shifts_all_models_alike():
+    one, fine = (evidence.description_length(small_net(), X, Y, likelihood=Gaussian(noise=0.3), resolution=r) for r in (1, 2**-8))
+    assert fine.bits - one.bits == pytest.approx(8 * 24)
+
+
+def test_weights_that_say_nothing_cost_almost_nothing():
+    net = small_net(hidden=20)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(1e-6)
+    found = evidence.description_length(net, X, Y, likelihood=Gaussian(noise=1.0))
+    assert found.parts["weights"] < 81  # a bit a weight
+
+
+def test_prequential_prefers_the_model_of_the_data():
+    x = torch.randn(200, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = 0.8 * x[:, 0] + 0.3 * torch.randn(200, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    line = nn.Linear(1, 1).double()
+    constant = nn.Sequential(nn.Linear(1, 1)).double()
+    found = evidence.description_length(line, x, y, likelihood=Gaussian(noise=0.3), code="prequential")
+    blind = evidence.description_length(constant, torch.zeros_like(x), y, likelihood=Gaussian(noise=0.3), code="prequential")
+    assert found.bits < blind.bits
+    with pytest.raises(nastavnik.UserError, match="code cannot be 'zip'"):
+        evidence.description_length(line, x, y, likelihood=Gaussian(noise=0.3), code="zip")
+
+
+# Conformal
+
+
+def real(mean, deviation):
+    return RealPredictive(mean[None], deviation[None], TargetPreparation("real"))
+
+
+def test_conformal_intervals_cover_whatever_the_model_believes():
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(200):
+        y = rng.standard_t(3, size=260)
+        belief = real(np.full(260, 0.3), np.full(260, 0.1))  # far too sure, and off centre
+        made = evidence.conformal(belief.take(np.arange(60)), y[:60])
+        low, high = made.interval(belief.take(np.arange(60, 260)), 0.9)
+        covered.append(np.mean((y[60:] >= low) & (y[60:] <= high)))
+    assert 0.89 < np.mean(covered) < 0.93  # at least 0.9, at most 1 / 61 more, and noise
+
+
+def test_conformal_sets_and_their_refusals():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(4), size=2000)
+    y = np.array([rng.choice(4, p=row) for row in p])
+    made = evidence.conformal(ClassPredictive(p[:500]), y[:500])
+    sets = made.sets(ClassPredictive(p[500:]), 0.8)
+    assert 0.77 < sets[np.arange(1500), y[500:]].mean() < 0.83
+    with pytest.raises(nastavnik.UserError, match="it takes 99 at least"):
+        evidence.conformal(ClassPredictive(p[:50]), y[:50]).sets(ClassPredictive(p), 0.99)
+    with pytest.raises(nastavnik.UserError, match="classes have no interval"):
+        made.interval(ClassPredictive(p), 0.9)
+    with pytest.raises(nastavnik.UserError, match="between 0 and 1"):
+        made.sets(ClassPredictive(p), 1.5)
+
+
+# Other shapes of network
+
+
+def test_our_own_modules_and_dropouts_serve_in_evaluation_mode():
+    net = nn.Sequential(nn.Linear(2, 4), make_activation({"activation": "prelu"}), nn.Linear(4, 1)).eval()
+    for structure in ("full", "kfac", "diagonal", "last_layer"):
+        assert evidence.laplace(net, X.float(), Y.float(), likelihood=Gaussian(noise=0.3), structure=structure).log_evidence
+
+
+def test_a_layer_used_twice_is_refused_by_products_alone():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.again, self.last = nn.Linear(2, 3), nn.Linear(3, 3), nn.Linear(3, 1)
+
+        def forward(self, x):
+            return self.last(self.again(torch.tanh(self.again(torch.tanh(self.first(x))))))
+
+    net = Twice().double()
+    assert evidence.laplace(net, X, Y, likelihood=Gaussian(noise=0.3)).log_evidence is not None
+    with pytest.raises(nastavnik.UserError, match=r"'again' is used twice.*structure='full'"):
+        evidence.laplace(net, X, Y, likelihood=Gaussian(noise=0.3), structure="kfac")
