@@ -19,6 +19,7 @@ from nastavnik.selection.evidence._joint import Joint, Networks, batched, make_j
 from nastavnik.selection.evidence._laplace import (
     check_words,
     evidences,
+    log_evidence,
     mean_square,
     scale_of,
     updated,
@@ -31,6 +32,7 @@ from nastavnik.training.likelihoods import Likelihood
 _DAMPING = 1e-2  # at first, relative to A's mean diagonal
 _FIRST = 5  # steps before hyperparameters are moved
 _TRIES = 4  # of one step
+_POLISH = 20  # steps at most, once prior and noise are chosen
 _SETTLED = 1e-4  # relative change of every hyperparameter
 _STILL = 1e-6  # relative fall of the objective under which a network has arrived
 
@@ -88,7 +90,7 @@ def train(
     check_size(joint)
     check_ready(joint)
     joint, taken = climb(joint, wanted, steps)
-    joint, more = climb(joint, (), steps - taken)  # to the maximum of the prior and noise that were chosen
+    joint, more = climb(joint, (), _POLISH)  # to the maximum of the prior and noise that were chosen
     taken += more
     shape = Full.of(joint)
     records = evidences(joint, shape, "full", time.monotonic() - started, taken)
@@ -96,14 +98,21 @@ def train(
 
 
 def climb(joint: Joint, wanted: Sequence[str], steps: int) -> tuple[Joint, int]:
-    """The joint at a maximum, its hyperparameters chosen on the way, and the steps it took."""
+    """The joint at a maximum, its hyperparameters chosen on the way, and the steps it took.
+
+    MacKay's updates may pass the best place and drift (a layer's weights shrink to nothing while another's grow), so the
+    moment of the largest evidence is what each network keeps.
+    """
     check_curved(joint)
+    best, heights = joint, torch.full_like(joint.factor, -torch.inf, dtype=torch.float64)
     damping = torch.full_like(joint.factor, _DAMPING)
     still = torch.zeros(len(joint), dtype=torch.int64)
     taken = 0
     with torch.no_grad():
         for taken in range(1, steps + 1):  # noqa: B007
             structure = Full(gauss_newton(joint, joint.weights), joint.layout)
+            if wanted and taken > _FIRST:
+                best, heights = _higher(best, heights, joint, structure)
             weights, damping, fall = _step(joint, structure, damping)
             joint = replace(joint, weights=weights)
             moved = joint
@@ -117,7 +126,24 @@ def climb(joint: Joint, wanted: Sequence[str], steps: int) -> tuple[Joint, int]:
             still = torch.where((fall < _STILL) & (change < _SETTLED) & begun, still + 1, 0)
             if bool((still >= 3).all()):
                 break
-    return joint, taken
+        if wanted:
+            best, _ = _higher(best, heights, joint, Full(gauss_newton(joint, joint.weights), joint.layout))
+    return (best if wanted else joint), taken
+
+
+def _higher(
+    best: Joint, heights: torch.Tensor, joint: Joint, structure: Full
+) -> tuple[Joint, torch.Tensor]:
+    """The better of two states by the evidence, network by network."""
+    values = log_evidence(joint, structure).nan_to_num(nan=-torch.inf)
+    better = values > heights
+    chosen = replace(
+        joint,
+        weights=torch.where(better[:, None], joint.weights, best.weights),
+        precision=torch.where(better[:, None], joint.precision, best.precision),
+        factor=torch.where(better, joint.factor, best.factor),
+    )
+    return chosen, torch.where(better, values, heights)
 
 
 def _step(
