@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -167,40 +166,38 @@ def problems() -> dict[str, tuple[nn.Module, Likelihood, tuple[torch.Tensor, ...
     return found
 
 
+def hidden_roads(network: nn.Module, likelihood: Likelihood, x: torch.Tensor, y: torch.Tensor) -> dict[str, Any]:
+    """Each road's answer on one problem, one after the other."""
+
+    def asked(call: Callable[..., Any], **options: Any) -> Callable[[], Any]:
+        return lambda: call(network, x, y, likelihood=likelihood, **options)
+
+    walk: dict[str, Any] = {"warmup": 2000, "draws": 6000}
+    return {
+        "laplace, full": asked(evidence.laplace),
+        "laplace, kfac": asked(evidence.laplace, structure="kfac"),
+        "laplace, diagonal": asked(evidence.laplace, structure="diagonal"),
+        "laplace, last layer": asked(evidence.laplace, structure="last_layer"),
+        "variational, full": asked(evidence.variational, structure="full"),
+        "variational, mean field": asked(evidence.variational),
+        "descent entropy": asked(evidence.descent_entropy, steps=600),
+        "descent entropy, noisy": asked(evidence.descent_entropy, steps=600, noisy=True),
+        "sgld": asked(evidence.langevin, sampler="sgld", rate=0.01, **walk),
+        "sghmc": asked(evidence.langevin, sampler="sghmc", rate=0.01, **walk),
+        "constant sgd": asked(evidence.langevin, sampler="constant_sgd", batch=10, **walk),
+    }
+
+
 def hidden() -> list[dict[str, Any]]:
     """A row for each problem and road: the outputs' mean and deviation, the test loss, the evidence, against HMC."""
     rows = []
     for problem, (start, likelihood, (x, y, test_x, test_y)) in problems().items():
         (network, *_), _ = evidence.train(start, x, y, likelihood=likelihood, optimise=(), steps=200)
-        long = evidence.langevin(network, x, y, likelihood=likelihood, warmup=1000, draws=3000, seed=1)
-        assert isinstance(long, evidence.Evidence)
-        print(problem, long, long.details, file=sys.stderr, flush=True)
-        roads: dict[str, Callable[[], Any]] = {
-            "hmc, long": lambda long=long: long,
-            **{
-                f"laplace, {s}": lambda s=s: evidence.laplace(network, x, y, likelihood=likelihood, structure=s)  # noqa: B023
-                for s in ("full", "kfac", "diagonal", "last_layer")
-            },
-            "variational, full": lambda: evidence.variational(network, x, y, likelihood=likelihood, structure="full"),  # noqa: B023
-            "variational, mean field": lambda: evidence.variational(network, x, y, likelihood=likelihood),  # noqa: B023
-            "descent entropy": lambda: evidence.descent_entropy(network, x, y, likelihood=likelihood, steps=600),  # noqa: B023
-            "descent entropy, noisy": lambda: evidence.descent_entropy(  # noqa: B023
-                network, x, y, likelihood=likelihood, steps=600, noisy=True  # noqa: B023
-            ),
-            "sgld": lambda: evidence.langevin(  # noqa: B023
-                network, x, y, likelihood=likelihood, sampler="sgld", rate=0.01, warmup=2000, draws=6000  # noqa: B023
-            ),
-            "sghmc": lambda: evidence.langevin(  # noqa: B023
-                network, x, y, likelihood=likelihood, sampler="sghmc", rate=0.01, warmup=2000, draws=6000  # noqa: B023
-            ),
-            "constant sgd": lambda: evidence.langevin(  # noqa: B023
-                network, x, y, likelihood=likelihood, sampler="constant_sgd", batch=10, warmup=2000, draws=6000  # noqa: B023
-            ),
-        }
+        long = evidence.langevin(network, x, y, likelihood=likelihood, warmup=800, draws=2000, seed=1)
         truth = long.posterior.outputs(test_x, draws=2000) if long.posterior else None
-        for name, road in roads.items():
-            found = road()
-            rows.append(_hidden_row(problem, name, found, long, truth, test_x, test_y))
+        answers = {"hmc, long": lambda long=long: long, **hidden_roads(network, likelihood, x, y)}
+        for name, road in answers.items():
+            rows.append(_hidden_row(problem, name, road(), long, truth, test_x, test_y))
             print(json.dumps(rows[-1]), flush=True)
     return rows
 
@@ -226,7 +223,8 @@ def _hidden_row(
     own = found.posterior.outputs(test_x, draws=2000)
     deviation = truth.covariance[:, 0, 0].sqrt()
     row["mean_off"] = float(((own.mean[:, 0] - truth.mean[:, 0]) / deviation).square().mean().sqrt())
-    row["deviation_ratio"] = float((0.5 * own.covariance[:, 0, 0].clamp(min=1e-12).log() - deviation.log()).mean().exp())
+    ratio = own.covariance[:, 0, 0].clamp(min=1e-12).sqrt() / deviation
+    row["deviation_ratio"] = float(ratio.log().mean().exp())
     predictive = found.posterior.predictive(test_x, draws=1000)
     y = test_y.numpy()
     row["test_nll"] = float(predictive.neg_log_likelihood(y).mean())
@@ -283,7 +281,8 @@ def speed(peer: str, data: Path, rounds: int = 5) -> list[dict[str, Any]]:
         np.save(f"{folder}/y.npy", y)
         command = [peer, "-W", "ignore", "-c", _PEER, str(file), f"{folder}/x.npy", f"{folder}/y.npy", "4"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-            assert other.stdin is not None and other.stdout is not None
+            assert other.stdin is not None
+            assert other.stdout is not None
             other.stdout.readline()
             for ours, theirs in (("kfac", "kron"), ("diagonal", "diag")):
                 ratios, own = [], []
@@ -338,7 +337,7 @@ TASKS: dict[str, tuple[Any, int, int, int]] = {
 
 
 def stopped(task: Any, seed: int, train: int, validation: int, steps: int, watch: str, everything: bool) -> np.ndarray:
-    """Test losses of the network that stopping by ``watch`` delivers; ``everything``: trained on validation rows too."""
+    """Test loss and step of what stopping by ``watch`` delivers; ``everything``: trained on validation rows too."""
     (x, y), build, rate = task(seed)
     held = np.arange(train, train + validation)
     rows = np.arange(train + validation) if everything else np.arange(train)
@@ -355,7 +354,7 @@ def stopped(task: Any, seed: int, train: int, validation: int, steps: int, watch
     }
     learner = Learner.seeded(seed, build)
     population = Population(
-        [learner], [Recipe(settings)], data, total_steps=steps, evaluations=100, instruments={}, engine="batched"
+        [learner], [Recipe(settings)], data, total_steps=steps, evaluations=100, instruments={}, engine="compiled"
     )
     population.train(steps)
     outcome = population.harvest()[0]

@@ -66,7 +66,10 @@ FITS: list[tuple[str, dict[str, Any]]] = [
     *[("class", {"network.dropout_kind": name}) for name in KINDS["dropouts"].table],
     *[("class", {"initialization.name": name, "network.residual": True}) for name in KINDS["initializers"].table],
     *[("class", {"schedule.name": name}) for name in KINDS["schedules"].table],
-    *[("class", {f"optimizer.{name}": entry.settings[name]}) for name, entry in KINDS["wrappers"].table.items()],
+    *[
+        ("class", {f"optimizer.{key}": value for key, value in {**entry.around, name: entry.settings[name]}.items()})
+        for name, entry in KINDS["wrappers"].table.items()
+    ],
     *[("class", {f"regularization.{n}": entry.settings[n]}) for n, entry in KINDS["regularizers"].table.items()],
     *[("class", {"likelihood.name": name}) for name in ("categorical", "ordinal")],
     *[("real", {"likelihood.name": name}) for name in ("gaussian", "laplace", "student_t")],

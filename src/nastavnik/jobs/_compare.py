@@ -92,9 +92,7 @@ def _reopened(folder: RunFolder, family: Family | None, clock: Clock) -> tuple[D
     return dataset, search
 
 
-def _verdicts(
-    search: Search, candidate: Candidate, names: Sequence[str], watcher: Watcher
-) -> dict[str, Verdict]:
+def _verdicts(search: Search, candidate: Candidate, names: Sequence[str], watcher: Watcher) -> dict[str, Verdict]:
     """Every criterion's verdict on the candidate's first network, which the first part trained."""
     data = search.bench.data
     rows = Rows(data.rows_of(0, data.train[0]), data.rows_of(0, data.validation[0]))
@@ -136,7 +134,9 @@ def _networks(verdicts: dict[Candidate, dict[str, Verdict]], tested: dict[Candid
             if verdict.answer.value is not None:
                 rank = 1 + sum(v is not None and v > verdict.answer.value for v in values)
             answers[name] = {**verdict.answer._asdict(), "seconds": verdict.seconds, "rank": rank}
-        records.append({"candidate": c.number, "words": c.recipe.in_words(), "answers": answers, "test_nll": tested.get(c)})
+        records.append(
+            {"candidate": c.number, "words": c.recipe.in_words(), "answers": answers, "test_nll": tested.get(c)}
+        )
     return records
 
 
@@ -188,4 +188,3 @@ def _sentence(record: dict[str, Any], tested: bool) -> str:
     if record["high"] < 0:
         return "misleads here: what it prefers does worse on the test rows"
     return "no relation to the test score that these networks can show"
-

@@ -90,7 +90,8 @@ def _try(bench: Workbench, recipe: Recipe, criterion: str) -> None:
     learners = [bench.learner(recipe, part) for part in bench.parts]
     if criterion != "validation" and not learners[0].normalized:
         raise UserError(
-            f"--criterion {criterion} needs a loss that is a density's negative log, not loss.name={recipe['loss.name']}"
+            f"--criterion {criterion} needs a loss that is a density's negative log, "
+            f"not loss.name={recipe['loss.name']}"
         )
     if criterion == "evidence" and not learners[0].likelihood.curved:
         raise UserError(

@@ -65,9 +65,7 @@ class Evaluation:
         assert found is not None
         return found
 
-    def profiles(
-        self, tensors: Tensors, part: torch.Tensor, *, block: int, training: bool = False
-    ) -> torch.Tensor:
+    def profiles(self, tensors: Tensors, part: torch.Tensor, *, block: int, training: bool = False) -> torch.Tensor:
         """Each network's loss on its part's validation rows at each temperature [K, T]; ``part`` [K].
 
         ``training``: on the training rows instead.

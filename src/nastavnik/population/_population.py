@@ -262,7 +262,9 @@ class Population:
             return self._metric()
         if self.stopping.watch == "evidence":
             settings = self._settings
-            values = descent_evidence(self.training.method, self.state, settings, self._evaluation, self._part, self.block)
+            values = descent_evidence(
+                self.training.method, self.state, settings, self._evaluation, self._part, self.block
+            )
             self._measure("descent evidence", values, self.step)
             return -values.reshape(-1, self.data.parts).double().mean(1).nan_to_num(nan=-math.inf).cpu().numpy()
         return score

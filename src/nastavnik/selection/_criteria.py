@@ -27,7 +27,7 @@ class Rows(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """``value`` in nats, more is better; ``error`` its own, if it has one; None and a ``problem`` where there is none."""
+    """``value`` in nats, more is better, with its own ``error`` if it has one; or None and a ``problem``."""
 
     value: float | None
     error: float | None = None
@@ -71,21 +71,18 @@ def _laplace(structure: str) -> Callable[[Learner, Rows, int], Answer]:
 def _variational(learner: Learner, rows: Rows, seed: int) -> Answer:
     _small(learner, 20_000, "variational")
     found = evidence.variational(learner, *rows.train, optimise="prior_precision", steps=200, seed=seed)
-    assert isinstance(found, evidence.Evidence)
     return Answer(found.log_evidence, found.error, found.problem)
 
 
 def _descent_entropy(learner: Learner, rows: Rows, seed: int) -> Answer:
     _small(learner, 2000, "descent_entropy")
     found = evidence.descent_entropy(learner, *rows.train, restarts=8, steps=200, seed=seed)
-    assert isinstance(found, evidence.Evidence)
     return Answer(found.log_evidence, found.error, found.problem)
 
 
 def _langevin(learner: Learner, rows: Rows, seed: int) -> Answer:
     _small(learner, 200, "langevin")
     found = evidence.langevin(learner, *rows.train, seed=seed)
-    assert isinstance(found, evidence.Evidence)
     return Answer(found.log_evidence, found.error, found.problem)
 
 
@@ -94,7 +91,6 @@ def _description(code: str) -> Callable[[Learner, Rows, int], Answer]:
         if code == "prequential":
             _small(learner, 20_000, "prequential")
         found = evidence.description_length(learner, *rows.train, code=code, steps=200, seed=seed)
-        assert isinstance(found, evidence.DescriptionLength)
         return Answer(found.nats, None, found.problem)
 
     return ask

@@ -94,15 +94,15 @@ def check_optimizer(kind: type[Optimizer]) -> None:
 
 
 def check_wrapper(kind: type[Wrapper]) -> None:
-    """Pure round AdamW, descending on a bowl, and K networks trained together as K alone.
+    """Pure round AdamW (or what it asks for), descending on a bowl, and K networks trained together as K alone.
 
     Raises:
         AssertionError: it is not so.
     """
     check_words(kind)
     assert next(iter(kind.settings)) == kind.name, "the first setting is the one a recipe names the wrapper by"
-    inner = OPTIMIZERS["adamw"]
-    optimizer = wrapped(inner({}), dict(kind.settings), {kind.name: kind})
+    inner = OPTIMIZERS[str(kind.around.get("name", "adamw"))]
+    optimizer = wrapped(inner({}), {**kind.around, **kind.settings}, {kind.name: kind})
     for dtype in (torch.float32, torch.float64):
         settings = {**_tensors(inner, dtype), **_tensors(kind, dtype)}
         _check_pure(optimizer, dtype, settings)
@@ -112,9 +112,9 @@ def check_wrapper(kind: type[Wrapper]) -> None:
     for _ in range(200):
         parameters, state = optimizer.step(bowl, state, parameters, settings)
     after = bowl.objective(optimizer.evaluated(state, parameters, settings))
-    assert after < bowl.objective(bowl.parameters), f"{kind.name} keeps adamw from descending on a bowl"
+    assert after < bowl.objective(bowl.parameters), f"{kind.name} keeps {inner.name} from descending on a bowl"
     with entered(WRAPPERS, kind):
-        own = {f"optimizer.{name}": value for name, value in kind.settings.items()}
+        own = {f"optimizer.{name}": value for name, value in {**kind.around, **kind.settings}.items()}
         same_as_alone(own, varied=("optimizer.learning_rate", f"optimizer.{kind.name}"))
 
 

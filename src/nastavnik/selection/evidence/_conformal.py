@@ -65,8 +65,8 @@ class Conformal:
 def conformal(predictive: Predictive, y: np.ndarray) -> Conformal:
     """Calibrate on rows that the model was not trained on.
 
-    Real targets: |y - centre| in units of the model's own half width of 68 %, so that intervals stay as wide relative to
-    each other as the model believes; classes: 1 - probability of the true class.
+    Real targets: |y - centre| in units of the model's own half width of 68 %, so that intervals stay as wide relative
+    to each other as the model believes; classes: 1 - probability of the true class.
 
     Args:
         predictive: what the model believes of the held-out rows.

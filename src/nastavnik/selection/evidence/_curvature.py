@@ -1,8 +1,8 @@
 """Curvature of the likelihood: exact Hessians, generalized Gauss–Newton matrices, and what layers contribute.
 
 Legend: n rows, o outputs, P weights. J [n, o, P] are the outputs' derivatives in the weights; Λ [n, o, o] the negative
-log likelihood's second derivatives in the outputs, Λ = Σ_r R Rᵀ with R [r, n, o]. The generalized Gauss–Newton matrix is Σ_n Jᵀ Λ J
-(Schraudolph 2002), in nats of the whole data set.
+log likelihood's second derivatives in the outputs, Λ = Σ_r R Rᵀ with R [r, n, o]. The generalized Gauss–Newton matrix
+is Σ_n Jᵀ Λ J (Schraudolph 2002), in nats of the whole data set.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.func import grad, jacrev
@@ -31,7 +32,7 @@ def check_curved(joint: Joint) -> None:
     """
     if not joint.likelihood.curved:
         raise UserError(
-            f"the likelihood {joint.likelihood.name} has no second derivative in the outputs, so there is no curvature; "
+            f"the likelihood {joint.likelihood.name} has no second derivative in the outputs, so no curvature; "
             "take langevin or description_length, or another likelihood"
         )
 
@@ -84,7 +85,11 @@ def exact_hessian(joint: Joint, weights: torch.Tensor) -> torch.Tensor:
 
     def one(w: torch.Tensor, c: Tensors, x: tuple[torch.Tensor, ...], y: torch.Tensor) -> torch.Tensor:
         factor = torch.ones((), dtype=w.dtype)
-        h = jacrev(grad(lambda v: joint.losses(v, c, x, y, factor).sum()), chunk_size=64)(w)
+
+        def total(v: torch.Tensor) -> torch.Tensor:
+            return joint.losses(v, c, x, y, factor).sum()
+
+        h = jacrev(grad(total), chunk_size=64)(w)
         return 0.5 * (h + h.T)
 
     dims = (0, 0, joint.data_dims(), joint.data_dims())
@@ -204,7 +209,7 @@ def _positions_in(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """[n, t, in]."""
     if isinstance(module, nn.Conv2d):
         assert not isinstance(module.padding, str)
-        return F.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride).mT  # type: ignore[arg-type]
+        return F.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride).mT
     return x.reshape(len(x), -1, x.shape[-1])
 
 
@@ -221,5 +226,3 @@ def outputs_jacobians(joint: Joint, k: int, inputs: tuple[torch.Tensor, ...]) ->
     for start in range(0, len(inputs[0]), step):
         with torch.no_grad():
             yield jacobian(joint, w, c, tuple(t[start : start + step] for t in inputs))
-
-

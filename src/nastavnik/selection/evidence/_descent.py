@@ -1,8 +1,8 @@
 """The entropy of gradient descent: restarts are draws of an implicit posterior, whose entropy every step changes.
 
 Legend: K networks, r restarts, P weights; U(w) = -log p(D, w), H its second derivatives. A step T(w) = w - β∇U changes
-the entropy of the restarts' distribution by E log |I - βH| ≃ E[-β Tr H - β² Tr HH], a lower bound while every β·eigenvalue
-is below 0.68 (Maclaurin, Duvenaud & Adams 2015, eq. 13; notes/000 Z17). log p(D) ≥ S(q_t) - E U(w_t).
+the entropy of the restarts' distribution by E log |I - βH| ≃ E[-β Tr H - β² Tr HH], a lower bound while every
+β·eigenvalue is below 0.68 (Maclaurin, Duvenaud & Adams 2015, eq. 13; notes/000 Z17). log p(D) ≥ S(q_t) - E U(w_t).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _LOOKS = 100  # at the curve, in a whole descent
 
 
 class Curve(NamedTuple):
-    """Along the descent: ``steps`` [m], ``estimate`` of the log evidence and its standard ``error``, ``entropy`` (nats),
-    ``fit`` E log p(D, w)."""
+    """Along the descent: ``steps`` [m], ``estimate`` of the log evidence and its standard ``error``, ``entropy``,
+    ``fit`` E log p(D, w); nats."""
 
     steps: np.ndarray
     estimate: np.ndarray
@@ -63,12 +63,12 @@ def descent_entropy(
     seed: int = 0,
     own_data: bool = False,
     dtype: torch.dtype | None = None,
-) -> Evidence | list[Evidence]:
+) -> Any:
     """The evidence of an architecture from restarts of gradient descent, and where the descent begins to overfit.
 
-    Each network lends its architecture; restarts begin at weights drawn from N(0, s²), s = 1 / √inputs for matrices and
-    the prior's deviation at most. The estimate rises while the fit repays the entropy lost, and turns where it does not:
-    a place to stop without validation rows (also for fits: ``optimizer.entropy`` with ``stopping.watch=evidence``).
+    Each network lends its architecture; restarts begin at weights drawn from N(0, s²), s = 1 / √inputs for matrices,
+    the prior's deviation at most. The estimate rises while the fit repays the entropy lost, and turns where it does
+    not: a place to stop without validation rows (for fits: ``optimizer.entropy`` with ``stopping.watch=evidence``).
 
     Args:
         networks: a module, several of one architecture, or a population.
@@ -105,8 +105,6 @@ def descent_entropy(
         own_data=own_data,
         dtype=dtype,
     )
-    check_curved(joint)
-    check_ready(joint)
     descent = Descent(joint, restarts, rate, noisy, seed)
     for step in range(steps):
         descent.step()
@@ -118,9 +116,29 @@ def descent_entropy(
 
 
 class Descent:
-    """Restarts of K networks, their weights and their distribution's entropy."""
+    """Restarts of K networks, their weights and their distribution's entropy; ``step`` and ``look`` as wanted."""
+
+    @classmethod
+    def of(
+        cls,
+        networks: Networks,
+        x: Any,
+        y: Any,
+        *,
+        likelihood: Likelihood | None = None,
+        prior_precision: float | Mapping[str, float] = 1.0,
+        restarts: int = 16,
+        rate: float | None = None,
+        noisy: bool = False,
+        seed: int = 0,
+    ) -> Descent:
+        """Restarts that have not moved yet; see ``descent_entropy``."""
+        joint = make_joint(networks, x, y, likelihood=likelihood, prior_precision=prior_precision)
+        return cls(joint, restarts, rate, noisy, seed)
 
     def __init__(self, joint: Joint, restarts: int, rate: float | None, noisy: bool, seed: int) -> None:
+        check_curved(joint)
+        check_ready(joint)
         self.joint, self.restarts, self.rate, self.noisy, self.seed = joint, restarts, rate, noisy, seed
         self.many = joint.repeated(restarts)
         deviation = start_deviations(joint)  # [K, P]
@@ -176,9 +194,18 @@ class Descent:
         self.heights = torch.where(better, estimate, self.heights)
         self.best = torch.where(better.repeat_interleave(self.restarts)[:, None], self.weights, self.best)
 
+    def curve(self, k: int) -> Curve:
+        """What was entered of the k-th network so far."""
+        return Curve(*(np.array(column) for column in zip(*self.curves[k], strict=True)))
+
+    def losses(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Mean negative log likelihood of other rows, for all networks the same, by each restart [K·r] (nats a row)."""
+        other = replace(self.many, inputs=(x.to(self.weights),), targets=y, own=False)
+        return -other.log_likelihoods(self.weights) / len(y)
+
     def record(self, k: int, cost: Cost) -> Evidence:
         """What the k-th network's restarts say."""
-        curve = Curve(*(np.array(column) for column in zip(*self.curves[k], strict=True)))
+        curve = self.curve(k)
         finite = bool(np.isfinite(curve.estimate).all())
         turned = finite and curve.turn < len(curve.steps) - 1
         noise = self.joint.noise()
@@ -197,7 +224,7 @@ class Descent:
             True,
             (
                 "restarts are draws of one distribution, and its entropy changes by -β Tr H - β² Tr HH a step",
-                "steps stay short enough for that to be a lower bound (they are cut to 0.3 over the largest eigenvalue)",
+                "steps are short enough for that to be a lower bound (at most 0.3 over the largest eigenvalue)",
                 *(() if turned else ("the estimate was still rising at the last step; more steps would raise it",)),
             ),
             dict(zip(names, self.joint.precision[k].tolist(), strict=True)),
@@ -224,9 +251,9 @@ class Descent:
             def slope(u: torch.Tensor) -> torch.Tensor:
                 return grad(lambda z: many.losses(z, c, x, y, f).sum() - many.log_prior(z, a))(u)
 
-            g, pull = vjp(slope, w)  # H is symmetric
-            once = pull(e)[0]
-            return g, once, pull(once)[0]
+            found = vjp(slope, w)  # H is symmetric
+            once = found[1](e)[0]
+            return found[0], once, found[1](once)[0]
 
         return self._map(one, v)
 
@@ -272,5 +299,3 @@ def start_deviations(joint: Joint) -> torch.Tensor:
         if len(shape) >= 2:
             found[:, place] = found[:, place].clamp(max=math.prod(shape[1:]) ** -0.5)
     return found
-
-

@@ -78,7 +78,7 @@ def description_length(
     seed: int = 0,
     own_data: bool = False,
     dtype: torch.dtype | None = None,
-) -> DescriptionLength | list[DescriptionLength]:
+) -> Any:
     """How short a message networks make of the targets.
 
     Args:
@@ -188,7 +188,7 @@ def message(joint: Joint, exponents: torch.Tensor) -> torch.Tensor:
 
 
 def _first_exponents(joint: Joint) -> torch.Tensor:
-    """Where rounding by half a cell costs about half a nat a weight: δ² = 12 / curvature; else an eighth of the scale."""
+    """Where rounding costs about half a nat a weight, δ² = 12 / curvature; without curvature an eighth of the scale."""
     counts = joint.layout.counts
     if joint.likelihood.curved:
         h = scale_of(joint)[:, None] * Diagonal.of(joint).h

@@ -1,7 +1,7 @@
 """Have the chains met, and how many independent draws are they worth?
 
-Legend: m chains, s draws of each, q quantities. Split R-hat and effective sample size by Vehtari et al. 2021 (ranks made
-normal for R-hat; Geyer's initial monotone sequence for the autocorrelation time).
+Legend: m chains, s draws of each, q quantities. Split R-hat and effective sample size by Vehtari et al. 2021 (ranks
+made normal for R-hat; Geyer's initial monotone sequence for the autocorrelation time).
 """
 
 from __future__ import annotations

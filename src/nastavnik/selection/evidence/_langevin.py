@@ -47,7 +47,7 @@ def langevin(
     seed: int = 0,
     own_data: bool = False,
     dtype: torch.dtype | None = None,
-) -> Evidence | list[Evidence]:
+) -> Any:
     """Draw weights from the posterior of small networks; with ``hmc`` also the evidence, by thermodynamic integration.
 
     All chains of all networks and temperatures run as one population. Chains begin around the given weights, spread by
@@ -74,8 +74,8 @@ def langevin(
         dtype: of the computation.
 
     Returns:
-        One record a network, its posterior the draws. There is no number, and ``problem`` says why, where chains have not
-        met (R-hat above 1.05), or where the sampler gives draws only.
+        One record a network, its posterior the draws. There is no number, and ``problem`` says why, where chains have
+        not met (R-hat above 1.05), or where the sampler gives draws only.
 
     Raises:
         UserError: a precondition does not hold, or an option is wrong.
@@ -182,7 +182,9 @@ def _record(joint: Joint, k: int, found: Draws, ladder: np.ndarray, plan: Plan, 
             else f"the chains have not met (R-hat {hat:.3f}, above {R_HAT}); take more warmup and draws"
         )
     elif len(ladder) == 1:
-        problem = f"{plan.sampler} at one temperature gives draws, not evidence; take sampler='hmc' with temperatures=24"
+        problem = (
+            f"{plan.sampler} at one temperature gives draws, not evidence; take sampler='hmc' with temperatures=24"
+        )
     else:
         integral = integrate(ladder, fits)
         value, error = integral.value, integral.error
@@ -238,5 +240,3 @@ def _checked(plan: Plan, temperatures: int) -> Plan:
     if plan.batch is not None and plan.batch < 1:
         raise UserError(f"batch must be at least 1, but got {plan.batch}")
     return plan
-
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,10 +30,6 @@ _SETTLED = 1e-5  # relative change of every hyperparameter
 _MOST, _LEAST = 1e8, 1e-8  # prior precisions
 
 
-@overload
-def laplace(networks: nn.Module, x: Any, y: Any, **options: Any) -> Evidence: ...
-@overload
-def laplace(networks: Sequence[nn.Module], x: Any, y: Any, **options: Any) -> list[Evidence]: ...
 def laplace(
     networks: Networks,
     x: Any,
@@ -46,7 +42,7 @@ def laplace(
     optimise: str | Sequence[str] = (),
     own_data: bool = False,
     dtype: torch.dtype | None = None,
-) -> Evidence | list[Evidence]:
+) -> Any:
     """The evidence of trained networks by Laplace's approximation, with a linearised predictive distribution.
 
     Args:
@@ -139,9 +135,10 @@ def last_layer_of(networks: Networks) -> str:
     Raises:
         UserError: there is none.
     """
-    first = networks if isinstance(networks, nn.Module) else networks[0] if isinstance(networks, Sequence) else None
-    first = first if first is not None else networks.network(0)  # type: ignore[union-attr]
-    inner = first.network if hasattr(first, "network") and hasattr(first, "likelihood") else first
+    if isinstance(networks, Population):
+        networks = networks.learner
+    first = networks if isinstance(networks, nn.Module) else networks[0]
+    inner = first.network if isinstance(first, Learner) else first
     names = [name for name, m in inner.named_modules() if isinstance(m, nn.Linear)]
     if not names:
         raise UserError("structure='last_layer' needs a linear layer, but the network has none")

@@ -26,7 +26,7 @@ class Evidence:
     Attributes:
         road: laplace, variational, descent_entropy, langevin.
         structure: what shape of posterior or which sampler; evidences of different structures are not comparable.
-        log_evidence: log p(D | model) in nats, of the whole data set, prior included; None where there is a ``problem``.
+        log_evidence: log p(D | model) in nats, of all rows, prior included; None where there is a ``problem``.
         error: standard error of the number where it rests on random draws, None where it does not.
         bound: whether it is a lower bound, up to ``error``.
         assumptions: what must hold for the number to mean what it says.

@@ -69,7 +69,9 @@ class Chains:
         self.joint = joint.repeated(self.each)
         self.t = temperatures.to(joint.weights).repeat_interleave(plan.chains).repeat(self.networks)
         self.scale = _scales(joint, temperatures).repeat_interleave(plan.chains, 0)
-        self.generators = [torch.Generator().manual_seed(stream_of(plan.seed, f"chains {k}")) for k in range(len(joint))]
+        self.generators = [
+            torch.Generator().manual_seed(stream_of(plan.seed, f"chains {k}")) for k in range(len(joint))
+        ]
         self._ready: list[torch.Tensor] = []
         self.weights = self.joint.weights + self.scaled(self.noise())
         self.steps = 0

@@ -60,7 +60,7 @@ class Full:
 
     def __init__(self, h: torch.Tensor, layout: Layout, notes: tuple[str, ...] = ()) -> None:
         self.h, self.layout, self.notes = h, layout, notes
-        self.log_likelihood = None
+        self.log_likelihood: torch.Tensor | None = None
         self._values: torch.Tensor | None = None
 
     @classmethod
@@ -129,7 +129,7 @@ class Diagonal:
 
     def __init__(self, h: torch.Tensor, layout: Layout, log_likelihood: torch.Tensor | None = None) -> None:
         self.h, self.layout, self.log_likelihood = h, layout, log_likelihood
-        self.notes = ("weights independent of each other",)
+        self.notes: tuple[str, ...] = ("weights independent of each other",)
 
     @classmethod
     def of(cls, joint: Joint) -> Diagonal:
@@ -200,7 +200,7 @@ class Kronecker:
         self, each: Sequence[Sequence[Block]], layout: Layout, log_likelihood: torch.Tensor | None = None
     ) -> None:
         self.each, self.layout, self.log_likelihood = each, layout, log_likelihood
-        self.notes = ("layers independent of each other, a layer's block a Kronecker product",)
+        self.notes: tuple[str, ...] = ("layers independent of each other, a layer's block a Kronecker product",)
 
     @classmethod
     def of(cls, joint: Joint) -> Kronecker:

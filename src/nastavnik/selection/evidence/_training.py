@@ -100,8 +100,8 @@ def train(
 def climb(joint: Joint, wanted: Sequence[str], steps: int) -> tuple[Joint, int]:
     """The joint at a maximum, its hyperparameters chosen on the way, and the steps it took.
 
-    MacKay's updates may pass the best place and drift (a layer's weights shrink to nothing while another's grow), so the
-    moment of the largest evidence is what each network keeps.
+    MacKay's updates may pass the best place and drift (a layer's weights shrink to nothing while another's grow), so
+    the moment of the largest evidence is what each network keeps.
     """
     check_curved(joint)
     best, heights = joint, torch.full_like(joint.factor, -torch.inf, dtype=torch.float64)
@@ -109,7 +109,7 @@ def climb(joint: Joint, wanted: Sequence[str], steps: int) -> tuple[Joint, int]:
     still = torch.zeros(len(joint), dtype=torch.int64)
     taken = 0
     with torch.no_grad():
-        for taken in range(1, steps + 1):  # noqa: B007
+        for taken in range(1, steps + 1):
             structure = Full(gauss_newton(joint, joint.weights), joint.layout)
             if wanted and taken > _FIRST:
                 best, heights = _higher(best, heights, joint, structure)
@@ -131,9 +131,7 @@ def climb(joint: Joint, wanted: Sequence[str], steps: int) -> tuple[Joint, int]:
     return (best if wanted else joint), taken
 
 
-def _higher(
-    best: Joint, heights: torch.Tensor, joint: Joint, structure: Full
-) -> tuple[Joint, torch.Tensor]:
+def _higher(best: Joint, heights: torch.Tensor, joint: Joint, structure: Full) -> tuple[Joint, torch.Tensor]:
     """The better of two states by the evidence, network by network."""
     values = log_evidence(joint, structure).nan_to_num(nan=-torch.inf)
     better = values > heights
@@ -146,9 +144,7 @@ def _higher(
     return chosen, torch.where(better, values, heights)
 
 
-def _step(
-    joint: Joint, structure: Full, damping: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _step(joint: Joint, structure: Full, damping: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """One damped step of every network: new weights, new damping, the objective's relative fall."""
     slopes, before = objective(joint, joint.weights)
     alpha, s = joint.layout.each(joint.precision), scale_of(joint)

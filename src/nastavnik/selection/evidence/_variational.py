@@ -57,11 +57,11 @@ def variational(
     seed: int = 0,
     own_data: bool = False,
     dtype: torch.dtype | None = None,
-) -> Evidence | list[Evidence]:
+) -> Any:
     """The bound on the evidence of networks by a normal distribution of their weights.
 
-    Networks of up to 1,000 weights draw weights and use the quadratic around the start against the draws' noise (exactly
-    none is left for linear models); larger ones draw the layers' outputs (local reparameterization, Kingma et al. 2015).
+    Networks of up to 1,000 weights draw weights and use the quadratic around the start against the draws' noise (none
+    is left for linear models); larger ones draw the layers' outputs (local reparameterization, Kingma et al. 2015).
 
     Args:
         networks: a module, several of one architecture, or a population, trained or not.
@@ -205,7 +205,9 @@ class _Quadratic:
 
     def noise(self, step: int, count: int) -> torch.Tensor:
         """Antithetic draws [count, P] of a step, for every network the same."""
-        half = standard_normal((count // 2, self.joint.layout.size), stream_of(self.seed, f"{step}"), self.joint.weights)
+        half = standard_normal(
+            (count // 2, self.joint.layout.size), stream_of(self.seed, f"{step}"), self.joint.weights
+        )
         return torch.cat([half, -half])
 
     def loss(self, q: Tensors, noise: torch.Tensor, own: tuple[Any, ...]) -> torch.Tensor:
@@ -244,7 +246,9 @@ class _Local:
         self.joint, self.seed = joint, seed
         self.module = copy.deepcopy(joint.module)
         self.products = {
-            name for name, m in joint.module.named_modules() if type(m) is nn.Linear and f"{name}.weight" in joint.layout.places
+            name
+            for name, m in joint.module.named_modules()
+            if type(m) is nn.Linear and f"{name}.weight" in joint.layout.places
         }
         for name in sorted(self.products):
             parent = self.module.get_submodule(name.rpartition(".")[0])
@@ -452,13 +456,12 @@ def _follow(family: _Family, prior: Prior, q: Tensors) -> None:
 def _bound(family: _Family, prior: Prior, q: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
     loss, error = family.judged(q)
     moments = torch.func.vmap(family.moments)(q, family.start, family.joint.weights)
-    kl = torch.func.vmap(prior.kl)(*moments, prior.mean, prior.precision)
+    mean, variance, logdet = moments
+    kl = torch.func.vmap(prior.kl)(mean, variance, logdet, prior.mean, prior.precision)
     return -(loss + kl).double(), error.double()
 
 
-def _slopes(
-    family: _Family, prior: Prior, q: Tensors, step: int, temperature: float, batch: int | None
-) -> Tensors:
+def _slopes(family: _Family, prior: Prior, q: Tensors, step: int, temperature: float, batch: int | None) -> Tensors:
     own, dims = family.arguments()
     noise = family.noise(step, _DRAWS)
     weight = 1.0
@@ -466,9 +469,9 @@ def _slopes(
         own, weight = _some_rows(family, own, step, batch)
 
     def objective(p: Tensors, m: torch.Tensor, a: torch.Tensor, *o: Any) -> torch.Tensor:
-        moments = family.moments(p, o[1], o[0])
+        mean, variance, logdet = family.moments(p, o[1], o[0])
         loss = family.loss(p, noise, o, weight) if isinstance(family, _Local) else family.loss(p, noise, o)
-        return loss + temperature * prior.kl(*moments, m, a)
+        return loss + temperature * prior.kl(mean, variance, logdet, m, a)
 
     with torch.no_grad():
         return batched(grad(objective), (0, 0, 0, *dims))(q, prior.mean, prior.precision, *own)

@@ -64,7 +64,7 @@ class Likelihood(nn.Module, ABC):
         """The distribution's parameters by name: ``probabilities``, or ``mean`` and ``deviation``, or ``rate``."""
 
     def curvature_columns(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """r columns [r, n, o] whose Σ c cᵀ are the second derivatives of a row's negative log likelihood in its outputs.
+        """Columns [r, n, o] whose Σ c cᵀ are the second derivatives of a row's negative log likelihood in its outputs.
 
         By automatic differentiation; directions in which the curvature is negative are left out. A likelihood with a
         closed form gives its own.

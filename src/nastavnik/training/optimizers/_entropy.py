@@ -28,13 +28,14 @@ class Entropy(Wrapper):
     source = "Maclaurin, Duvenaud & Adams 2015 (notes/000 Z17-Z18)"
     settings: ClassVar[Mapping[str, float]] = {"entropy": 1.0}
     noisy = True
+    around: ClassVar[Mapping[str, Value]] = {"name": "sgd", "momentum": 0.0}
 
     def __init__(self, inner: FirstOrder | Wrapper, options: Mapping[str, Value]) -> None:
         super().__init__(inner, options)
         if isinstance(inner, Wrapper) or not hasattr(inner, "ahead") or float(options.get("momentum", 0.9)) != 0:
             raise UserError(
-                "optimizer.entropy follows plain descent alone; take optimizer.name=sgd with optimizer.momentum=0 and no "
-                "other wrapper inside it"
+                "optimizer.entropy follows plain descent alone; take optimizer.name=sgd with optimizer.momentum=0 and "
+                "no other wrapper inside it"
             )
 
     def slots_of(self, parameters: Tensors) -> Tensors:
@@ -44,10 +45,11 @@ class Entropy(Wrapper):
 
     def step(self, problem: Problem, state: Tensors, parameters: Tensors, settings: Tensors) -> tuple[Tensors, Tensors]:
         """See ``formula``."""
+        new, inner = self.inner.step(problem, state, parameters, settings)  # whose gradient is the one that is seen
         own = self.own(state)
         noise = Noise(settings["noise"], own["count"].to(torch.int32))
         v = {n: noise.normal(f"entropy {n}", p) for n, p in parameters.items()}
-        _, pull = vjp(grad(problem.objective), parameters)
+        pull = vjp(grad(problem.objective), parameters)[1]
 
         def curved(u: Tensors) -> Tensors:
             h = pull(u)[0]
@@ -57,6 +59,5 @@ class Entropy(Wrapper):
         twice = curved(once)
         rate = settings["learning_rate"]
         change = torch.stack([-rate * (v[n] * (once[n] + rate * twice[n])).sum() for n in v]).sum()
-        new, inner = self.inner.step(problem, state, parameters, settings)
         kept = {"count": own["count"] + 1, "total": own["total"] + settings["entropy"] * change}
         return new, self.joined(inner, kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 
@@ -16,8 +17,10 @@ class Wrapper(Optimizer):
 
     A recipe that names the wrapper's first setting (``optimizer.clip_norm``) puts it round its optimizer; a population
     of networks with and without it does not exist, but a value may switch it off for some (see each wrapper). Its own
-    state stands under its name with a slash.
+    state stands under its name with a slash. ``around`` are the optimizer's settings without which it is refused.
     """
+
+    around: ClassVar[Mapping[str, Value]] = {}
 
     def __init__(self, inner: FirstOrder | Wrapper, options: Mapping[str, Value]) -> None:
         super().__init__(options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -29,7 +31,9 @@ def linear_models(
     x: torch.Tensor, y: torch.Tensor, *, precision: float = 1.0
 ) -> tuple[list[nn.Module], list[evidence.LinearTruth]]:
     """Linear networks at their posteriors' means, and the truth, for designs [draws, rows, P]."""
-    truths = [evidence.linear_regression(a, b, noise=NOISE, prior_precision=precision) for a, b in zip(x, y, strict=True)]
+    truths = [
+        evidence.linear_regression(a, b, noise=NOISE, prior_precision=precision) for a, b in zip(x, y, strict=True)
+    ]
     networks: list[nn.Module] = []
     for truth in truths:
         module = nn.Linear(x.shape[2], 1, bias=False).double()
@@ -41,3 +45,15 @@ def linear_models(
 def small_net(inputs: int = 2, hidden: int = 5, outputs: int = 1, seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, outputs)).double()
+
+
+def number(record: evidence.Evidence) -> float:
+    """The record's number, which must be there."""
+    assert record.log_evidence is not None, record.problem
+    return record.log_evidence
+
+
+def belief(record: evidence.Evidence) -> Any:
+    """The record's posterior, which must be there."""
+    assert record.posterior is not None, record.problem
+    return record.posterior
