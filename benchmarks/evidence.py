@@ -184,7 +184,7 @@ def hidden_roads(network: nn.Module, likelihood: Likelihood, x: torch.Tensor, y:
         "descent entropy, noisy": asked(evidence.descent_entropy, steps=600, noisy=True),
         "sgld": asked(evidence.langevin, sampler="sgld", rate=0.01, **walk),
         "sghmc": asked(evidence.langevin, sampler="sghmc", rate=0.01, **walk),
-        "constant sgd": asked(evidence.langevin, sampler="constant_sgd", batch=10, **walk),
+        "constant sgd": asked(evidence.langevin, sampler="constant_sgd", batch=5, **walk),
     }
 
 

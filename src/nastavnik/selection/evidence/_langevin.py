@@ -25,6 +25,7 @@ from nastavnik.training.likelihoods import Likelihood
 
 _POWER = 5  # t_i = (i / N)^5: most temperatures near the prior, where the fit changes fastest
 _MOST = 20_000  # weights
+_FAR = 1e100  # beyond which nothing can be believed, and squares overflow
 _WATCHED = 64  # outputs whose chains are looked at
 
 
@@ -159,7 +160,7 @@ def _record(joint: Joint, k: int, found: Draws, ladder: np.ndarray, plan: Plan, 
     weights = found.weights[k, 0]  # [C, S, P]
     fits = found.log_likelihood[k].double().numpy()  # [T, C, S]
     watched = np.concatenate([fits[-1][:, :, None], _outputs(joint, k, weights)], axis=2)
-    finite = bool(np.isfinite(fits).all() and np.isfinite(watched).all())
+    finite = bool((np.abs(fits) < _FAR).all() and (np.abs(watched) < _FAR).all())  # false for what is no number
     hats = r_hat(watched) if finite else np.array([np.inf])
     sizes = effective_size(watched) if finite else np.array([0.0])
     worst = float(hats.max())

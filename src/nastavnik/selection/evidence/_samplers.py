@@ -23,6 +23,7 @@ SAMPLERS = ("hmc", "sgld", "sghmc", "constant_sgd")
 _FULL = 1500  # weights up to which the scale is a full matrix
 _WANTED = 0.8  # of proposals to be taken, by which the step's length is found
 _FRICTION = 0.1
+_NEAR = 0.1  # where samplers begin that take every step: far out a network's energy is too steep for them
 _AHEAD = 16  # noise drawn together
 
 
@@ -73,7 +74,8 @@ class Chains:
             torch.Generator().manual_seed(stream_of(plan.seed, f"chains {k}")) for k in range(len(joint))
         ]
         self._ready: list[torch.Tensor] = []
-        self.weights = self.joint.weights + self.scaled(self.noise())
+        far = 1.0 if plan.sampler == "hmc" else _NEAR
+        self.weights = self.joint.weights + far * self.scaled(self.noise())
         self.steps = 0
 
     def run(self) -> Draws:
@@ -220,7 +222,8 @@ class _Stochastic:
 
     In the scale's units, with step β: sgld w - β∇U + N(0, 2β) (Welling & Teh 2011; notes/000 Z19); sghmc with friction
     a, v = (1 - a) v - β∇U + N(0, 2aβ), w + v (Chen et al. 2014); constant_sgd w - β∇U with the β at which the noise of
-    a batch's gradient alone gives the posterior's spread (Mandt et al. 2017, eq. 15; notes/000 Z21).
+    a batch's gradient alone gives the posterior's spread (Mandt et al. 2017, eq. 15; notes/000 Z21). Slopes are tamed,
+    ∇U / (1 + β|∇U|) or cut, so that steep places do not throw chains out (Brosse et al. 2019).
     """
 
     def __init__(self, chains: Chains) -> None:
@@ -236,6 +239,11 @@ class _Stochastic:
         c, beta = self.c, self.rate[:, None]
         slopes, _, c.log_likelihood = c.energies(c.weights, self._rows())
         slopes = c.pulled(slopes)
+        length = beta * slopes.norm(dim=1, keepdim=True)
+        if c.plan.sampler == "constant_sgd":  # which lives on its noise: only steps beyond the posterior's size are cut
+            slopes = slopes / (length / slopes.shape[1] ** 0.5).clamp(min=1)
+        else:
+            slopes = slopes / (1 + length)
         if c.plan.sampler == "sgld":
             move = -beta * slopes + (2 * beta).sqrt() * c.noise()
         elif c.plan.sampler == "constant_sgd":
