@@ -77,6 +77,7 @@ def test_stopping_by_evidence_keeps_its_best_moment() -> None:
     [
         ({"optimizer.momentum": 0.9}, "plain descent alone"),
         ({"optimizer.name": "adamw"}, "plain descent alone"),
+        ({"optimizer.clip_norm": 1.0}, "no other wrapper inside it"),
     ],
 )
 def test_what_is_not_plain_descent_is_refused(extra: dict[str, Value], words: str) -> None:

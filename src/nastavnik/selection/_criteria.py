@@ -136,6 +136,10 @@ def ask(name: str, learner: Learner, rows: Rows, *, seed: int) -> Verdict:
         answer = CRITERIA[name](learner, rows, seed)
     except UserError as error:
         answer = Answer(None, None, str(error))
+    if answer.value is not None and not math.isfinite(answer.value):
+        answer = Answer(None, None, "the network's loss is no finite number")
+    if answer.error is not None and not math.isfinite(answer.error):
+        answer = answer._replace(error=None)
     return Verdict(answer, time.monotonic() - started)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nastavnik.errors import UserError
-from nastavnik.predictive import ClassPredictive, Predictive
+from nastavnik.predictive import ClassPredictive, CountPredictive, Predictive
 
 _WIDTH = 0.6827  # the level whose half width scales a real row's score
 
@@ -83,4 +83,5 @@ def _centre_and_half(predictive: Predictive) -> tuple[np.ndarray, np.ndarray]:
     interval = predictive.interval(_WIDTH)
     assert interval is not None
     low, high = interval
-    return (low + high) / 2, np.maximum((high - low) / 2, 1e-12)
+    least = 0.5 if isinstance(predictive, CountPredictive) else 1e-12  # a count's interval may have no width
+    return (low + high) / 2, np.maximum((high - low) / 2, least)

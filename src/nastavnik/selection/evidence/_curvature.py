@@ -127,9 +127,7 @@ class Layers:
     def __init__(self, joint: Joint) -> None:
         self.joint, self.module = joint, copy.deepcopy(joint.module).requires_grad_()
         self.layers = {
-            name: m
-            for name, m in self.module.named_modules()
-            if f"{name}.weight" in joint.layout.places and is_product(m)
+            name: m for name, m in self.module.named_modules() if is_product(m) and name in plain_products(joint)
         }
         self.log_likelihood = joint.weights.new_zeros(len(joint), dtype=torch.float64)  # of what was seen, at factor 1
         self._inputs: dict[str, torch.Tensor] = {}
@@ -139,11 +137,7 @@ class Layers:
             m.register_forward_hook(lambda module, given, output, name=name: self._heard(name, given[0], output))
 
     def of(self, k: int) -> Iterator[Portion]:
-        """The k-th network's layers, some rows at a time; what is cut off here depends on the widths alone.
-
-        Raises:
-            UserError: a layer is used more than once in a pass.
-        """
+        """The k-th network's layers, some rows at a time; what is cut off here depends on the widths alone."""
         inputs, targets = self.joint.data_of(k)
         self.joint.put(self.module, k)
         for rows in torch.arange(len(targets)).split(self._rows(inputs)):
@@ -160,8 +154,6 @@ class Layers:
         return max(16, _CACHED // widest)
 
     def _heard(self, name: str, given: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        if name in self._inputs:
-            raise UserError(f"layer {name.removeprefix('network.')!r} is used twice in a pass; take structure='full'")
         self._inputs[name] = given.detach()
         self._outputs[name] = output, output._version
         return output.clone() if self._copies else output
@@ -176,8 +168,10 @@ class Layers:
         self.log_likelihood[k] -= joint.losses_of(outputs.detach(), constants, targets).double().sum()
 
         def columns() -> Iterator[list[torch.Tensor]]:
-            for column in r:
-                found = torch.autograd.grad(outputs, list(products.values()), column, retain_graph=True)
+            for column in r if products else ():
+                found = torch.autograd.grad(
+                    outputs, list(products.values()), column, retain_graph=True, materialize_grads=True
+                )
                 yield [_positions_out(self.layers[name], g) for name, g in zip(products, found, strict=True)]
 
         layers = [
@@ -196,6 +190,38 @@ def _is_data(given: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> bool:
     """Whether a layer's input is the network's first input itself, flattened or not."""
     x = inputs[0]
     return given.data_ptr() == x.data_ptr() and given.numel() == x.numel() and given.dtype == x.dtype
+
+
+def plain_products(joint: Joint) -> dict[str, int]:
+    """Linear and convolutional layers that a pass calls once, with an input whose first axis is the rows.
+
+    Their inputs' dimensions by name. Layers whose weights another module shares, that are called more than once or not
+    at all, or that see rows and positions mixed, are left out.
+    """
+    module = copy.deepcopy(joint.module)
+    owners: dict[int, int] = {}
+    for _, p in module.named_parameters(remove_duplicate=False):
+        owners[id(p)] = owners.get(id(p), 0) + 1
+    calls: dict[str, list[torch.Tensor]] = {}
+    candidates = {
+        name: m
+        for name, m in module.named_modules()
+        if is_product(m)
+        and f"{name}.weight" in joint.layout.places
+        and all(owners[id(p)] == 1 for p in m.parameters(recurse=False))
+    }
+    for name, m in candidates.items():
+        m.register_forward_hook(lambda m, given, output, name=name: calls.setdefault(name, []).append(given[0]))
+    inputs, _ = joint.data_of(0)
+    sizes = sorted({1, min(2, len(inputs[0]))})
+    with torch.no_grad():
+        for rows in sizes:
+            module(tuple(t[:rows] for t in inputs))
+    found = {}
+    for name, seen in calls.items():
+        if len(seen) == len(sizes) and all(len(t) == rows for t, rows in zip(seen, sizes, strict=True)):
+            found[name] = seen[0].ndim
+    return found
 
 
 def is_product(module: nn.Module) -> bool:

@@ -184,7 +184,7 @@ def message(joint: Joint, exponents: torch.Tensor) -> torch.Tensor:
     each = -torch.where(cells > 1e-12, cells.clamp(min=1e-300).log(), far) / _LN2
     heads = _signed_bits(exponents).sum(1) + _signed_bits((scale.clamp(min=2.0**-20).log2() * 2).round()).sum(1)
     data = -joint.log_likelihoods(rounded.to(joint.weights)).double() / _LN2
-    return torch.stack([each.sum(1) + heads, data.nan_to_num(nan=math.inf)], dim=1)
+    return torch.stack([each.sum(1) + heads, torch.where(data.isnan(), math.inf, data)], dim=1)
 
 
 def _first_exponents(joint: Joint) -> torch.Tensor:

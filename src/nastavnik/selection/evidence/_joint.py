@@ -20,7 +20,7 @@ from torch.func import functional_call, vmap
 
 from nastavnik.errors import UserError, nearest
 from nastavnik.population import Learner, Population
-from nastavnik.training.likelihoods import Likelihood, RealLikelihood
+from nastavnik.training.likelihoods import ClassLikelihood, Likelihood, RealLikelihood
 from nastavnik.training.optimizers import Tensors
 
 LARGE = 20_000  # weights from which single precision is used unless told otherwise
@@ -337,6 +337,8 @@ def make_joint(
     for own in tensors[1:]:
         if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in tensors[0].items()}:
             raise UserError("the networks must be of one architecture; give others in a call of their own")
+    if any(_plan(s) != _plan(first) for s in scored[1:]):
+        raise UserError("the networks must be of one architecture and mode; give others in a call of their own")
 
     def cast(t: torch.Tensor) -> torch.Tensor:
         t = t.detach()
@@ -358,6 +360,18 @@ def make_joint(
         _precision(prior_precision, layout).to(dtype).expand(len(modules), -1).clone(),
         torch.ones(len(modules), dtype=dtype),
     )
+
+
+def _plan(scored: Scored) -> list[tuple[Any, ...]]:
+    """What the modules are, beside their tensors: the first network's code runs for all."""
+    noise = getattr(scored.likelihood, "noise", None)
+    parts = [(name, type(m), m.training, _words(m)) for name, m in scored.named_modules() if name != "likelihood"]
+    return [*parts, (type(scored.likelihood), noise if isinstance(noise, str) else None)]
+
+
+def _words(module: nn.Module) -> str:
+    """A module's options; a dropout's rate says nothing in evaluation."""
+    return "" if "Dropout" in type(module).__name__ else module.extra_repr()
 
 
 def _modules(networks: Networks, likelihood: Likelihood | None) -> tuple[list[nn.Module], list[Likelihood]]:
@@ -405,9 +419,21 @@ def _check_data(
     if real and targets.ndim != axis + 1:
         hint = "; flatten them: y[:, 0]" if targets.ndim == axis + 2 and targets.shape[-1] == 1 else ""
         raise UserError(f"the targets of {likelihood.name} are one number a row, got {tuple(targets.shape)}{hint}")
+    if isinstance(likelihood, ClassLikelihood) and not targets.is_floating_point():
+        _check_classes(likelihood, targets)
+    if likelihood.target == "count" and not bool(((targets >= 0) & (targets == targets.round())).all()):
+        raise UserError(f"the targets of {likelihood.name} must be whole numbers from 0 up")
     if real != targets.is_floating_point() and likelihood.target in ("real", "count", "class"):
         wanted = "numbers with a decimal point" if real else "whole class numbers"
         raise UserError(f"the targets of {likelihood.name} must be {wanted}, got {targets.dtype}")
+
+
+def _check_classes(likelihood: ClassLikelihood, targets: torch.Tensor) -> None:
+    with torch.no_grad():
+        count = likelihood.log_probabilities(torch.zeros(1, likelihood.outputs)).shape[-1]
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0 or high >= count:
+        raise UserError(f"the targets of {likelihood.name} must be classes 0 to {count - 1}, got {low} to {high}")
 
 
 def _precision(given: float | Mapping[str, float], layout: Layout) -> torch.Tensor:

@@ -171,7 +171,7 @@ def optimised(joint: Joint, structure: Structure, wanted: Sequence[str]) -> tupl
     """
     if not wanted:
         return joint, 0
-    if "noise" in wanted and not (isinstance(joint.likelihood, Gaussian) and joint.has_noise):
+    if "noise" in wanted and not has_gaussian_noise(joint):
         raise UserError(
             f"optimise='noise' is for Gaussian noise of one size, not for {joint.likelihood.name}"
             f"{'' if joint.has_noise else ' without a noise of its own'}"
@@ -190,6 +190,11 @@ def optimised(joint: Joint, structure: Structure, wanted: Sequence[str]) -> tupl
             if change < _SETTLED:
                 break
     return joint, turns
+
+
+def has_gaussian_noise(joint: Joint) -> bool:
+    """Whether there is one Gaussian noise, which the evidence may choose."""
+    return isinstance(joint.likelihood, Gaussian) and joint.has_noise
 
 
 def updated(

@@ -126,15 +126,15 @@ class Chains:
     def energies(
         self, weights: torch.Tensor, rows: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(∇U [B, P], U [B], log p(D|w) [B]); ``rows`` for an estimate from some of them."""
+        """(∇U [B, P], U [B], log p(D|w) [B]); ``rows`` [B, b] for an estimate from some of them."""
         joint = self.joint
         inputs, targets = joint.inputs, joint.targets
-        weight = 1.0
+        weight, data = 1.0, joint.data_dims()
         if rows is not None:
-            axis = 1 if joint.own else 0
-            weight = joint.rows / len(rows)
-            inputs = tuple(x.index_select(axis, rows) for x in inputs)
-            targets = targets.index_select(axis, rows)
+            chain = torch.arange(len(rows))[:, None]
+            weight, data = joint.rows / rows.shape[1], 0
+            inputs = tuple(x[chain, rows] if joint.own else x[rows] for x in inputs)
+            targets = targets[chain, rows] if joint.own else targets[rows]
 
         def one(w: Any, c: Any, x: Any, y: Any, f: Any, a: Any, t: Any) -> Any:
             def energy(v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -143,7 +143,7 @@ class Chains:
 
             return grad_and_value(energy, has_aux=True)(w)
 
-        dims = (0, 0, joint.data_dims(), joint.data_dims(), 0, 0, 0)
+        dims = (0, 0, data, data, 0, 0, 0)
         with torch.no_grad():
             slopes, (values, fits) = batched(one, dims)(
                 weights, joint.constants, inputs, targets, joint.factor, joint.precision, self.t
@@ -257,7 +257,8 @@ class _Stochastic:
     def _rows(self) -> torch.Tensor | None:
         if self.c.plan.batch is None:
             return None
-        return torch.randperm(self.c.joint.rows, generator=self.c.generators[0])[: self.c.plan.batch]
+        shape = (self.c.each, self.c.plan.batch)  # each chain its own, or their noise would be one
+        return torch.cat([torch.randint(self.c.joint.rows, shape, generator=g) for g in self.c.generators])
 
     def _derived(self) -> torch.Tensor:
         """β = 2P / tr V, V the covariance of a batch's estimate of ∇U in the scale's units, at the start."""

@@ -14,13 +14,16 @@ import torch
 from torch import nn
 from torch.func import grad_and_value
 
+from nastavnik.population import Population
 from nastavnik.selection.evidence._curvature import check_curved, gauss_newton
 from nastavnik.selection.evidence._joint import Joint, Networks, batched, make_joint
 from nastavnik.selection.evidence._laplace import (
     check_words,
     evidences,
+    has_gaussian_noise,
     log_evidence,
     mean_square,
+    optimised,
     scale_of,
     updated,
 )
@@ -45,7 +48,7 @@ def train(
     likelihood: Likelihood | None = None,
     prior_precision: float = 1.0,
     per_layer: bool = False,
-    optimise: str | Sequence[str] = ("prior_precision", "noise"),
+    optimise: str | Sequence[str] | None = None,
     steps: int = 100,
     own_data: bool = False,
     dtype: torch.dtype | None = None,
@@ -63,7 +66,7 @@ def train(
         likelihood: of the targets given the outputs.
         prior_precision: at first.
         per_layer: a precision for each parameter tensor.
-        optimise: "prior_precision", "noise", both, or nothing.
+        optimise: "prior_precision", "noise", both, or () for nothing; by default what the likelihood allows.
         steps: at most.
         own_data: each network has rows of its own: x and y are [K, n, …].
         dtype: of the computation.
@@ -75,8 +78,8 @@ def train(
         UserError: a precondition does not hold, or the networks are too large.
     """
     started = time.monotonic()
-    wanted = (optimise,) if isinstance(optimise, str) else tuple(optimise)
-    check_words("full", wanted)
+    asked = (optimise,) if isinstance(optimise, str) else optimise
+    check_words("full", asked or ())
     joint = make_joint(
         networks,
         x,
@@ -89,12 +92,17 @@ def train(
     )
     check_size(joint)
     check_ready(joint)
+    default = ("prior_precision", "noise") if has_gaussian_noise(joint) else ("prior_precision",)
+    wanted = default if asked is None else tuple(asked)
+    optimised(joint.only(0), Full.of(joint.only(0)), wanted)  # says so if a hyperparameter cannot be chosen
     joint, taken = climb(joint, wanted, steps)
     joint, more = climb(joint, (), _POLISH)  # to the maximum of the prior and noise that were chosen
     taken += more
     shape = Full.of(joint)
     records = evidences(joint, shape, "full", time.monotonic() - started, taken)
-    return [joint.network(k) for k in range(len(joint))], records
+    first = networks.learner if isinstance(networks, Population) else networks
+    given = next((first if isinstance(first, nn.Module) else first[0]).parameters()).dtype
+    return [joint.network(k).to(given) for k in range(len(joint))], records
 
 
 def climb(joint: Joint, wanted: Sequence[str], steps: int) -> tuple[Joint, int]:

@@ -20,7 +20,7 @@ from torch.func import functional_call, grad
 
 from nastavnik.errors import UserError, nearest
 from nastavnik.noise import Noise, stream_of
-from nastavnik.selection.evidence._curvature import gauss_newton
+from nastavnik.selection.evidence._curvature import gauss_newton, plain_products
 from nastavnik.selection.evidence._joint import Joint, Networks, batched, make_joint
 from nastavnik.selection.evidence._laplace import scale_of
 from nastavnik.selection.evidence._posterior import Normal, standard_normal
@@ -222,14 +222,17 @@ class _Quadratic:
         noise = self.noise(-1, _JUDGED)
         with torch.no_grad():
             found = batched(lambda p, *o: self.drawn(p, noise, o), (0, *dims), chunk=4)(q, *own)
-        losses, quadratic, expected = (t.nan_to_num(posinf=1e30, neginf=-1e30) for t in found)
+        sound = torch.isfinite(found[0]).all(1) & torch.isfinite(found[1]).all(1)
+        losses, quadratic, expected = (t.nan_to_num(posinf=0.0, neginf=0.0) for t in found)
         centred = quadratic - quadratic.mean(1, keepdim=True)
         power = centred.square().sum(1)
         along = (centred * (losses - losses.mean(1, keepdim=True))).sum(1)
         self.share = torch.where(power > 0, along / power.clamp(min=1e-300), torch.ones_like(power)).clamp(0, 1)
         values = losses - self.share[:, None] * (quadratic - expected[:, None])
         pairs = values.reshape(len(values), 2, -1).mean(1)
-        return values.mean(1), pairs.std(1) / pairs.shape[1] ** 0.5
+        # one draw where the loss is no number is enough: the expectation is none
+        mean = torch.where(sound, values.mean(1), torch.inf)
+        return mean, pairs.std(1) / pairs.shape[1] ** 0.5
 
     def normal(self, q: Tensors, k: int) -> Normal:
         """The k-th network's q."""
@@ -245,10 +248,11 @@ class _Local:
     def __init__(self, joint: Joint, structure: str, seed: int) -> None:
         self.joint, self.seed = joint, seed
         self.module = copy.deepcopy(joint.module)
+        # a layer whose weights act more than once on a row must draw its weights: its outputs share one draw
         self.products = {
             name
-            for name, m in joint.module.named_modules()
-            if type(m) is nn.Linear and f"{name}.weight" in joint.layout.places
+            for name, dimensions in plain_products(joint).items()
+            if dimensions == 2 and isinstance(joint.module.get_submodule(name), nn.Linear)
         }
         for name in sorted(self.products):
             parent = self.module.get_submodule(name.rpartition(".")[0])

@@ -64,7 +64,6 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 WRAPPERS: dict[str, type[Wrapper]] = {
     wrapper.name: wrapper
     for wrapper in (
-        Entropy,
         SwitchToSgd,
         Lookahead,
         Ema,
@@ -76,5 +75,6 @@ WRAPPERS: dict[str, type[Wrapper]] = {
         GradientNoise,
         Accumulate,
         Sam,
+        Entropy,
     )
 }
