@@ -19,7 +19,7 @@ from nastavnik.selection.evidence._curvature import gauss_newton
 from nastavnik.selection.evidence._descent import Descent, after_noise, start_deviations
 from nastavnik.selection.evidence._description import message, whole_number_bits
 from nastavnik.selection.evidence._diagnostics import effective_size, r_hat
-from nastavnik.selection.evidence._joint import make_joint
+from nastavnik.selection.evidence._making import make_joint
 from nastavnik.selection.evidence._samplers import Chains, Plan
 from nastavnik.selection.evidence._structures import Diagonal
 from nastavnik.training.likelihoods import Bernoulli, Categorical, Gaussian

@@ -11,7 +11,7 @@ from truths import number, small_net
 import nastavnik
 from nastavnik import evidence
 from nastavnik.selection.evidence._curvature import exact_hessian, gauss_newton
-from nastavnik.selection.evidence._joint import make_joint
+from nastavnik.selection.evidence._making import make_joint
 from nastavnik.selection.evidence._structures import Diagonal, Full, Kronecker
 from nastavnik.training.likelihoods import (
     Bernoulli,

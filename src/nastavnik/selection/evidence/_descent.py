@@ -22,7 +22,8 @@ from nastavnik.errors import UserError
 from nastavnik.noise import stream_of
 from nastavnik.selection.evidence import _posterior
 from nastavnik.selection.evidence._curvature import check_curved
-from nastavnik.selection.evidence._joint import Joint, Networks, batched, make_joint
+from nastavnik.selection.evidence._joint import Joint, Networks, batched
+from nastavnik.selection.evidence._making import make_joint
 from nastavnik.selection.evidence._posterior import standard_normal
 from nastavnik.selection.evidence._preconditions import check_ready
 from nastavnik.selection.evidence._record import Cost, Evidence

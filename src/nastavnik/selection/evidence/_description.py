@@ -23,8 +23,9 @@ from torch.func import grad
 from nastavnik.errors import UserError, nearest
 from nastavnik.noise import stream_of
 from nastavnik.selection.evidence._descent import start_deviations
-from nastavnik.selection.evidence._joint import Joint, Networks, batched, make_joint
+from nastavnik.selection.evidence._joint import Joint, Networks, batched
 from nastavnik.selection.evidence._laplace import scale_of
+from nastavnik.selection.evidence._making import make_joint
 from nastavnik.selection.evidence._posterior import standard_normal
 from nastavnik.selection.evidence._preconditions import check_ready
 from nastavnik.selection.evidence._record import Cost

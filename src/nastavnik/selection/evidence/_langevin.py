@@ -17,7 +17,8 @@ from torch import nn
 from nastavnik.errors import UserError, nearest
 from nastavnik.selection.evidence import _posterior
 from nastavnik.selection.evidence._diagnostics import R_HAT, effective_size, r_hat
-from nastavnik.selection.evidence._joint import Joint, Networks, make_joint
+from nastavnik.selection.evidence._joint import Joint, Networks
+from nastavnik.selection.evidence._making import make_joint
 from nastavnik.selection.evidence._preconditions import check_ready
 from nastavnik.selection.evidence._record import Cost, Evidence
 from nastavnik.selection.evidence._samplers import SAMPLERS, Chains, Draws, Plan

@@ -16,7 +16,8 @@ from torch.func import grad
 
 from nastavnik.errors import UserError, nearest
 from nastavnik.population import Learner, Population
-from nastavnik.selection.evidence._joint import LARGE, Joint, Networks, batched, make_joint
+from nastavnik.selection.evidence._joint import LARGE, Joint, Networks, batched
+from nastavnik.selection.evidence._making import make_joint
 from nastavnik.selection.evidence._posterior import Linearised
 from nastavnik.selection.evidence._preconditions import check_ready
 from nastavnik.selection.evidence._record import Cost, Evidence

@@ -16,7 +16,7 @@ from torch.func import grad_and_value
 
 from nastavnik.population import Population
 from nastavnik.selection.evidence._curvature import check_curved, gauss_newton
-from nastavnik.selection.evidence._joint import Joint, Networks, batched, make_joint
+from nastavnik.selection.evidence._joint import Joint, Networks, batched
 from nastavnik.selection.evidence._laplace import (
     check_words,
     evidences,
@@ -27,6 +27,7 @@ from nastavnik.selection.evidence._laplace import (
     scale_of,
     updated,
 )
+from nastavnik.selection.evidence._making import make_joint
 from nastavnik.selection.evidence._preconditions import check_ready
 from nastavnik.selection.evidence._record import Evidence
 from nastavnik.selection.evidence._structures import Full, check_size
