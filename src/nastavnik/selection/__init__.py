@@ -9,7 +9,7 @@ from nastavnik.selection._criteria import CHOOSING as CHOOSING
 from nastavnik.selection._criteria import CRITERIA as CRITERIA
 from nastavnik.selection._criteria import Rows as Rows
 from nastavnik.selection._criteria import Verdict as Verdict
-from nastavnik.selection._criteria import ask as ask_criterion  # noqa: F401
+from nastavnik.selection._criteria import ask_criterion as ask_criterion
 from nastavnik.selection._criteria import criteria_named as criteria_named
 from nastavnik.selection._ensemble import greedy_ensemble as greedy_ensemble
 from nastavnik.selection._importance import importance as importance

@@ -20,7 +20,7 @@ from nastavnik.predictive import Predictive, mixture, stitch
 from nastavnik.recipe import Recipe
 from nastavnik.request import FitRequest
 from nastavnik.selection._baselines import Baseline
-from nastavnik.selection._criteria import CHOOSING, Rows, ask, mean_of
+from nastavnik.selection._criteria import CHOOSING, Rows, ask_criterion, mean_of
 from nastavnik.selection._ensemble import greedy_ensemble
 from nastavnik.selection._importance import importance
 from nastavnik.selection._search import Candidate, Search
@@ -205,7 +205,9 @@ class _Chooser:
         problem = None
         for candidate in self.ranking:
             learners = self.search.pool[candidate.number]
-            each = [ask(name, m, rows, seed=self.search.seed) for m, rows in zip(learners, parts, strict=True)]
+            each = [
+                ask_criterion(name, m, rows, seed=self.search.seed) for m, rows in zip(learners, parts, strict=True)
+            ]
             answer = mean_of(each).answer
             problem = answer.problem or problem
             if answer.value is not None:

@@ -129,7 +129,7 @@ def criteria_named(text: str) -> list[str]:
     return names
 
 
-def ask(name: str, learner: Learner, rows: Rows, *, seed: int) -> Verdict:
+def ask_criterion(name: str, learner: Learner, rows: Rows, *, seed: int) -> Verdict:
     """One criterion's verdict on one network; where it does not apply, the problem says why."""
     started = time.monotonic()
     try:

@@ -37,21 +37,31 @@ def check_curved(joint: Joint) -> None:
         )
 
 
-def jacobian(joint: Joint, w: torch.Tensor, constants: Tensors, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """J [n, o, P] of ONE network; one backward pass a row and output."""
+def jacobian(
+    joint: Joint,
+    w: torch.Tensor,
+    constants: Tensors,
+    inputs: tuple[torch.Tensor, ...],
+    only: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """J [n, o, P] of ONE network; one backward pass a row and output. ``only``: in the weights at these places."""
+    start = w if only is None else w[only]
+
+    def whole(v: torch.Tensor) -> torch.Tensor:
+        return v if only is None else w.index_copy(0, only, v)
 
     def of_row(row: tuple[torch.Tensor, ...]) -> torch.Tensor:
         one = tuple(t[None] for t in row)
         if joint.likelihood.outputs == 1:
-            return grad(lambda v: joint.outputs(v, constants, one)[0, 0])(w)[None]
-        return jacrev(lambda v: joint.outputs(v, constants, one)[0])(w)
+            return grad(lambda v: joint.outputs(whole(v), constants, one)[0, 0])(start)[None]
+        return jacrev(lambda v: joint.outputs(whole(v), constants, one)[0])(start)
 
     return batched(of_row, (0,))(inputs)
 
 
-def blocks(joint: Joint, inputs: tuple[torch.Tensor, ...], networks: int = 1) -> Iterator[slice]:
-    """Slices of rows whose Jacobians of so many networks fit in memory."""
-    size = joint.layout.size * joint.likelihood.outputs * 8 * networks
+def blocks(joint: Joint, inputs: tuple[torch.Tensor, ...], networks: int = 1, weights: int = 0) -> Iterator[slice]:
+    """Slices of rows whose Jacobians of so many networks, in all or so many weights, fit in memory."""
+    size = (weights or joint.layout.size) * joint.likelihood.outputs * 8 * networks
     step, rows = max(1, _BYTES // size), inputs[0].shape[1 if joint.own else 0]
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 

@@ -273,19 +273,29 @@ def batched(one: Callable[..., Any], in_dims: Any, chunk: int | None = None) -> 
         except RuntimeError as error:
             if not any(sign in str(error) for sign in ("atching rule", "data-dependent control flow", "vmap")):
                 raise
-        count = next(
-            len(leaf)
-            for dim, argument in zip(in_dims, arguments, strict=True)
-            if dim == 0
-            for leaf in torch.utils._pytree.tree_leaves(argument)
-        )
-        found = []
-        for k in range(count):
+        mapped = [argument for dim, argument in zip(in_dims, arguments, strict=True) if dim == 0]
+        each = []
+        for k in range(_count(mapped)):
             mine = [
-                argument if dim is None else torch.utils._pytree.tree_map(lambda t, k=k: t[k], argument)
-                for dim, argument in zip(in_dims, arguments, strict=True)
+                a if dim is None else _each(lambda t, k=k: t[k], a) for dim, a in zip(in_dims, arguments, strict=True)
             ]
-            found.append(one(*mine))
-        return torch.utils._pytree.tree_map(lambda *each: torch.stack(each), *found)
+            each.append(one(*mine))
+        return _each(lambda *same: torch.stack(same), *each)
 
     return run
+
+
+def _each(change: Callable[..., torch.Tensor], first: Any, *others: Any) -> Any:
+    """The change done to every tensor of nested tuples and dicts, or to those in the same place of several."""
+    if isinstance(first, dict):
+        return {name: _each(change, t, *(o[name] for o in others)) for name, t in first.items()}
+    if isinstance(first, (tuple, list)):
+        return tuple(_each(change, t, *(o[i] for o in others)) for i, t in enumerate(first))
+    return change(first, *others)
+
+
+def _count(nested: Any) -> int:
+    """How many lie side by side in the first tensor."""
+    while not isinstance(nested, torch.Tensor):
+        nested = next(v for v in (nested.values() if isinstance(nested, dict) else nested) if len(v))
+    return len(nested)

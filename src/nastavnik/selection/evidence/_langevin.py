@@ -17,7 +17,7 @@ from torch import nn
 from nastavnik.errors import UserError, nearest
 from nastavnik.selection.evidence import _posterior
 from nastavnik.selection.evidence._diagnostics import R_HAT, effective_size, r_hat
-from nastavnik.selection.evidence._joint import Joint, Networks
+from nastavnik.selection.evidence._joint import Joint, Networks, batched
 from nastavnik.selection.evidence._making import make_joint
 from nastavnik.selection.evidence._preconditions import check_ready
 from nastavnik.selection.evidence._record import Cost, Evidence
@@ -215,8 +215,6 @@ def _record(joint: Joint, k: int, found: Draws, ladder: np.ndarray, plan: Plan, 
 
 def _outputs(joint: Joint, k: int, weights: torch.Tensor) -> np.ndarray:
     """Outputs of some rows at each draw [C, S, q]: what weights are cannot be compared, as units may change places."""
-    from nastavnik.selection.evidence._joint import batched
-
     inputs, _ = joint.data_of(k)
     some = torch.linspace(0, joint.rows - 1, min(joint.rows, _WATCHED // joint.likelihood.outputs + 1)).long()
     rows = tuple(x[some] for x in inputs)

@@ -314,20 +314,18 @@ def _with_rest(joint: Joint, k: int, rest: set[str], found: torch.Tensor) -> tor
     """The diagonal of parameters that are in no linear layer, from the Jacobian of the whole network."""
     if not rest:
         return found
+    only = torch.cat([torch.arange(p.start, p.stop) for n, p in joint.layout.places.items() if n in rest])
     one = joint.only(k)
-    mask = torch.zeros_like(found, dtype=torch.bool)
-    for name in rest:
-        mask[joint.layout.places[name]] = True
-    total = torch.zeros_like(found)
+    total = found.new_zeros(len(only))
     inputs, targets = joint.data_of(k)
     w, c = joint.weights[k], joint.constants_of(k)
-    for rows in blocks(one, one.inputs):
+    for rows in blocks(one, one.inputs, weights=len(only)):
         x, y = tuple(t[rows] for t in inputs), targets[rows]
         with torch.no_grad():
-            j = jacobian(joint, w, c, x)
+            j = jacobian(joint, w, c, x, only)
             half = torch.einsum("rno,nop->rnp", joint.columns(joint.outputs(w, c, x), c, y), j)
             total += half.square().sum((0, 1))
-    return torch.where(mask, total, found)
+    return found.index_copy(0, only, total)
 
 
 def _blocks(joint: Joint, k: int, layers: Layers, shared: _Shared) -> list[Block]:
