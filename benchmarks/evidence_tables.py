@@ -54,7 +54,8 @@ def uci(r: dict[str, Any]) -> str:
     a, b, p = r["log_likelihood"], r["rmse"], r["published"]
     own = f"{a['mean']:.3f} ± {a['error']:.3f} | {a['grid']:.3f} | {a['difference']:+.3f} ± {a['difference_error']:.3f}"
     others = " | ".join(f"{p[name][0]:.2f}" for name in ("PBP", "MC dropout", "deep ensembles"))
-    return f"| {r['set']} | {own} | {others} | {b['mean']:.4g} ± {b['error']:.2g} | {b['grid']:.4g} | {r['coverage']:.3f} |"
+    errors = f"{b['mean']:.4g} ± {b['error']:.2g} | {b['grid']:.4g} | {r['coverage']:.3f}"
+    return f"| {r['set']} | {own} | {others} | {errors} |"
 
 
 def stopping(r: dict[str, Any]) -> str:
