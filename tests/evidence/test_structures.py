@@ -11,6 +11,7 @@ from truths import number, small_net
 import nastavnik
 from nastavnik import evidence
 from nastavnik.selection.evidence._curvature import exact_hessian, gauss_newton
+from nastavnik.selection.evidence._layers import Layers
 from nastavnik.selection.evidence._making import make_joint
 from nastavnik.selection.evidence._structures import Diagonal, Full, Kronecker
 from nastavnik.training.likelihoods import (
@@ -88,6 +89,40 @@ def test_curvature_columns_multiply_to_the_second_derivatives(likelihood: Any, t
         values, vectors = torch.linalg.eigh(exact)
         positive = vectors @ torch.diag(values.clamp(min=0)) @ vectors.T
         torch.testing.assert_close(found[row], positive, rtol=1e-6, atol=1e-9)
+
+
+class Widened(nn.Module):
+    """What no elementwise activation does: every unit hears its neighbour."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.tanh() + x.roll(1, -1).relu()
+
+
+@pytest.mark.parametrize(
+    "between,short",
+    [
+        (nn.ReLU(), True),
+        (nn.ReLU(inplace=True), True),
+        (nn.Sequential(nn.GELU(), nn.Tanh()), True),
+        (nn.Identity(), True),
+        (Widened(), False),
+        (nn.LayerNorm(6), False),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_the_short_way_to_a_diagonal_is_taken_where_it_is_exact(between: nn.Module, short: bool) -> None:
+    torch.manual_seed(2)
+    net = nn.Sequential(nn.Linear(2, 6), between, nn.Linear(6, 4)).double()
+    joint = make_joint(net, X, torch.arange(12) % 4, likelihood=Categorical(4))
+    assert [portion.short is not None for portion in Layers(joint).of(0)] == [short]
+    torch.testing.assert_close(Diagonal.of(joint).h[0], dense(joint).diagonal(), rtol=1e-6, atol=1e-8)
+
+
+def test_curvature_of_outputs_is_what_its_columns_say() -> None:
+    z = torch.randn(12, 4, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    columns = Categorical(4).curvature_columns(z, torch.arange(12) % 4)
+    found = Categorical(4).curvature(z, torch.arange(12) % 4)
+    torch.testing.assert_close(found, torch.einsum("rno,rnp->nop", columns, columns))
 
 
 def test_softmax_curvature_of_certain_rows_is_finite() -> None:

@@ -14,9 +14,9 @@ from torch import nn
 from torch.func import functional_call, grad
 
 from nastavnik.noise import Noise, stream_of
-from nastavnik.selection.evidence._curvature import plain_products
 from nastavnik.selection.evidence._joint import Joint, batched
 from nastavnik.selection.evidence._laplace import scale_of
+from nastavnik.selection.evidence._layers import plain_products
 from nastavnik.selection.evidence._posterior import Normal, standard_normal
 from nastavnik.selection.evidence._structures import Full
 from nastavnik.training.optimizers import Tensors

@@ -29,7 +29,7 @@ Networks = nn.Module | Sequence[nn.Module] | Population
 
 
 class Scored(nn.Module):
-    """A network and its likelihood: outputs, the negative log likelihood of each row, or its curvature's columns."""
+    """A network and its likelihood: outputs, the negative log likelihood of each row, or its curvature."""
 
     def __init__(self, network: nn.Module, likelihood: Likelihood) -> None:
         super().__init__()
@@ -40,17 +40,20 @@ class Scored(nn.Module):
         inputs: tuple[torch.Tensor, ...],
         targets: torch.Tensor | None = None,
         factor: torch.Tensor | float = 1.0,
-        curved: bool = False,
+        curvature: str | None = None,
     ) -> torch.Tensor:
-        """inputs, targets [n] -> nats [n]; without targets, outputs [n, o]; with ``curved``, R [r, n, o].
+        """inputs, targets [n] -> nats [n]; without targets, outputs [n, o].
 
-        ``factor`` multiplies the noise; the curvature is at factor 1.
+        ``curvature`` "columns": R [r, n, o]; "matrix": Λ [n, o, o]. ``factor`` multiplies the noise; the curvature is
+        at factor 1.
         """
         outputs = self.network(*inputs)
         if targets is None:
             return outputs
-        if curved:
+        if curvature == "columns":
             return self.likelihood.curvature_columns(outputs, targets)
+        if curvature == "matrix":
+            return self.likelihood.curvature(outputs, targets)
         return self.likelihood.neg_log_likelihood(outputs, targets, factor)
 
 
@@ -159,7 +162,11 @@ class Joint:
 
     def columns(self, outputs: torch.Tensor, constants: Tensors, targets: torch.Tensor) -> torch.Tensor:
         """R [r, n, o] with Σ_r R Rᵀ = Λ, the losses' second derivatives in the outputs [n, o], at factor 1."""
-        return self._of_outputs(constants, ((outputs,), targets), {"curved": True})
+        return self._of_outputs(constants, ((outputs,), targets), {"curvature": "columns"})
+
+    def curvature(self, outputs: torch.Tensor, constants: Tensors, targets: torch.Tensor) -> torch.Tensor:
+        """Λ [n, o, o]: the losses' second derivatives in the outputs [n, o], at factor 1."""
+        return self._of_outputs(constants, ((outputs,), targets), {"curvature": "matrix"})
 
     def losses_of(self, outputs: torch.Tensor, constants: Tensors, targets: torch.Tensor) -> torch.Tensor:
         """Negative log likelihood of each row [n] from outputs [n, o], at factor 1."""

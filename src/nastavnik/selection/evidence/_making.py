@@ -68,7 +68,9 @@ def make_joint(
         t = t.detach()
         return t.to(dtype) if t.is_floating_point() else t
 
-    weights = flushed(torch.stack([torch.cat([cast(own[n]).reshape(-1) for n in names]) for own in tensors]))
+    weights = torch.empty(len(tensors), layout.size, dtype=dtype)
+    for row, own in zip(weights, tensors, strict=True):
+        row.copy_(flushed(torch.cat([cast(own[n]).reshape(-1) for n in names])))
     constants = {n: torch.stack([cast(own[n]) for own in tensors]) for n in tensors[0] if n not in shapes}
     inputs = tuple(cast(torch.as_tensor(t)) for t in (x if isinstance(x, (tuple, list)) else (x,)))
     targets = cast(torch.as_tensor(y))

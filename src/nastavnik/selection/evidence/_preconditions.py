@@ -36,10 +36,11 @@ def _check_one(joint: Joint, k: int, inputs: tuple[torch.Tensor, ...], targets: 
 
     with torch.no_grad():
         try:
-            first = losses(len(targets))
+            outputs = functional_call(joint.module, tensors, (inputs,))
         except (RuntimeError, IndexError, TypeError) as error:
             raise UserError(f"{which} cannot be run on these inputs: {str(error).splitlines()[0]}") from error
-        _check_outputs(joint, tensors, inputs, which)
+        _check_outputs(joint, outputs, len(targets), which)
+        first = joint.losses_of(outputs, constants, targets)
         if not bool(torch.isfinite(first).all()):
             raise UserError(f"{which} has a loss that is no finite number on some rows; it has no evidence")
         again = losses(len(targets))
@@ -56,11 +57,8 @@ def _check_one(joint: Joint, k: int, inputs: tuple[torch.Tensor, ...], targets: 
         raise UserError(f"{which} {why}; freeze batch norm by calling .eval() on it{_suspects(joint.module)}")
 
 
-def _check_outputs(
-    joint: Joint, tensors: dict[str, torch.Tensor], inputs: tuple[torch.Tensor, ...], which: str
-) -> None:
-    outputs = functional_call(joint.module, tensors, (inputs,))
-    wanted = (len(inputs[0]), joint.likelihood.outputs)
+def _check_outputs(joint: Joint, outputs: torch.Tensor, rows: int, which: str) -> None:
+    wanted = (rows, joint.likelihood.outputs)
     if tuple(outputs.shape) != wanted:
         raise UserError(
             f"{which} must give {joint.likelihood.outputs} outputs a row for {joint.likelihood.name}, "

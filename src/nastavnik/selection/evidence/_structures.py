@@ -14,15 +14,9 @@ from typing import Protocol
 import torch
 
 from nastavnik.errors import UserError
-from nastavnik.selection.evidence._curvature import (
-    Layers,
-    blocks,
-    check_curved,
-    exact_hessian,
-    gauss_newton,
-    jacobian,
-)
+from nastavnik.selection.evidence._curvature import blocks, check_curved, exact_hessian, gauss_newton, jacobian
 from nastavnik.selection.evidence._joint import Joint, Layout
+from nastavnik.selection.evidence._layers import Layers
 
 MOST_FULL = 5000  # weights of a full matrix
 
@@ -136,15 +130,17 @@ class Diagonal:
         """The exact diagonal of the Gauss–Newton matrix; no Jacobian is formed of linear layers."""
         check_curved(joint)
         layers, shared = Layers(joint), _Shared()
-        h = torch.stack([_diagonal(joint, k, layers, shared) for k in range(len(joint))])
+        h = torch.zeros_like(joint.weights)
+        for k in range(len(joint)):
+            _add_diagonal(joint, k, layers, shared, h[k])
         return cls(h, joint.layout, layers.log_likelihood if layers.layers else None)
 
     def _precision(self, alpha: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
-        return s[..., None] * self.h + self.layout.each(alpha)
+        return (s[..., None] * self.h).add_(self.layout.each(alpha))
 
     def logdet(self, alpha: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
         """Σ log A_ii."""
-        return self._precision(alpha, s).log().double().sum(1).to(self.h.dtype)
+        return self._precision(alpha, s).log_().sum(1, dtype=torch.float64).to(self.h.dtype)
 
     def traces(self, alpha: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
         """Σ 1 / A_ii."""
@@ -286,34 +282,27 @@ def check_size(joint: Joint) -> None:
         )
 
 
-def _diagonal(joint: Joint, k: int, layers: Layers, shared: _Shared) -> torch.Tensor:
-    """One network's diagonal [P]."""
-    found = joint.weights.new_zeros(joint.layout.size)
+def _add_diagonal(joint: Joint, k: int, layers: Layers, shared: _Shared, found: torch.Tensor) -> None:
+    """One network's diagonal, added to ``found`` [P]."""
     rest = set(joint.layout.places)
     for i, portion in enumerate(layers.of(k)):
-        # positions add up before they are squared: those layers are left to the Jacobian
-        plain = {n: layer for n, layer in enumerate(portion.layers) if layer.inputs.shape[1] == 1}
-        sums: dict[int, torch.Tensor] = {}
-        for column in portion.columns:
-            for n in plain:
-                g = column[n][:, 0]
-                sums[n] = sums[n].addcmul_(g, g) if n in sums else g.square()
-        for n, layer in plain.items():
+        sums = portion.squares()
+        for n, g in sums.items():
+            layer = portion.layers[n]
             rest -= {layer.weight, layer.bias or layer.weight}
             a = shared.squares.get((layer.weight, i))
             a = layer.inputs[:, 0].square() if a is None else a
             if layer.first and not joint.own:
                 shared.squares[layer.weight, i] = a
-            found[joint.layout.places[layer.weight]] += (sums[n].T @ a).reshape(-1)
+            found[joint.layout.places[layer.weight]].view(g.shape[1], a.shape[1]).addmm_(g.T, a)
             if layer.bias is not None:
-                found[joint.layout.places[layer.bias]] += sums[n].sum(0)
-    return _with_rest(joint, k, rest, found)
+                found[joint.layout.places[layer.bias]] += g.sum(0)
+    if rest:
+        _add_rest(joint, k, rest, found)
 
 
-def _with_rest(joint: Joint, k: int, rest: set[str], found: torch.Tensor) -> torch.Tensor:
+def _add_rest(joint: Joint, k: int, rest: set[str], found: torch.Tensor) -> None:
     """The diagonal of parameters that are in no linear layer, from the Jacobian of the whole network."""
-    if not rest:
-        return found
     only = torch.cat([torch.arange(p.start, p.stop) for n, p in joint.layout.places.items() if n in rest])
     one = joint.only(k)
     total = found.new_zeros(len(only))
@@ -325,7 +314,7 @@ def _with_rest(joint: Joint, k: int, rest: set[str], found: torch.Tensor) -> tor
             j = jacobian(joint, w, c, x, only)
             half = torch.einsum("rno,nop->rnp", joint.columns(joint.outputs(w, c, x), c, y), j)
             total += half.square().sum((0, 1))
-    return found.index_copy(0, only, total)
+    found.index_add_(0, only, total)
 
 
 def _blocks(joint: Joint, k: int, layers: Layers, shared: _Shared) -> list[Block]:
@@ -364,7 +353,8 @@ def _blocks(joint: Joint, k: int, layers: Layers, shared: _Shared) -> list[Block
     found += [Block(n, lefts[w].left, lefts[w].rows, None, lefts[w].rows.new_ones(1)) for n, w in alike.items()]
     rest = set(joint.layout.places) - {b.name for b in found}
     if rest:
-        diagonal = _with_rest(joint, k, rest, joint.weights.new_zeros(joint.layout.size))
+        diagonal = joint.weights.new_zeros(joint.layout.size)
+        _add_rest(joint, k, rest, diagonal)
         ones = diagonal.new_ones(1)
         found += [Block(n, None, diagonal[joint.layout.places[n]], None, ones) for n in sorted(rest)]
     return found

@@ -79,6 +79,11 @@ class Likelihood(nn.Module, ABC):
         values, vectors = torch.linalg.eigh(0.5 * (curved + curved.mT))
         return (vectors * values.clamp(min=0).sqrt()[..., None, :]).movedim(-1, 0)
 
+    def curvature(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Second derivatives [n, o, o] of each row's negative log likelihood in its outputs: the columns' Σ c cᵀ."""
+        columns = self.curvature_columns(outputs, targets)
+        return torch.einsum("rno,rnp->nop", columns, columns)
+
     def predictive(self, described: Mapping[str, np.ndarray], target: TargetPreparation) -> Predictive:
         """What is believed of each row in the target's own units, from ``describe``'s arrays.
 
