@@ -78,6 +78,7 @@ class DatasetOptions:
     time: str | None = None
     split: str | None = None
     folds: int | None = None
+    repeats: int = 1
     test: float = 0.1
     class_weights: str = "none"
     seed: int = 0
@@ -186,7 +187,7 @@ def _split(
     rest = n - round(options.test * n) if given is None else int((given != "test").sum())
     folds = options.folds
     if folds is None:
-        enough = options.networks is None or options.networks >= 2 * FOLDS + 1
+        enough = options.networks is None or options.networks >= 2 * FOLDS * options.repeats + 1
         ready = given is not None and bool((given == "validation").any())
         folds = FOLDS if rest < FEW_ROWS and enough and times is None and not ready else 0
         if folds:
@@ -202,6 +203,7 @@ def _split(
         times=times,
         given=given,
         folds=folds or None,
+        repeats=options.repeats,
         test=options.test,
     )
 

@@ -14,6 +14,12 @@ CRITERIA = ("validation", "evidence", "description_length")
 DELIVERIES = ("single", "ensemble")
 CLASS_WEIGHTS = ("none", "balanced")
 ENGINES = ("auto", "sequential", "batched", "compiled")
+# the names of selection's tables, here so that a wrong word is told before anything heavy is imported
+SAMPLERS = ("tpe", "random", "grid", "quasi_random", "hill_climbing", "annealing", "genetic", "cma_es", "nsga2")
+HALVINGS = ("halving", "hyperband", "none")
+OBJECTIVES = ("nll", "error", "parameters", "seconds", "evidence")
+STOPS = ("auto", "gain", "budget")
+LADDERS = ("auto", "on", "off")
 DEFAULT_BUDGET = 120.0
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
@@ -25,7 +31,11 @@ class FitRequest:
     ``budget`` is in seconds, ``networks`` in trained networks (folds and final networks counted); without either
     the budget is two minutes. ``settings`` pins parts of the recipe by dotted name. ``test`` is the test part's
     share, 0 for none. ``engine`` is the way to run networks, ``checkpoint`` the seconds between two savings.
-    ``folds`` is None for the default: 5 under 2,000 rows, else a hold-out; 0 forces a hold-out.
+    ``folds`` is None for the default: 5 under 2,000 rows, else a hold-out; 0 forces a hold-out. ``repeats`` trains
+    each candidate so many times: on folds divided anew, or from other seeds.
+
+    ``space`` is the text of a space in TOML; ``limits`` what a recipe may take; ``pareto`` the criteria of a front;
+    ``stop`` says whether the search may end before its budget, ``ladder`` whether it first looks for any signal.
     """
 
     source: str | None = None
@@ -40,6 +50,15 @@ class FitRequest:
     threads: int | None = None
     engine: str = "auto"
     checkpoint: float = 30.0
+    space: str | None = None
+    sampler: str = "tpe"
+    halving: str = "halving"
+    forecasts: bool = True
+    pareto: tuple[str, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
+    repeats: int = 1
+    stop: str = "auto"
+    ladder: str = "auto"
     task: str | None = None
     settings: Mapping[str, Value] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -59,6 +78,11 @@ class FitRequest:
         _member("--deliver", self.deliver, DELIVERIES)
         _member("--class-weights", self.class_weights, CLASS_WEIGHTS)
         _member("--engine", self.engine, ENGINES)
+        _member("--sampler", self.sampler, SAMPLERS)
+        _member("--halving", self.halving, HALVINGS)
+        _member("--stop", self.stop, STOPS)
+        _member("--ladder", self.ladder, LADDERS)
+        self._check_pareto()
         if self.criterion != "validation" and self.deliver == "ensemble":
             raise UserError(f"--criterion {self.criterion} chooses one network; an ensemble is built by validation")
         if self.criterion != "validation" and self.class_weights != "none":
@@ -67,7 +91,7 @@ class FitRequest:
             )
         if not self.checkpoint > 0:
             raise UserError(f"--checkpoint must be a positive number of seconds, but got {self.checkpoint}")
-        for name, least in (("networks", 1), ("threads", 1), ("seed", 0)):
+        for name, least in (("networks", 1), ("threads", 1), ("seed", 0), ("repeats", 1)):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise UserError(f"--{name} must be a whole number of at least {least}, but got {value!r}")
@@ -83,6 +107,24 @@ class FitRequest:
             raise UserError(f"--test must be a share from 0 to 0.9, but got {self.test}")
         if sum(x is not None for x in (self.group, self.time, self.split)) > 1:
             raise UserError("--group, --time and --split-column exclude each other; give one")
+
+    def _check_pareto(self) -> None:
+        for name in self.pareto:
+            _member("--pareto", name, OBJECTIVES)
+        if len(self.pareto) == 1 or len(set(self.pareto)) < len(self.pareto):
+            raise UserError(f"--pareto needs at least two different criteria, but got {','.join(self.pareto)}")
+        if self.sampler == "nsga2" and not self.pareto:
+            raise UserError("--sampler nsga2 seeks a front; name its criteria: --pareto nll,parameters")
+        if self.pareto and self.sampler not in ("tpe", "nsga2", "random", "grid", "quasi_random", "genetic"):
+            raise UserError(f"--sampler {self.sampler} follows one criterion only; with --pareto take nsga2 or tpe")
+        if self.pareto and self.criterion != "validation":
+            raise UserError("--pareto and --criterion exclude each other; evidence may be one of the front's criteria")
+
+    @property
+    def ends_on_gain(self) -> bool:
+        """Whether the search may end before its budget: by default under a budget of time, for a single network."""
+        own = self.networks is None and self.deliver == "single"
+        return self.stop == "gain" or (self.stop == "auto" and own)
 
     @property
     def budget_or_default(self) -> float | None:
@@ -107,7 +149,7 @@ class FitRequest:
     def from_json(cls, record: Mapping[str, Any]) -> FitRequest:
         """Read what ``to_json`` wrote."""
         known = {f.name for f in fields(cls)}
-        tuples = {name: tuple(record.get(name, ())) for name in ("families", "drop")}
+        tuples = {name: tuple(record.get(name, ())) for name in ("families", "drop", "pareto")}
         return cls(**{**{k: v for k, v in record.items() if k in known}, **tuples})
 
 
@@ -139,6 +181,24 @@ def parse_pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
             raise UserError(f"{option} {text!r} is no COLUMN=KIND, such as {option} zipcode=category")
         pairs[name] = value
     return pairs
+
+
+def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
+    """``name=number`` texts of ``--limit``.
+
+    Raises:
+        UserError: a text without ``=`` or whose right side is no number.
+    """
+    found = {}
+    for text in texts:
+        name, equals, word = text.partition("=")
+        try:
+            found[name.strip()] = float(word)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise UserError(f"--limit {text!r} is no NAME=NUMBER, such as --limit parameters=10000")
+    return found
 
 
 def _member(option: str, value: str, options: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from nastavnik.entry import describe, purpose
 from nastavnik.errors import UserError, nearest
 from nastavnik.nets import ACTIVATIONS, DROPOUTS, FAMILIES, INITIALIZERS, NORMALIZATIONS
+from nastavnik.selection.samplers import SAMPLERS
 from nastavnik.training.likelihoods import LIKELIHOODS
 from nastavnik.training.losses import LOSSES
 from nastavnik.training.optimizers import OPTIMIZERS, WRAPPERS, SecondOrder
@@ -119,8 +120,19 @@ KINDS: dict[str, Kind] = {
         "epoch by epoch. Biases and normalization scales are exempt.",
         _no_facts,
     ),
+    "samplers": Kind(
+        SAMPLERS,
+        "--sampler NAME",
+        "How a search draws the next recipes from its space.",
+        lambda entry: {"several_criteria": entry.several},
+    ),
     "families": Kind(FAMILIES, "network.family=NAME", "Kinds of networks.", _no_facts),
 }
+
+
+def option(setting: str) -> str:
+    """How a command line names an entry."""
+    return setting if setting.startswith("--") else f"--set {setting}"
 
 
 def records(kind: str) -> list[dict[str, Any]]:
@@ -150,7 +162,7 @@ def page() -> str:
         "",
     ]
     for kind, (_, setting, about, _) in KINDS.items():
-        lines += [f"## {kind.capitalize()}", "", f"{about} `--set {setting}`", ""]
+        lines += [f"## {kind.capitalize()}", "", f"{about} `{option(setting)}`", ""]
         for record in records(kind):
             lines += [*_paragraph(record), ""]
     return "\n".join(lines)

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 
@@ -7,7 +5,7 @@ from nastavnik.data import Columns, TargetPreparation
 from nastavnik.errors import UserError
 from nastavnik.nets import FAMILIES
 from nastavnik.predictive import ClassPredictive, Predictive, RealPredictive
-from nastavnik.selection import ask, fit_baselines, greedy_ensemble, importance, table_space
+from nastavnik.selection import SAMPLERS, fit_baselines, greedy_ensemble, importance, table_space
 from nastavnik.space import Choice, Number, Space
 from nastavnik.task import Task
 
@@ -29,45 +27,6 @@ TREE = Space(
     },
     {"batch_size": 32},
 )
-
-
-def test_a_branchs_names_exist_only_under_that_branch() -> None:
-    for points in (ask(TREE, [], 40, seed=0, generation=0), ask(TREE, [({}, 0.0)] * 20, 40, seed=1, generation=3)):
-        for keys, point in points:
-            small = point["network.family"] == "small"
-            assert ("network.width" in point) == small
-            assert ("optimizer.learning_rate" in point) == ("network.depth" in point) == (not small)
-            assert point["batch_size"] == 32
-            assert 0 <= float(point["network.dropout"]) <= 0.5
-            assert all(key.split("/")[-1] in point for key in keys)
-
-
-def test_drawing_is_a_function_of_history_seed_and_generation() -> None:
-    first = ask(TREE, [], 6, seed=0, generation=0)
-    history = [(keys, float(i)) for i, (keys, _) in enumerate(first * 3)]
-    again = [ask(TREE, history, 6, seed=0, generation=1) for _ in range(2)]
-    assert again[0] == again[1]
-    assert again[0] != ask(TREE, history, 6, seed=0, generation=2)
-    assert again[0] != ask(TREE, history, 6, seed=1, generation=1)
-
-
-def test_recipes_come_in_threes_of_one_shape() -> None:
-    points = [point for _, point in ask(TREE, [({}, 0.0)] * 12, 9, seed=5, generation=0)]
-    shapes = [tuple(v for n, v in p.items() if n not in ("network.dropout", "optimizer.learning_rate")) for p in points]
-    for i in range(0, 9, 3):
-        assert shapes[i] == shapes[i + 1] == shapes[i + 2]
-    assert len({p["network.dropout"] for p in points}) == 9
-
-
-def test_tpe_finds_the_good_region() -> None:
-    space = Space({"optimizer.momentum": Number(-5, 5), "kind": Choice.of("good", "bad")})
-    history: list[tuple[dict[str, object], float]] = []
-    for generation in range(12):
-        for keys, point in ask(space, history, 8, seed=0, generation=generation):  # type: ignore[arg-type]
-            score = (float(point["optimizer.momentum"]) - 2) ** 2 + (3 if point["kind"] == "bad" else 0)
-            history.append((keys, math.inf if score > 40 else score))  # type: ignore[arg-type]
-    late = [s for _, s in history[-24:]]
-    assert np.median(late) < np.median([s for _, s in history[:24]]) / 3
 
 
 def test_pins_are_given_not_asked() -> None:
@@ -93,7 +52,8 @@ def test_pins_are_given_not_asked() -> None:
 def test_table_spaces_give_every_family_a_whole_recipe(rows: int) -> None:
     for classification in (True, False):
         space = table_space(rows, 10, classification=classification)
-        for _, point in ask(space, [], 12, seed=0, generation=0):
+        sampler = SAMPLERS["random"](space, seed=0)
+        for point in map(sampler.point, sampler.ask(12)):
             assert {
                 "network.family",
                 "optimizer.name",

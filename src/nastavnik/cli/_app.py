@@ -75,6 +75,29 @@ def fit(
     criterion: Annotated[
         str, typer.Option(help="What networks are chosen by: validation, evidence or description_length.")
     ] = "validation",
+    space: Annotated[
+        Path | None, typer.Option(help="A space in TOML, in place of the families' own; see docs/search.md.")
+    ] = None,
+    sampler: Annotated[
+        str, typer.Option(help="How recipes are drawn: tpe, random, grid, genetic …; see 'nastavnik list samplers'.")
+    ] = "tpe",
+    halving: Annotated[str, typer.Option(help="How brackets are thinned out: halving, hyperband or none.")] = "halving",
+    forecasts: Annotated[bool, typer.Option(help="Stop networks that are forecast to miss the best one.")] = True,
+    pareto: Annotated[
+        str | None, typer.Option(help="Criteria of a front, with commas: nll, error, parameters, seconds, evidence.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="What a recipe may take: parameters=10000, seconds=5, megabytes=100")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Trainings of each candidate, on other folds or seeds.")] = 1,
+    stop: Annotated[
+        str,
+        typer.Option(help="gain: end when nothing that rows can show is to be gained; budget; or auto."),
+    ] = "auto",
+    ladder: Annotated[
+        str, typer.Option(help="Look for a first signal on a small part of hard data: on, off, or auto.")
+    ] = "auto",
+    show_space: Annotated[bool, typer.Option("--show-space", help="Print the tree of choices; train nothing.")] = False,
     deliver: Annotated[str, typer.Option(help="The best network (single), or several together (ensemble).")] = "single",
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     threads: Annotated[int | None, typer.Option(help="Processor threads; all by default.")] = None,
@@ -109,7 +132,7 @@ def fit(
     """Train a population of networks on a table, choose one, test it once, and write a report."""
     from nastavnik.clock import Clock
     from nastavnik.recipe import parse_settings
-    from nastavnik.request import FitRequest, parse_budget, parse_pairs
+    from nastavnik.request import FitRequest, parse_budget, parse_limits, parse_pairs
     from nastavnik.run_folder import RunFolder, lasting_source, next_free
 
     clock = Clock()
@@ -137,6 +160,15 @@ def fit(
             threads=threads,
             engine=engine,
             checkpoint=checkpoint,
+            space=None if space is None else _space_text(space),
+            sampler=sampler,
+            halving=halving,
+            forecasts=forecasts,
+            pareto=tuple(pareto.split(",")) if pareto else (),
+            limits=parse_limits(tuple(limit or ())),
+            repeats=repeats,
+            stop=stop,
+            ladder=ladder,
             task=task,
             settings=parse_settings(settings or ()),
             kinds=parse_pairs("--kind", tuple(kind or ())),
@@ -152,11 +184,25 @@ def fit(
             decimal=decimal,
             **limits,
         )
+        if show_space:
+            from nastavnik.jobs import show_space as run_show_space
+
+            print(run_show_space(request))
+            return
         place = out or next_free(Path(source).resolve().stem or "run")
         folder = RunFolder.create(place, request.to_json(), force=force)
     _run(request, folder, clock, quiet)
     assert folder.path is not None
     _show(folder.path, as_json)
+
+
+def _space_text(path: Path) -> str:
+    """A space's text, read and checked."""
+    from nastavnik.space import parse_space, read_space_text
+
+    text = read_space_text(path)
+    parse_space(text, str(path))
+    return text
 
 
 def _refuse_beside_resume(context: typer.Context) -> None:
@@ -236,7 +282,7 @@ def list_vocabulary(
         str | None,
         typer.Argument(
             help="activations, initializers, normalizations, dropouts, likelihoods, losses, optimizers, wrappers, "
-            "schedules, regularizers or families; all by default."
+            "schedules, regularizers, samplers or families; all by default."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print records; of all kinds, by kind.")] = False,
@@ -244,7 +290,7 @@ def list_vocabulary(
     """List the vocabulary of training: what a recipe may name, with formulas, defaults and sources."""
     import json
 
-    from nastavnik.vocabulary import KINDS, records
+    from nastavnik.vocabulary import KINDS, option, records
 
     kinds = list(KINDS) if kind is None else [kind]
     found = {name: records(name) for name in kinds}
@@ -252,7 +298,7 @@ def list_vocabulary(
         print(json.dumps(found if kind is None else found[kind], indent=1))
         return
     for name, entries in found.items():
-        print(f"{name} (--set {KINDS[name].setting})")
+        print(f"{name} ({option(KINDS[name].setting)})")
         width = max(len(entry["name"]) for entry in entries)
         for entry in entries:
             print(f"  {entry['name']:{width}}  {entry['purpose']}")

@@ -21,11 +21,19 @@ class Split:
     test: np.ndarray
     folds: tuple[Fold, ...] | None
     method: str
+    repeats: int = 1
 
     @property
     def parts(self) -> tuple[Fold, ...]:
-        """The pairs a candidate is trained and validated on: one for a hold-out, k for k folds."""
-        return self.folds or ((self.train, self.validation),)
+        """The pairs a candidate is trained and validated on: one for a hold-out, k for k folds, each repeated.
+
+        Repeated folds are divided anew; a repeated hold-out has the same rows, for networks of other seeds.
+        """
+        return self.folds or ((self.train, self.validation),) * self.repeats
+
+    def repeat_of(self, part: int) -> int:
+        """Which repeat a part belongs to."""
+        return part * self.repeats // len(self.parts)
 
     @property
     def development(self) -> np.ndarray:
@@ -36,7 +44,7 @@ class Split:
         """The record kept in ``dataset.json``."""
         folds = None if self.folds is None else [v.tolist() for _, v in self.folds]
         rows = {name: getattr(self, name).tolist() for name in ("train", "validation", "test")}
-        return {"method": self.method, **rows, "validation_rows_of_folds": folds}
+        return {"method": self.method, **rows, "validation_rows_of_folds": folds, "repeats": self.repeats}
 
 
 def split_rows(
@@ -48,6 +56,7 @@ def split_rows(
     times: np.ndarray | None = None,
     given: np.ndarray | None = None,
     folds: int | None = None,
+    repeats: int = 1,
     test: float = 0.1,
     validation: float = 0.1,
 ) -> Split:
@@ -61,6 +70,7 @@ def split_rows(
         times: later rows are test, the ones before them validation.
         given: "train", "validation" or "test" per row.
         folds: divide the non-test rows into this many folds as well.
+        repeats: divide them so many times, each time otherwise.
         test: the test part's share; 0 for none.
         validation: the validation part's share.
 
@@ -86,8 +96,10 @@ def split_rows(
     for name, part, wanted in (("training", train, 1.0), ("validation", chosen, validation), ("test", held, test)):
         if wanted and not len(part):
             raise UserError(f"the {name} part of the split ({method}) would be empty; give more rows or groups")
-    pairs = _folds(rest, folds, rng, classes, groups) if folds and times is None else None
-    return Split(train, chosen, held, pairs, method)
+    pairs = None
+    if folds and times is None:
+        pairs = tuple(pair for _ in range(repeats) for pair in _folds(rest, folds, rng, classes, groups))
+    return Split(train, chosen, held, pairs, method, repeats)
 
 
 def _draw(

@@ -7,3 +7,4 @@ from nastavnik.jobs._fit import families_of as families_of
 from nastavnik.jobs._fit import fit as fit
 from nastavnik.jobs._fit import fit_request as fit_request
 from nastavnik.jobs._predict import predict as predict
+from nastavnik.jobs._setup import show_space as show_space

@@ -86,15 +86,17 @@ def _reopened(folder: RunFolder, family: Family | None, clock: Clock) -> tuple[D
     request = FitRequest.from_json(folder.record["asked"])
     dataset = make_dataset(read_table(request, folder, None, None), dataset_options(request, None))
     families = [family] if family is not None else families_named(request.families or tuple(FAMILIES))
-    bench, space = prepare(dataset, families, request)
-    search = Search(bench, space, seed=request.seed, deadline=Deadline(clock, 0.0), networks=None, trace=Trace())
+    bench, space, strategy = prepare(dataset, families, request)
+    search = Search(
+        bench, space, seed=request.seed, deadline=Deadline(clock, 0.0), networks=None, trace=Trace(), strategy=strategy
+    )
     restore(search, folder)
     return dataset, search
 
 
 def _verdicts(search: Search, candidate: Candidate, names: Sequence[str], watcher: Watcher) -> dict[str, Verdict]:
     """Every criterion's verdict on the candidate's first network, which the first part trained."""
-    data = search.bench.data
+    data = search.bench.of(candidate.recipe).data
     rows = Rows(data.rows_of(0, data.train[0]), data.rows_of(0, data.validation[0]))
     found = {}
     for name in names:

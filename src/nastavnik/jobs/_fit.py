@@ -32,6 +32,7 @@ from nastavnik.selection import (
     Baseline,
     Delivery,
     Search,
+    Strategy,
     Workbench,
     deliver,
     families_named,
@@ -161,20 +162,22 @@ def _fit(
         table = read_table(request, folder, source, y)
         dataset = make_dataset(table, dataset_options(request, fewest_rows))
         families = [family] if family is not None else families_named(request.families or tuple(FAMILIES))
-        bench, space = prepare(dataset, families, request)
+        bench, space, strategy = prepare(dataset, families, request)
     except BaseException:  # also a Ctrl-C: the place is left as it was found
         folder.abandon()
         raise
     folder.begin()
     threads = use_threads(request, folder)
-    request = request.settled(folds=len(dataset.split.folds or ()))  # a resumed run keeps them, whatever its budget
+    request = request.settled(
+        folds=len(dataset.split.folds or ()) // dataset.split.repeats
+    )  # a resumed run keeps them, whatever its budget
     folder.write(asked=request.to_json(), source=table.origin, threads=threads, status="running")
     folder.write_json("dataset.json", dataset.to_json())
     for note in [f"{dataset.task.target}: {dataset.task.kind} ({dataset.task.why})", *dataset.notes]:
         watcher.note(note)
     with _interruptible(clock):
         baselines = _baselines(dataset, request, clock, threads, watcher) if extras else []
-        search = _search(dataset, bench, space, request, folder, clock, watcher)
+        search = _search(dataset, bench, space, strategy, request, folder, clock, watcher)
         watcher.doing("choosing and testing")
         touches = _touches(folder) + 1
         delivery = deliver(search, dataset, request, baselines, touches=touches, expired=lambda: clock.left < 1.5)
@@ -191,6 +194,7 @@ def _search(
     dataset: Dataset,
     bench: Workbench,
     space: Space,
+    strategy: Strategy,
     request: FitRequest,
     folder: RunFolder,
     clock: Clock,
@@ -207,6 +211,7 @@ def _search(
         trace=read_trace(folder, resumed),
         watcher=watcher,
         engine=request.engine,
+        strategy=strategy,
     )
     if resumed:
         restore(search, folder)
@@ -274,7 +279,7 @@ def _finish_reserve(clock: Clock, dataset: Dataset) -> float:
 def _search_networks(request: FitRequest, bench: Workbench) -> int:
     """Networks left for the search when the final training, after folds, takes its own."""
     assert request.networks is not None
-    final = 0 if bench.folds == 1 else (1 if request.deliver == "single" else FINAL_MEMBERS)
+    final = 0 if bench.split.folds is None else (1 if request.deliver == "single" else FINAL_MEMBERS)
     return max(bench.folds, request.networks - final)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from nastavnik.files import plain
 from nastavnik.metrics import LEVEL
 from nastavnik.request import FitRequest
-from nastavnik.selection import Delivery, Search
+from nastavnik.selection import Delivery, Search, hyperparameter_importance, optimism, scored_forecasts
 
 _WASTED = ("dropped", "stopped", "diverged")
 
@@ -33,6 +34,9 @@ def result_record(delivery: Delivery, search: Search, request: FitRequest) -> di
         "test_touches": delivery.touches,
         "baselines": delivery.baselines,
         "comparison": delivery.comparison,
+        "optimism": _optimism(delivery, search, request),
+        "search": _search(search),
+        "front": delivery.front,
         "cost": {
             "seconds": search.seconds,
             "networks": len(search.history) * search.bench.folds + delivery.final_networks,
@@ -40,7 +44,42 @@ def result_record(delivery: Delivery, search: Search, request: FitRequest) -> di
             "wasted_seconds": sum(c.seconds for c in search.history if c.status in _WASTED),
         },
     }
+    if search.bench.split.repeats > 1:
+        deviation = float(np.std(delivery.spread, ddof=1))
+        record["repeats"] = {"count": len(delivery.spread), "nll": delivery.spread, "deviation": deviation}
     return plain(record)
+
+
+def _optimism(delivery: Delivery, search: Search, request: FitRequest) -> dict[str, Any]:
+    """What the best of so many candidates would score on rows that did not choose it, in the scores' own units."""
+    if len(search.held_out.rows) < 2:
+        return {}
+    losses = np.stack(list(search.losses.values()))
+    found = optimism(losses, seed=request.seed)
+    own = delivery.validation["nll"]["value"]
+    shift = 0.0 if own is None else own - found.apparent  # a target's units move every candidate alike
+    values = {name: getattr(found, name) + shift for name in ("apparent", "corrected", "low", "high")}
+    record: dict[str, Any] = {"candidates": found.candidates, "nll": values}
+    if search.errors:
+        wrong = optimism(losses, np.stack([search.errors[n] for n in search.losses]), seed=request.seed)
+        ends = {"low": 1 - wrong.high, "high": 1 - wrong.low}
+        record["accuracy"] = {"apparent": 1 - wrong.apparent, "corrected": 1 - wrong.corrected, **ends}
+    return record
+
+
+def _search(search: Search) -> dict[str, Any]:
+    """How the space was searched, and how good its forecasts were."""
+    strategy = search.strategy
+    return {
+        "sampler": strategy.sampler,
+        "halving": strategy.halving,
+        "objectives": list(strategy.objectives),
+        "stop": strategy.stop,
+        "ended": search.ended or "the budget was used",
+        "rejected": search.drawing.rejected,
+        "forecasts": scored_forecasts(search.forecasts, search.history) if strategy.forecasts else None,
+        "importance": hyperparameter_importance(search.history, seed=search.seed),
+    }
 
 
 def network_table(search: Search, delivery: Delivery) -> pd.DataFrame:
@@ -56,6 +95,7 @@ def network_table(search: Search, delivery: Delivery) -> pd.DataFrame:
                     "generation": c.generation,
                     "status": c.status,
                     "score": c.score,
+                    "parameters": c.parameters,
                     "best_step": c.best_step,
                     "steps": c.steps,
                     "seconds": c.seconds / len(c.numbers),

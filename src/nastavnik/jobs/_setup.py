@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from typing import Any
 
 from nastavnik.data import Table, read_source
-from nastavnik.dataset import FEWEST_ROWS, Dataset, DatasetOptions
+from nastavnik.dataset import FEWEST_ROWS, Dataset, DatasetOptions, make_dataset
 from nastavnik.errors import UserError
-from nastavnik.nets import Family
+from nastavnik.nets import FAMILIES, Family
 from nastavnik.population import Population
 from nastavnik.recipe import Recipe, Value
 from nastavnik.request import FitRequest
 from nastavnik.run_folder import RunFolder
-from nastavnik.selection import Workbench, table_space
-from nastavnik.space import Choice, Space
+from nastavnik.selection import SAMPLERS, Strategy, Workbench, families_named, table_space
+from nastavnik.space import Choice, Limits, Space, parse_space, tree_in_words
 
 
 def read_table(request: FitRequest, folder: RunFolder, source: Any, y: Any) -> Table:
@@ -41,15 +42,17 @@ def dataset_options(request: FitRequest, fewest_rows: int | None) -> DatasetOpti
     return DatasetOptions(**asked, fewest_rows=FEWEST_ROWS if fewest_rows is None else fewest_rows)
 
 
-def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tuple[Workbench, Space]:
-    """The table prepared for training, and the space of recipes that suits its size."""
+def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tuple[Workbench, Space, Strategy]:
+    """The table prepared for training, the space of recipes that suits its size, and how it is searched."""
     rows = min(len(train) for train, _ in dataset.split.parts)
+    given, limits = (Space(), Limits()) if request.space is None else parse_space(request.space)
     space = table_space(
         rows,
         dataset.columns.numbers.shape[1],
         families=families,
         classification=dataset.task.is_classification,
         pinned=_pinned(request),
+        given=given,
     )
     settings = {name: v for name, v in space.fixed.items() if name.startswith(("preparation.", "likelihood."))}
     bench = Workbench(
@@ -62,13 +65,44 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
         device=request.device,
     )
     for recipe in _usual_recipes(space):
-        _try(bench, recipe, request.criterion)
-    return bench, space
+        _try(bench, recipe, "evidence" if "evidence" in request.pareto else request.criterion)
+    return bench, space, _strategy(request, space, limits, dataset)
+
+
+def show_space(request: FitRequest) -> str:
+    """The tree that a fit would search, drawn; nothing is trained or written."""
+    table = read_table(request, RunFolder.create(None, request.to_json(), force=False), request.source, None)
+    dataset = make_dataset(table, dataset_options(request, None))
+    families = families_named(request.families or tuple(FAMILIES))
+    _, space, strategy = prepare(dataset, families, request)
+    lines = [tree_in_words(space)]
+    if strategy.limits != Limits():
+        own = {f.name: getattr(strategy.limits, f.name) for f in fields(Limits)}
+        lines.append("limits: " + ", ".join(f"{n} at most {v:g}" for n, v in own.items() if math.isfinite(v)))
+    return "\n".join(lines)
+
+
+def _strategy(request: FitRequest, space: Space, limits: Limits, dataset: Dataset) -> Strategy:
+    """How the space is searched; what a sampler cannot do is said here."""
+    if "error" in request.pareto and not dataset.task.is_classification:
+        raise UserError("--pareto error is the share of wrong classes; for numbers take nll")
+    own = {f.name: getattr(limits, f.name) for f in fields(Limits) if math.isfinite(getattr(limits, f.name))}
+    strategy = Strategy(
+        sampler=request.sampler,
+        halving=request.halving,
+        forecasts=request.forecasts,
+        objectives=request.pareto or ("nll",),
+        limits=Limits.of({**own, **request.limits}),
+        stop="gain" if request.ends_on_gain else "budget",
+    )
+    SAMPLERS[request.sampler](space, seed=request.seed, objectives=len(strategy.objectives))
+    return strategy
 
 
 def _pinned(request: FitRequest) -> dict[str, Value]:
     """What is pinned: other criteria than validation ask for training by the likelihood itself."""
-    own = {} if request.criterion == "validation" else {"loss.name": "likelihood"}
+    plain = request.criterion == "validation" and "evidence" not in request.pareto
+    own: dict[str, Value] = {} if plain else {"loss.name": "likelihood"}
     return {**own, **request.settings}
 
 

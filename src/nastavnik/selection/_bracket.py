@@ -1,4 +1,4 @@
-"""A bracket: recipes drawn together, trained side by side, halved between rungs; and how to save one in the middle."""
+"""A bracket: recipes drawn together, trained side by side, thinned out between rungs; and how to save one half-way."""
 
 from __future__ import annotations
 
@@ -14,30 +14,54 @@ import torch
 from nastavnik.clock import Deadline
 from nastavnik.population import Outcome, Population
 from nastavnik.recipe import Recipe, Value
+from nastavnik.selection._forecast import SHARES
+from nastavnik.selection.pareto import best_first
 
-RUNGS = (0.15, 0.4)  # shares of the training after which the worse half is dropped
-_FEW = 4  # a smaller bracket is not halved
+_FEW = 4  # a smaller bracket is not thinned out
+_THIRD = 1 / 3
 
 Drawn = list[tuple[dict[str, Value], Recipe]]
+Rung = tuple[float, float]  # share of the training, share of the candidates that stay after it
+Condemn = Callable[[float, Population], np.ndarray]  # at a share of the training: which candidates [C] go
+
+HALVINGS: dict[str, tuple[tuple[Rung, ...], ...]] = {
+    "halving": (((0.15, 0.5), (0.4, 0.5)),),
+    # Li et al. 2018 with η = 3: brackets that trust early scores and brackets that do not take turns
+    "hyperband": (
+        ((0.04, _THIRD), (0.11, _THIRD), (0.33, _THIRD)),
+        ((0.11, _THIRD), (0.33, _THIRD)),
+        ((0.33, _THIRD),),
+        (),
+    ),
+    "none": ((),),
+}
+
+
+def rungs_of(halving: str, generation: int, count: int, forecasts: bool) -> tuple[Rung, ...]:
+    """The rungs of a bracket of so many recipes; where only forecasts drop anyone, the share that stays is 1."""
+    plans = HALVINGS[halving]
+    own = dict(plans[generation % len(plans)]) if count >= _FEW else {}
+    every = {**(dict.fromkeys(SHARES, 1.0) if forecasts else {}), **own, 1.0: 1.0}
+    return tuple(sorted(every.items()))
 
 
 @dataclass
 class Bracket:
-    """Recipes with what the sampler was asked, and their populations by shape; ``rung`` is the one in training."""
+    """Recipes with what the sampler was asked, and their populations by shape; ``rung`` is the one in training.
+
+    ``seen`` holds, by the candidate's first network, its best scores so far at the rungs that were reached.
+    """
 
     drawn: Drawn
     share: float
     populations: list[Population]
+    rungs: tuple[Rung, ...]
     rung: int = 0
     seconds: list[float] = field(default_factory=list)
+    seen: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.seconds = self.seconds or [0.0] * len(self.populations)
-
-    @property
-    def rungs(self) -> tuple[float, ...]:
-        """Shares of the training, the last of them the whole."""
-        return (*RUNGS, 1.0) if len(self.drawn) >= _FEW else (1.0,)
 
     @property
     def network_steps(self) -> int:
@@ -50,6 +74,8 @@ class Bracket:
         tell: Callable[[Population, float], None],
         learn: Callable[[dict[Population, float]], None],
         pause: Callable[[], None],
+        condemn: Condemn,
+        others: Callable[[Population], np.ndarray],
     ) -> None:
         """Through the rungs that are left.
 
@@ -58,9 +84,11 @@ class Bracket:
             tell: hears of each population and the share of its steps that it is trained to next.
             learn: hears what populations have cost in seconds, after each rung.
             pause: a moment when everything may be saved.
+            condemn: which candidates of a population have no hope any more.
+            others: a population's objectives beside the score [C, m - 1], for a halving that knows the front.
         """
         while self.rung < len(self.rungs):
-            share = self.rungs[self.rung]
+            share, stay = self.rungs[self.rung]
             for i, population in enumerate(self.populations):
                 if not len(population):
                     continue
@@ -72,7 +100,11 @@ class Bracket:
             if deadline.passed():
                 return
             if share < 1.0:
-                self._halve()
+                self._note(share)
+                for population in self.populations:
+                    population.release(condemn(share, population), "dropped")
+                if stay < 1.0:
+                    self._thin(stay, others)
             self.rung += 1
 
     def outcomes(self, cut: bool) -> dict[Recipe, tuple[Outcome, int]]:
@@ -83,14 +115,24 @@ class Bracket:
             found |= {o.recipe: (o, p.total_steps) for o in p.harvest(status)}
         return found
 
-    def _halve(self) -> None:
-        """Drop the worse half of all candidates by their best score so far."""
-        scores = np.concatenate([p.best.score for p in self.populations])
-        if len(scores) < 2:
-            return
-        bar = np.sort(scores)[(len(scores) - 1) // 2]
+    def _note(self, share: float) -> None:
         for p in self.populations:
-            p.release(p.best.score > bar, "dropped")
+            for number, score in zip(p.numbers[:: p.data.parts], p.best.score, strict=True):
+                self.seen.setdefault(int(number), []).append((share, float(score)))
+
+    def _thin(self, stay: float, others: Callable[[Population], np.ndarray]) -> None:
+        """Keep the best share of all candidates, by their best score so far, or by the layers of their front."""
+        values = np.concatenate([np.column_stack([p.best.score, others(p)]) for p in self.populations])
+        if len(values) < 2:
+            return
+        count = math.ceil(stay * len(values))
+        kept = np.zeros(len(values), dtype=bool)
+        kept[best_first([tuple(v) for v in values])[:count]] = True
+        start = 0
+        for p in self.populations:
+            own = kept[start : start + len(p.best.score)]
+            start += len(own)
+            p.release(~own, "dropped")
 
     # Saving
 
@@ -100,8 +142,10 @@ class Bracket:
         record = {
             "drawn": [{"keys": keys, "recipe": recipe.to_json()} for keys, recipe in self.drawn],
             "share": self.share,
+            "rungs": self.rungs,
             "rung": self.rung,
             "seconds": self.seconds,
+            "seen": [[number, scores] for number, scores in self.seen.items()],
             "populations": [own for own, _ in saved],
         }
         return record, {f"{i}.{name}": t for i, (_, own) in enumerate(saved) for name, t in own.items()}
@@ -119,4 +163,6 @@ class Bracket:
         for i, (population, own) in enumerate(zip(populations, record["populations"], strict=True)):
             start = f"{i}."
             population.restore(own, {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
-        return cls(drawn, record["share"], populations, record["rung"], list(record["seconds"]))
+        seen = {int(n): [(s, math.inf if v is None else v) for s, v in scores] for n, scores in record["seen"]}
+        rungs = tuple((share, stay) for share, stay in record["rungs"])
+        return cls(drawn, record["share"], populations, rungs, record["rung"], list(record["seconds"]), seen)

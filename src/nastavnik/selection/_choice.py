@@ -20,10 +20,12 @@ from nastavnik.predictive import Predictive, mixture, stitch
 from nastavnik.recipe import Recipe
 from nastavnik.request import FitRequest
 from nastavnik.selection._baselines import Baseline
+from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._criteria import CHOOSING, Rows, ask_criterion, mean_of
 from nastavnik.selection._ensemble import greedy_ensemble
+from nastavnik.selection._front import pareto_front
 from nastavnik.selection._importance import importance
-from nastavnik.selection._search import Candidate, Search
+from nastavnik.selection._search import Search
 from nastavnik.selection._workbench import Part
 
 Votes = dict[Candidate, int]
@@ -55,6 +57,8 @@ class Delivery:
     comparison: dict[str, Any]
     columns: list[dict[str, float | str]]
     finalists: list[dict[str, Any]]
+    spread: list[float]  # of the chosen candidate's loss over repeats
+    front: list[dict[str, Any]]  # of a search by several criteria
 
 
 def deliver(
@@ -109,6 +113,8 @@ def deliver(
         comparison,
         columns,
         chooser.finalists(chosen),
+        chooser.spread(next(iter(chosen))),
+        pareto_front(search, seed=request.seed),
     )
 
 
@@ -118,37 +124,52 @@ class _Chooser:
     def __init__(self, search: Search, dataset: Dataset, criterion: str = "validation") -> None:
         self.search, self.dataset, self.bench = search, dataset, search.bench
         self.criterion = criterion
-        parts = dataset.split.parts
-        self.rows = np.sort(np.concatenate([validation for _, validation in parts]))
+        split = dataset.split
+        self._per = len(split.parts) // split.repeats  # parts of one repeat
+        self._validation = [validation for _, validation in split.parts]
+        self.rows = np.sort(np.concatenate(self._validation[: self._per]))
         place = {row: i for i, row in enumerate(self.rows.tolist())}
-        self._places = [np.array([place[r] for r in validation.tolist()]) for _, validation in parts]
-        self._validation = [validation for _, validation in parts]
+        self._places = [np.array([place[r] for r in validation.tolist()]) for validation in self._validation]
         self._temperatures: dict[int, float] = {}
-        self._predictions: dict[int, Predictive] = {}
-        y = dataset.task.values[self.rows]
+        self._predictions: dict[tuple[int, int], Predictive] = {}
         pool = [c for c in search.ranking if c.number in search.pool]
-        self.ranking = sorted(pool, key=lambda c: float(self.prediction(c).neg_log_likelihood(y).mean()))
+        self.ranking = sorted(pool, key=lambda c: float(self.loss(c).mean()))
 
     def temperature(self, candidate: Candidate) -> float:
         """Fitted on the candidate's held-out rows, 1 where it does not help."""
         if candidate.number not in self._temperatures:
             learners = self.search.pool[candidate.number]
-            pairs = [part.rows(rows) for part, rows in zip(self.bench.parts, self._validation, strict=True)]
+            parts = self.bench.of(candidate.recipe).parts
+            pairs = [part.rows(rows) for part, rows in zip(parts, self._validation, strict=True)]
             self._temperatures[candidate.number] = calibrate(learners, [x for x, _ in pairs], [t for _, t in pairs])
         return self._temperatures[candidate.number]
 
-    def prediction(self, candidate: Candidate) -> Predictive:
-        """One candidate's held-out predictions, in the order of ``rows``."""
-        if candidate.number not in self._predictions:
+    def prediction(self, candidate: Candidate, repeat: int = 0) -> Predictive:
+        """One candidate's held-out predictions, in the order of ``rows``, by the networks of one repeat."""
+        if (candidate.number, repeat) not in self._predictions:
             temperature = self.temperature(candidate)
+            own = range(repeat * self._per, (repeat + 1) * self._per)
             pieces = []
-            for part, learner, rows in zip(
-                self.bench.parts, self.search.pool[candidate.number], self._validation, strict=True
-            ):
+            for g in own:
+                part, learner = self.bench.of(candidate.recipe).parts[g], self.search.pool[candidate.number][g]
                 member = Member(learner, candidate.recipe, temperature)
-                pieces.append(member_predictive(member, part.rows(rows)[0], part.target))
-            self._predictions[candidate.number] = stitch(pieces, self._places)
-        return self._predictions[candidate.number]
+                pieces.append(member_predictive(member, part.rows(self._validation[g])[0], part.target))
+            self._predictions[candidate.number, repeat] = stitch(pieces, [self._places[g] for g in own])
+        return self._predictions[candidate.number, repeat]
+
+    def loss(self, candidate: Candidate) -> np.ndarray:
+        """Held-out nats of each row [n], averaged over repeats."""
+        return np.mean(self._by_repeat(candidate, lambda p, y: p.neg_log_likelihood(y)), axis=0)
+
+    def spread(self, candidate: Candidate) -> list[float]:
+        """The mean held-out loss of each repeat."""
+        return [float(each.mean()) for each in self._by_repeat(candidate, lambda p, y: p.neg_log_likelihood(y))]
+
+    def _by_repeat(
+        self, candidate: Candidate, measure: Callable[[Predictive, np.ndarray], np.ndarray]
+    ) -> list[np.ndarray]:
+        y = self.dataset.task.values[self.rows]
+        return [measure(self.prediction(candidate, r), y) for r in range(self.dataset.split.repeats)]
 
     def held_out(self, chosen: Votes) -> Predictive:
         """Held-out predictions of candidates together."""
@@ -157,12 +178,12 @@ class _Chooser:
     def predictor(self, chosen: Votes) -> Callable[[Columns, np.ndarray], Predictive]:
         """Held-out predictions of changed columns: each row by the networks that did not train on it."""
         fold_of = np.empty(len(self.rows), dtype=int)
-        for g, places in enumerate(self._places):
+        for g, places in enumerate(self._places[: self._per]):
             fold_of[places] = g
 
         def one(candidate: Candidate, columns: Columns, places: np.ndarray) -> Predictive:
             pieces, orders = [], []
-            for g, part in enumerate(self.bench.parts):
+            for g, part in enumerate(self.bench.of(candidate.recipe).parts[: self._per]):
                 mine = np.flatnonzero(fold_of[places] == g)
                 if len(mine):
                     learner = self.search.pool[candidate.number][g]
@@ -199,12 +220,14 @@ class _Chooser:
 
     def _by_criterion(self) -> Candidate:
         """The candidate of the largest value, mean over folds, each on its own training rows."""
-        data, name = self.bench.data, CHOOSING[self.criterion]
-        parts = [Rows(data.rows_of(g, data.train[g]), data.rows_of(g, data.validation[g])) for g in range(data.parts)]
+        name = CHOOSING[self.criterion]
         found: list[tuple[float, Candidate]] = []
         problem = None
         for candidate in self.ranking:
-            learners = self.search.pool[candidate.number]
+            learners, data = self.search.pool[candidate.number], self.bench.of(candidate.recipe).data
+            parts = [
+                Rows(data.rows_of(g, data.train[g]), data.rows_of(g, data.validation[g])) for g in range(data.parts)
+            ]
             each = [
                 ask_criterion(name, m, rows, seed=self.search.seed) for m, rows in zip(learners, parts, strict=True)
             ]
@@ -218,15 +241,20 @@ class _Chooser:
 
     def _measures(self, candidate: Candidate) -> list[np.ndarray]:
         """What is compared row by row: the loss, and whether the class is wrong."""
-        predictive, y = self.prediction(candidate), self.dataset.task.values[self.rows]
-        measures = [predictive.neg_log_likelihood(y)]
+        measures = [self.loss(candidate)]
         if self.dataset.task.is_classification:
-            measures.append((predictive.point() != y).astype(float))
+            wrong = self._by_repeat(candidate, lambda p, y: (p.point() != y).astype(float))
+            measures.append(np.mean(wrong, axis=0))
         return measures
 
     def ensemble(self) -> Votes:
-        """The greedy ensemble of the pool; after cross-validation of a few candidates only, as each is trained anew."""
-        ranking = self.ranking[:FINAL_MEMBERS] if self.bench.folds > 1 else self.ranking
+        """The greedy ensemble of the pool; after cross-validation of a few candidates only, as each is trained anew.
+
+        Its members share the best one's preparation: a model has one.
+        """
+        bench = self.bench.of(self.ranking[0].recipe)
+        ranking = [c for c in self.ranking if self.bench.of(c.recipe) is bench]
+        ranking = ranking if self.dataset.split.folds is None else ranking[:FINAL_MEMBERS]
         picks = greedy_ensemble([self.prediction(c) for c in ranking], self.dataset.task.values[self.rows])
         return dict(Counter(ranking[i] for i in picks))
 
@@ -237,7 +265,7 @@ class _Chooser:
         numbers = {c.number for c in chosen}
         found = []
         for c in self.ranking:
-            loss = self.prediction(c).neg_log_likelihood(y)
+            loss = self.loss(c)
             gap = loss - reference
             error = 1.96 * float(gap.std()) / max(len(y), 1) ** 0.5
             sign = "worse" if gap.mean() > 0 else "better"
@@ -261,16 +289,18 @@ class _Chooser:
         Returns the model, its candidates, the numbers of its networks, and how many networks were trained for it. A
         candidate whose final training diverges is replaced by the next best.
         """
-        if self.bench.folds == 1:
+        bench = self.bench.of(next(iter(chosen)).recipe)
+        if self.dataset.split.folds is None:
             members = [
                 Member(self.search.pool[c.number][0], c.recipe, self.temperature(c), votes)
                 for c, votes in chosen.items()
             ]
             numbers = tuple(c.numbers[0] for c in chosen)
-            return self._model(self.bench.parts[0], members), chosen, numbers, 0
-        part, data = self.bench.whole()
+            return self._model(bench.parts[0], members), chosen, numbers, 0
+        part, data = bench.whole()
         first = len(self.search.history) * self.bench.folds
-        ranked = [*chosen, *(c for c in self.ranking if c not in chosen)]
+        others = [c for c in self.ranking if c not in chosen and self.bench.of(c.recipe) is bench]
+        ranked = [*chosen, *others]
         members, kept = [], {}
         for candidate in ranked:
             number, votes = first + len(members), chosen.get(candidate, 1)
@@ -290,8 +320,8 @@ class _Chooser:
 
 def _train_finally(search: Search, candidate: Candidate, part: Part, data: Data, number: int) -> Learner | None:
     """One network on everything but the test rows, for the epochs that were best in the folds; None if it diverges."""
-    bench = search.bench
     recipe: Recipe = candidate.recipe
+    bench = search.bench.of(recipe)
     batch = bench.data.batch_size(recipe.whole("batch_size"))
     stretch = data.steps_per_epoch(batch) / bench.data.steps_per_epoch(batch)
     total = max(1, round(candidate.total_steps * stretch))

@@ -1,26 +1,32 @@
-"""The search: recipes drawn in brackets, trained as populations, halved between rungs."""
+"""The search: recipes drawn in brackets, trained as populations, thinned out between rungs."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from nastavnik.clock import Deadline
 from nastavnik.population import Learner, Outcome, Population, estimate, memory_of, tensors_of
 from nastavnik.progress import Progress, Watcher
 from nastavnik.recipe import Recipe, Value
-from nastavnik.selection._bracket import Bracket, Drawn
+from nastavnik.selection._bracket import Bracket, Drawn, Rung, rungs_of
+from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._cost import CostModel
-from nastavnik.selection._sampler import ask
+from nastavnik.selection._drawing import Drawing
+from nastavnik.selection._forecast import Forecast, forecast
+from nastavnik.selection._gain import expected_gain, resolution
+from nastavnik.selection._held_out import HeldOut
+from nastavnik.selection._objectives import objective_values, size_of
 from nastavnik.selection._workbench import Workbench
-from nastavnik.space import Choice, Node, Space, default_of
+from nastavnik.selection.pareto import front
+from nastavnik.space import Limits, Space
 from nastavnik.trace import Trace
-from nastavnik.training.likelihoods import TEMPERATURES
 
 POOL = 12  # candidates whose weights are kept
 _PATIENCE = 8  # evaluations
@@ -31,39 +37,25 @@ _MEMORY = 0.7  # of a device, for a bracket
 _BLOCK_PARAMETERS = 4_000_000  # networks run together have at most about so many parameters
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A recipe that was trained: its place in the search, its score and what became of it.
+@dataclass(frozen=True)
+class Strategy:
+    """How a search goes about it.
 
-    ``score`` is in nats per validation example (mean over folds); ``numbers`` are its networks' numbers in the trace.
+    ``objectives`` are what the sampler seeks to lower, by default the score; ``stop`` is "budget", or "gain": when the
+    gain still to be expected is less than the rows can show. ``steps`` is a budget in network steps.
     """
 
-    number: int
-    generation: int
-    keys: dict[str, Value]
-    recipe: Recipe
-    numbers: tuple[int, ...]
-    status: str
-    score: float
-    best_step: int
-    steps: int
-    total_steps: int
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """The record kept in the checkpoint."""
-        return {**asdict(replace(self, recipe=Recipe({}))), "recipe": self.recipe.to_json()}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Candidate:
-        """Read what ``to_json`` wrote."""
-        score = math.inf if record["score"] is None else record["score"]
-        changed = {"recipe": Recipe.from_json(record["recipe"]), "numbers": tuple(record["numbers"]), "score": score}
-        return cls(**{**record, **changed})
+    sampler: str = "tpe"
+    halving: str = "halving"
+    forecasts: bool = True
+    objectives: tuple[str, ...] = ("nll",)
+    limits: Limits = field(default_factory=Limits)
+    stop: str = "budget"
+    steps: int | None = None
 
 
 class Search:
-    """Draws brackets of recipes, trains each as populations by shape, and drops the worse half at each rung.
+    """Draws brackets of recipes, trains each as populations by shape, and thins them out at each rung.
 
     Under a budget of networks the sizes of brackets follow a fixed rule; under a budget of time they follow the time
     left and what networks have cost so far.
@@ -80,21 +72,37 @@ class Search:
         trace: Trace,
         watcher: Watcher | None = None,
         engine: str = "auto",
+        strategy: Strategy | None = None,
     ) -> None:
         self.bench, self.space, self.seed = bench, space, seed
         self.deadline, self.networks, self.trace = deadline, networks, trace
         self.watcher = watcher or Watcher()
         self.engine = engine
+        self.strategy = strategy or Strategy()
         self.ways: Counter[str] = Counter()  # networks by the way they ran
         self.history: list[Candidate] = []
         self.pool: dict[int, tuple[Learner, ...]] = {}
+        self.held_out = HeldOut(bench)
+        self.losses: dict[int, np.ndarray] = {}  # of every candidate on every held-out row
+        self.errors: dict[int, np.ndarray] = {}  # whether its class is wrong
+        self.forecasts: list[Forecast] = []
+        self.ended = ""  # why, if not for the budget
         self.generation = 0
         self.bracket: Bracket | None = None  # the one in training
         self.network_steps = 0
         self.earlier_seconds = 0.0  # of the sessions before a resumed one
         self.cost = CostModel()
-        self._interval: tuple[float, float] | None = None
-        self._usual = bench.learner(self._recipe(space.default(), 0), bench.parts[0])
+        self.drawing = Drawing(
+            bench,
+            space,
+            sampler=self.strategy.sampler,
+            seed=seed,
+            objectives=len(self.strategy.objectives),
+            limits=self.strategy.limits,
+            seconds=lambda recipe, size: self._seconds(recipe, size, 1, 1),
+        )
+        self._usual = self.drawing.recipe(space.default(), 0)
+        self._usual_learner = bench.learner(self._usual, bench.parts[0])
 
     @property
     def seconds(self) -> float:
@@ -108,7 +116,7 @@ class Search:
         return sorted(scored, key=lambda c: (c.score, c.number))
 
     def run(self, after_bracket: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None) -> None:
-        """Search until the budget is used.
+        """Search until the budget is used, or nothing is left to be found.
 
         ``pause`` is called several times a second: a moment when ``to_record`` gives a state to go on from.
         ``after_bracket`` is not called for a bracket that was broken off by hand: its half-trained networks may be
@@ -117,10 +125,14 @@ class Search:
         while True:
             if self.bracket is None:
                 count, share = self._plan()
-                if count == 0:
+                drawn = self._that_fit(self.drawing.draw(count, len(self.history))) if count else []
+                if count and not drawn:
+                    self._end("every point of the space that keeps the limits has been tried")
+                if not drawn:
                     return
-                drawn = self._that_fit(self._draw(count))
-                self.bracket = Bracket(drawn, share, self._populations([recipe for _, recipe in drawn], share))
+                rungs = rungs_of(self.strategy.halving, self.generation, len(drawn), self.strategy.forecasts)
+                populations = self._populations([recipe for _, recipe in drawn], share)
+                self.bracket = Bracket(drawn, share, populations, rungs)
             self._train(self.bracket, pause)
             self.bracket = None
             self.generation += 1
@@ -133,56 +145,68 @@ class Search:
         """How many recipes the next bracket holds, and which share of the usual epochs they are trained."""
         asked = len(self.history)
         most = _BRACKET
+        part = _cost_share(rungs_of(self.strategy.halving, self.generation, _BRACKET, False))
         if self.networks is not None:
             most = min(most, self.networks // self.bench.folds - asked)
+        if self.strategy.steps is not None:
+            one = self._total_steps(self._usual) * self.bench.folds
+            most = min(most, round((self.strategy.steps - self.network_steps) / (part * one)))
         if most <= 0 or self.deadline.clock.stop_requested or (self.deadline.passed() and asked):
+            return 0, 1.0
+        if self._nothing_to_gain(most):
             return 0, 1.0
         left = self.deadline.left
         if math.isinf(left):
             return most, 1.0
-        one = self._forecast(1)
-        if one > 0.8 * left:
+        one_seconds = self._forecast(1)
+        if one_seconds > 0.8 * left:
             if asked:
                 return 0, 1.0
-            return 1, max(0.02, 0.8 * left / one)
-        # a bracket costs about half of what its recipes would cost without halving
-        fits = [n for n in range(1, most + 1) if 0.5 * self._forecast(n) < 0.6 * left]
+            return 1, max(0.02, 0.8 * left / one_seconds)
+        # a thinned bracket costs less than its recipes would alone
+        fits = [n for n in range(1, most + 1) if max(0.5, part) * self._forecast(n) < 0.6 * left]
         return max(fits, default=1), 1.0
+
+    def _nothing_to_gain(self, bracket: int) -> bool:
+        """Whether all that the budget still allows is expected to gain less than the rows can show."""
+        best = [self.losses[c.number] for c in self.ranking[:2] if c.number in self.losses]
+        if self.strategy.stop != "gain" or len(self.strategy.objectives) > 1 or len(best) < 2:
+            return False
+        more = bracket
+        if self.networks is not None:
+            more = self.networks // self.bench.folds - len(self.history)
+        elif not math.isinf(self.deadline.left):
+            rate = len(self.history) / max(self.seconds, 1e-9)
+            more = max(bracket, round(rate * self.deadline.left))
+        gain, shown = expected_gain(self.history, more, seed=self.seed), resolution(*best)
+        if gain < shown:
+            self._end(
+                f"{more} more candidates are expected to gain {gain:.2g} nats, and these rows can show {shown:.2g}"
+            )
+        return gain < shown
+
+    def _end(self, why: str) -> None:
+        self.ended = why
+        self.watcher.note(f"the search ends: {why}")
 
     def final_seconds(self, members: int) -> float:
         """What training so many of the best candidates anew on all rows will take."""
-        if self.bench.folds == 1 or not self.ranking:
+        if self.bench.split.folds is None or not self.ranking:
             return 0.0
         longest = 0.0
         for c in self.ranking[:members]:
-            size = sum(p.numel() for p in self.pool[c.number][0].parameters() if p.ndim >= 2)
             batch = self.bench.data.batch_size(c.recipe.whole("batch_size"))
-            longest = max(longest, self.cost.seconds(size, 1, 1, c.total_steps, batch))
-        return members * longest * self.bench.folds / (self.bench.folds - 1)
+            longest = max(longest, self.cost.seconds(size_of(self.pool[c.number][0]), 1, 1, c.total_steps, batch))
+        folds = len(self.bench.split.folds) // self.bench.split.repeats
+        return members * longest * folds / max(1, folds - 1)
 
     def _forecast(self, count: int) -> float:
         """Seconds that so many recipes of the usual kind take, all folds, three of one shape at a time."""
-        recipe = self._recipe(self.space.default(), 0)
+        return self._seconds(self._usual, size_of(self._usual_learner), count, math.ceil(count / 3))
+
+    def _seconds(self, recipe: Recipe, size: int, count: int, shapes: int) -> float:
         batch = self.bench.data.batch_size(recipe.whole("batch_size"))
-        size = sum(p.numel() for p in self._usual.parameters() if p.ndim >= 2)
-        shapes = math.ceil(count / 3)
         return self.cost.seconds(size, count * self.bench.folds, shapes, self._total_steps(recipe), batch)
-
-    def _draw(self, count: int) -> list[tuple[dict[str, Value], Recipe]]:
-        """The first bracket begins with each family's own default; the rest is asked of the sampler."""
-        asked = len(self.history)
-        drawn: list[tuple[dict[str, Value], dict[str, Value]]] = []
-        if self.generation == 0:
-            drawn = _defaults(self.space)[:count]
-        history = [(c.keys, c.score) for c in self.history]
-        rest = count - len(drawn)
-        if rest:
-            leader = drawn[0][0] if drawn else None
-            drawn += ask(self.space, history, rest, seed=self.seed, generation=self.generation, leader=leader)
-        return [(keys, self._recipe(point, asked + i)) for i, (keys, point) in enumerate(drawn)]
-
-    def _recipe(self, point: dict[str, Value], number: int) -> Recipe:
-        return Recipe({**point, "seed": (self.seed * 100_003 + number) % 2**31})
 
     def _total_steps(self, recipe: Recipe, share: float = 1.0) -> int:
         data = self.bench.data
@@ -201,18 +225,40 @@ class Search:
             self.watcher.doing(f"training {len(population)} networks of one shape to {share:.0%} of their steps")
             self._tell(bracket.populations)
 
-        bracket.train(deadline, tell, self.cost.learn, pause)
+        bracket.train(deadline, tell, self.cost.learn, pause, self._condemned, self._static)
         self._note_ways(bracket)
         steps = max(1, bracket.network_steps)
         self.network_steps += bracket.network_steps
         outcomes = bracket.outcomes(deadline.passed())
         per_step = sum(bracket.seconds) / steps
+        first = len(self.history)
         for keys, recipe in bracket.drawn:
             outcome, total = outcomes[recipe]
-            self._record(keys, outcome, total, per_step * outcome.steps * self.bench.folds)
+            self._record(keys, outcome, total, per_step * outcome.steps * self.bench.folds, bracket)
+        self.drawing.tell(self.history[first:])
         self._keep_best()
-        self._interval = self._best_interval()
         self._tell([])
+
+    def _condemned(self, share: float, population: Population) -> np.ndarray:
+        """Which candidates [C] are forecast to miss the best one whatever happens."""
+        gone = np.zeros(len(population.best.score), dtype=bool)
+        if not self.strategy.forecasts or len(self.strategy.objectives) > 1:
+            return gone
+        numbers = population.numbers[:: self.bench.folds]
+        spared = {f.network for f in self.forecasts if f.control}
+        for c, (number, score) in enumerate(zip(numbers.tolist(), population.best.score.tolist(), strict=True)):
+            made = forecast(number, share, score, self.history)
+            if made is not None:
+                self.forecasts.append(made)
+                gone[c] = made.condemned and not made.control and number not in spared
+        return gone
+
+    def _static(self, population: Population) -> np.ndarray:
+        """The objectives beside the score that are known before the end of training [C, m]: the size."""
+        if "parameters" not in self.strategy.objectives:
+            return np.empty((len(population.best.score), 0))
+        count = sum(p.numel() for p in population.learner.network.parameters())
+        return np.full((len(population.best.score), 1), float(count))
 
     def _note_ways(self, bracket: Bracket) -> None:
         """Count which way networks ran, and say it once."""
@@ -226,18 +272,22 @@ class Search:
     def _that_fit(self, drawn: Drawn) -> Drawn:
         """The first of the recipes drawn, as many as memory holds side by side; what is left out is drawn anew."""
         data, room = self.bench.data, _MEMORY * memory_of(self.bench.data.device)
-        rough = 6 * len(drawn) * self.bench.folds * sum(p.numel() * p.itemsize for p in self._usual.parameters())
+        rough = (
+            6 * len(drawn) * self.bench.folds * sum(p.numel() * p.itemsize for p in self._usual_learner.parameters())
+        )
         if rough < 0.1 * room:
             return drawn
         fitting: Drawn = []
         for keys, recipe in drawn:
-            learner = self.bench.learner(recipe, self.bench.parts[0])
+            bench = self.bench.of(recipe)
+            learner = bench.learner(recipe, bench.parts[0])
             block = _block(learner)
             room -= estimate(learner, recipe, data, self.bench.folds, block=block, way="batched", judged=True)
             if fitting and room < 0:
                 self.watcher.note(f"memory holds {len(fitting)} of {len(drawn)} recipes at a time")
                 break
             fitting.append((keys, recipe))
+        self.drawing.withdraw(drawn[len(fitting) :])
         return fitting
 
     def _populations(self, recipes: Sequence[Recipe], share: float) -> list[Population]:
@@ -247,12 +297,13 @@ class Search:
         first = len(self.history) * self.bench.folds
         populations = []
         for members in groups.values():
-            learners = [self.bench.learner(recipe, part) for _, recipe in members for part in self.bench.parts]
+            bench = self.bench.of(members[0][1])
+            learners = [bench.learner(recipe, part) for _, recipe in members for part in bench.parts]
             numbers = [first + i * self.bench.folds + g for i, _ in members for g in range(self.bench.folds)]
             population = Population(
                 learners,
                 [recipe for _, recipe in members],
-                self.bench.data,
+                bench.data,
                 total_steps=self._total_steps(members[0][1], share),
                 numbers=numbers,
                 patience=_PATIENCE,
@@ -265,8 +316,18 @@ class Search:
             populations.append(population)
         return populations
 
-    def _record(self, keys: dict[str, Value], outcome: Outcome, total_steps: int, seconds: float) -> None:
-        number = len(self.history)
+    def _record(
+        self, keys: dict[str, Value], outcome: Outcome, total_steps: int, seconds: float, bracket: Bracket
+    ) -> None:
+        number, bench = len(self.history), self.bench.of(outcome.recipe)
+        if math.isfinite(outcome.score):
+            self.losses[number], wrong = self.held_out.losses(outcome.learners, bench)
+            if wrong is not None:
+                self.errors[number] = wrong
+        parameters = sum(p.numel() for p in outcome.learners[0].network.parameters())
+        known = {"nll": outcome.score, "parameters": float(parameters), "seconds": seconds}
+        if number in self.errors:
+            known["error"] = float(self.errors[number].mean())
         candidate = Candidate(
             number,
             self.generation,
@@ -275,10 +336,13 @@ class Search:
             outcome.numbers,
             outcome.status,
             outcome.score,
+            objective_values(self.strategy.objectives, known, outcome, bench, self.seed),
             outcome.best_step,
             outcome.steps,
             total_steps,
             seconds,
+            parameters,
+            tuple(bracket.seen.get(outcome.numbers[0], ())),
         )
         self.history.append(candidate)
         self.pool[number] = outcome.learners
@@ -288,6 +352,9 @@ class Search:
         kept = {c.number for c in self.ranking[:POOL]}
         for family in {c.recipe["network.family"] for c in self.ranking}:
             kept |= {c.number for c in [c for c in self.ranking if c.recipe["network.family"] == family][:2]}
+        if len(self.strategy.objectives) > 1:
+            ranked = self.ranking
+            kept |= {ranked[i].number for i in front(np.array([c.values for c in ranked]))} if ranked else set()
         self.pool = {number: learners for number, learners in self.pool.items() if number in kept}
 
     def _tell(self, populations: list[Population]) -> None:
@@ -298,26 +365,15 @@ class Search:
         folds = self.bench.folds
         dropped = gone + folds * sum(c.status in ("dropped", "stopped", "diverged") for c in self.history)
         trained = len(self.history) * folds + alive + gone
-        self.watcher.progress(Progress(trained, alive, dropped, best, self._interval))
+        self.watcher.progress(Progress(trained, alive, dropped, best, self._best_interval()))
 
     def _best_interval(self) -> tuple[float, float] | None:
         """The best candidate's loss on its validation rows, 1.96 standard errors each way."""
         if not self.ranking:
             return None
-        best = self.ranking[0]
-        data = self.bench.data
-        profiles = []
-        with torch.no_grad():
-            for g, learner in enumerate(self.pool[best.number]):
-                rows = data.validation[g]
-                inputs, targets = data.rows_of(g, rows)
-                outputs = learner(*inputs)
-                each = [learner.likelihood.neg_log_likelihood(outputs, targets, t) for t in TEMPERATURES]
-                profiles.append(torch.stack(each))
-        losses = torch.cat(profiles, dim=1).double()
-        chosen = losses[int(losses.mean(1).argmin())]
-        half = 1.96 * float(chosen.std()) / max(len(chosen), 1) ** 0.5
-        return float(chosen.mean()) - half, float(chosen.mean()) + half
+        losses = self.losses[self.ranking[0].number]
+        half = 1.96 * float(losses.std()) / max(len(losses), 1) ** 0.5
+        return float(losses.mean()) - half, float(losses.mean()) + half
 
     # Checkpoints
 
@@ -329,6 +385,7 @@ class Search:
             "seconds": self.seconds,
             "ways": dict(self.ways),
             "history": [c.to_json() for c in self.history],
+            "forecasts": [f.to_json() for f in self.forecasts],
         }
         tensors = {
             f"{number}.{g}.{name}": tensor.detach().cpu().contiguous().clone()
@@ -336,6 +393,10 @@ class Search:
             for g, learner in enumerate(learners)
             for name, tensor in tensors_of(learner).items()
         }
+        for name, table in (("losses", self.losses), ("errors", self.errors)):
+            if table:
+                record[name] = list(table)
+                tensors[f"held_out.{name}"] = torch.from_numpy(np.stack(list(table.values())))
         if self.bracket is not None:
             record["bracket"], own = self.bracket.to_record()
             tensors |= {f"bracket.{name}": t for name, t in own.items()}
@@ -347,13 +408,19 @@ class Search:
         self.earlier_seconds = record["seconds"]
         self.ways = Counter(record["ways"])
         self.history = [Candidate.from_json(c) for c in record["history"]]
+        self.forecasts = [Forecast(**f) for f in record["forecasts"]]
+        for name, table in (("losses", self.losses), ("errors", self.errors)):
+            if name in record:
+                table.update(zip(record[name], tensors[f"held_out.{name}"].numpy(), strict=True))
+        self.drawing.tell(self.history)
         current = {n.removeprefix("bracket."): t for n, t in tensors.items() if n.startswith("bracket.")}
-        pooled = {int(name.split(".")[0]) for name in tensors if not name.startswith("bracket.")}
+        pooled = {int(name.split(".")[0]) for name in tensors if not name.startswith(("bracket.", "held_out."))}
         for candidate in (c for c in self.history if c.number in pooled):
             learners = []
-            for g, part in enumerate(self.bench.parts):
+            bench = self.bench.of(candidate.recipe)
+            for g, part in enumerate(bench.parts):
                 start = f"{candidate.number}.{g}."
-                learner = self.bench.learner(candidate.recipe, part)
+                learner = bench.learner(candidate.recipe, part)
                 saved = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
                 with torch.no_grad():
                     for name, tensor in tensors_of(learner).items():
@@ -371,20 +438,10 @@ def _block(learner: Learner) -> int:
     return max(1, min(64, _BLOCK_PARAMETERS // sum(p.numel() for p in learner.parameters())))
 
 
-def _defaults(space: Space) -> list[tuple[dict[str, Value], dict[str, Value]]]:
-    """Each family's default point, the default family's first; with the keys a sampler would have asked."""
-    node = space.nodes.get("network.family")
-    families: list[Value | None] = [None]
-    if isinstance(node, Choice):
-        families = sorted(node.options, key=lambda f: f != node.default)
-    points = []
-    for family in families:
-        keys: dict[str, Value] = {}
-
-        def answer(key: str, node: Node, family: Value | None = family, keys: dict[str, Value] = keys) -> Value:
-            keys[key] = family if key == "network.family" and family is not None else default_of(node)
-            return keys[key]
-
-        point = space.draw(answer)
-        points.append((keys, point))
-    return points
+def _cost_share(rungs: Sequence[Rung]) -> float:
+    """What a bracket with these rungs costs of what its recipes would cost without."""
+    cost, alive, before = 0.0, 1.0, 0.0
+    for share, stay in rungs:
+        cost += alive * (share - before)
+        alive, before = alive * stay, share
+    return cost

@@ -9,7 +9,7 @@ from typing import Any
 from nastavnik.errors import UserError, nearest
 from nastavnik.nets import FAMILIES, Family
 from nastavnik.recipe import Value
-from nastavnik.space import Choice, Node, Number, Space, around, default_of
+from nastavnik.space import Choice, Node, Number, Space, around, default_of, refined
 from nastavnik.training.losses import LOSSES
 from nastavnik.training.optimizers import OPTIMIZERS, WRAPPERS, SecondOrder
 from nastavnik.training.regularizers import REGULARIZERS
@@ -30,6 +30,7 @@ def table_space(
     families: Sequence[Family] = (),
     classification: bool,
     pinned: Mapping[str, Value] | None = None,
+    given: Space | None = None,
 ) -> Space:
     """What a search over a table with so many training rows and inputs draws from.
 
@@ -39,13 +40,17 @@ def table_space(
         families: the families to search; by default all of the table.
         classification: whether the target is a class.
         pinned: dotted names with given values (``--set``); what is pinned is not searched.
+        given: a user's own space, in place of what the tree has under the same names; pinned values go before it.
 
     Raises:
-        UserError: a pinned name or value that the tree does not have.
+        UserError: a pinned or given name or value that the tree does not have.
     """
     chosen = list(families) or list(FAMILIES.values())
-    pins = dict(pinned or {})
-    whole = _wants_all_rows(pins)
+    given = given or Space()
+    pins = {**given.fixed, **(pinned or {})}
+    searched = Space({name: node for name, node in given.nodes.items() if name not in pins})
+    _refuse_run_choices(searched)
+    whole = _wants_all_rows(pins, searched)
     branches: dict[Value, Space] = {family.name: family.space(rows, inputs) for family in chosen}
     if whole:  # curvature needs small networks
         branches = {f.name: branches[f.name].pin({n: v for n, v in f.small.items() if n not in pins}) for f in chosen}
@@ -70,18 +75,28 @@ def table_space(
         settled["preparation.target"] = "auto"
         settled["likelihood.noise"] = "learned"
     settled |= _likelihood_pins(pins, classification)
-    _refuse_orphans(pins, whole)
+    _refuse_orphans({**dict.fromkeys(searched.names(), 0.0), **pins}, whole)
     if "stopping.on_plateau" in pins:  # words of their own
         settled["stopping.on_plateau"] = pins.pop("stopping.on_plateau")
         parse_actions(str(settled["stopping.on_plateau"]))
-    space = Space(nodes, optional=_optional())
-    tree = space.pin({**{n: v for n, v in settled.items() if n in nodes}, **pins})
+    space = refined(Space(nodes, optional=_optional()), searched)
+    own = set(searched.names())
+    tree = space.pin({**{n: v for n, v in settled.items() if n in nodes and n not in own}, **pins})
     return tree.with_fixed({n: v for n, v in settled.items() if n not in nodes})
 
 
-def _wants_all_rows(pins: Mapping[str, Value]) -> bool:
+def _refuse_run_choices(searched: Space) -> None:
+    """Refuse to search what a whole run shares: scores of different targets or likelihoods cannot be compared."""
+    for name in searched.names():
+        if name.startswith("likelihood.") or name == "preparation.target":
+            raise UserError(f"{name} is one choice for a whole run, so that scores can be compared; give it one value")
+
+
+def _wants_all_rows(pins: Mapping[str, Value], searched: Space) -> bool:
     """Whether a second-order optimizer is among those that may be drawn."""
     names = str(pins.get("optimizer.name", "")).split(",")
+    node = searched.nodes.get("optimizer.name")
+    names += [str(option) for option in node.options] if isinstance(node, Choice) else []
     return any(issubclass(OPTIMIZERS[name.strip()], SecondOrder) for name in names if name.strip() in OPTIMIZERS)
 
 

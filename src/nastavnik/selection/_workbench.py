@@ -17,11 +17,16 @@ from nastavnik.recipe import Recipe, Value
 from nastavnik.task import Task
 
 _ROWS_FOR_DISTINCT = 5000
+_PREPARATION = "preparation.numbers"
+_REPEAT = 7_368_787  # between the seeds of two repeats
 
 
 @dataclass(frozen=True)
 class Part:
-    """One fitted preparation and all rows prepared by it; ``train`` are the rows it was fitted on."""
+    """One fitted preparation and all rows prepared by it; ``train`` are the rows it was fitted on.
+
+    Networks of another ``repeat`` start from other weights.
+    """
 
     preparation: Preparation
     target: TargetPreparation
@@ -29,6 +34,7 @@ class Part:
     targets: torch.Tensor
     signature: Signature
     train: np.ndarray
+    repeat: int = 0
 
     def rows(self, rows: np.ndarray) -> tuple[Inputs, torch.Tensor]:
         """Some rows, prepared."""
@@ -57,9 +63,10 @@ class Workbench:
         self.seed, self.device = seed, device
         self._families = {family.name: family for family in families}
         self.linear_families = {family.name for family in families if family.linear}
-        self._settings = settings
+        self._settings = dict(settings)
+        self._variants: dict[Value, Workbench] = {}
         self._distinct = _distinct(columns, split.development)
-        self.parts = [self._fit(train) for train, _ in split.parts]
+        self.parts = [self._fit(train, split.repeat_of(g)) for g, (train, _) in enumerate(split.parts)]
         pairs = list(split.parts)
         self.data = Data.of(
             [(p.inputs.numbers, p.inputs.categories) for p in self.parts],
@@ -73,6 +80,23 @@ class Workbench:
     def folds(self) -> int:
         """Networks a candidate needs: one for each part."""
         return len(self.parts)
+
+    def of(self, recipe: Mapping[str, Value]) -> Workbench:
+        """The workbench whose numbers are prepared as a recipe says; made when first asked for."""
+        wanted = recipe.get(_PREPARATION, self._settings.get(_PREPARATION, "auto"))
+        if wanted == self._settings.get(_PREPARATION, "auto"):
+            return self
+        if wanted not in self._variants:
+            self._variants[wanted] = Workbench(
+                self.columns,
+                self.task,
+                self.split,
+                families=list(self._families.values()),
+                settings={**self._settings, _PREPARATION: wanted},
+                seed=self.seed,
+                device=self.device,
+            )
+        return self._variants[wanted]
 
     def whole(self) -> tuple[Part, Data]:
         """Everything but the test rows as one part, for the final training after cross-validation."""
@@ -95,14 +119,14 @@ class Workbench:
             loss = self.task.loss(recipe, likelihood, part.train)
             return build_network(recipe, part.signature, family), likelihood, loss
 
-        return Learner.seeded(recipe.whole("seed"), build)
+        return Learner.seeded((recipe.whole("seed") + _REPEAT * part.repeat) % 2**31, build)
 
-    def _fit(self, train: np.ndarray) -> Part:
+    def _fit(self, train: np.ndarray, repeat: int = 0) -> Part:
         structure = self.split.development if self.split.folds is not None else train
         preparation = Preparation.fit(
             self.columns,
             train,
-            numbers=str(self._settings.get("preparation.numbers", "auto")),
+            numbers=str(self._settings.get(_PREPARATION, "auto")),
             structure=structure,
         )
         target = self.task.fit_target(train, str(self._settings.get("preparation.target", "auto")), structure)
@@ -113,7 +137,7 @@ class Workbench:
         rows = torch.from_numpy(train)
         examples = (inputs.numbers[rows], inputs.categories[rows])
         signature = Signature(inputs.numbers.shape[1], levels, outputs, tuple(distinct), examples)
-        return Part(preparation, target, inputs, target.apply(self.task.values), signature, train)
+        return Part(preparation, target, inputs, target.apply(self.task.values), signature, train, repeat)
 
     def _most_levels(self) -> tuple[int, ...]:
         """Sizes of the category embeddings, the same in every fold: all levels of the development rows, and unseen."""

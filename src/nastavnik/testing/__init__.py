@@ -17,6 +17,7 @@ from nastavnik.testing._nets import check_dropout as check_dropout
 from nastavnik.testing._nets import check_initializer as check_initializer
 from nastavnik.testing._nets import check_normalization as check_normalization
 from nastavnik.testing._population import same_as_alone as same_as_alone
+from nastavnik.testing._samplers import check_sampler as check_sampler
 from nastavnik.testing._training import check_optimizer as check_optimizer
 from nastavnik.testing._training import check_regularizer as check_regularizer
 from nastavnik.testing._training import check_schedule as check_schedule

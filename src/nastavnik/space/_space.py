@@ -8,47 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from nastavnik.errors import UserError, nearest
 from nastavnik.recipe import Value, parse_value
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number from ``low`` to ``high``, both included; whole when ``integer``, even on the log axis when ``log``."""
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
-    default: float | None = None
-    below: float = math.inf  # a pinned value must be less than this
-    least: float = 0.0  # and at least this
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
-            raise UserError(f"low <= high must hold, but got low={self.low}, high={self.high}")
-        if self.log and self.low <= 0:
-            raise UserError(f"a log axis needs low > 0, but got low={self.low}")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of several values; what hangs below a value exists only where that value is chosen."""
-
-    branches: Mapping[Value, Space]
-    default: Value | None = None
-    searched: tuple[Value, ...] | None = None  # the values drawn by a search; the others only when pinned
-
-    @classmethod
-    def of(cls, *values: Value, default: Value | None = None, searched: tuple[Value, ...] | None = None) -> Choice:
-        """A plain category without branches."""
-        return cls({value: Space() for value in values}, default, searched)
-
-    @property
-    def options(self) -> tuple[Value, ...]:
-        """The values a search draws from."""
-        return tuple(self.branches) if self.searched is None else self.searched
-
-
-Node = Number | Choice
+from nastavnik.space._nodes import Choice, Node, Number
 
 # numbers that are shares by their nature, whatever they belong to: at least 0 and less than 1
 _SHARES = frozenset(
@@ -150,7 +110,7 @@ class Space:
         for name in values:
             if name.split("@")[0] not in known:
                 raise UserError(f"there is no setting '{name}' in a recipe{nearest(name, sorted(known))}")
-        special = {n: _as_number(n, v, self._number(n)) for n, v in values.items() if "@" in n}
+        special = {n: as_number(n, v, self._number(n)) for n, v in values.items() if "@" in n}
         pinned = self._pinned({n: v for n, v in values.items() if n not in special}).with_fixed(special)
         live = set(pinned.names(live=True))
         for name in values:
@@ -202,7 +162,7 @@ class Space:
                     assert isinstance(narrowed, Choice)
                     nodes[name] = Choice(branches, narrowed.default, narrowed.searched)
                 elif name in values:
-                    value = _one_of(name, values[name], list(node.branches))
+                    value = one_of(name, values[name], list(node.branches))
                     chosen = node.branches[value]._pinned(values) if value in node.branches else Space()
                     fixed.update({name: value, **chosen.fixed})
                     nodes.update(chosen.nodes)
@@ -212,7 +172,7 @@ class Space:
             elif narrowed is not None:
                 nodes[name] = narrowed
             elif name in values:
-                fixed[name] = _as_number(name, values[name], node)
+                fixed[name] = as_number(name, values[name], node)
             else:
                 nodes[name] = node
         return Space(nodes, fixed, optional)
@@ -228,14 +188,14 @@ def _narrowed(name: str, value: Value, node: Node) -> Node | None:
         return None
     if isinstance(node, Number) and ".." in value and "..." not in value:
         ends = [parse_value(word) for word in value.split("..", 1)]
-        low, high = (_as_number(name, end, node) for end in ends)
+        low, high = (as_number(name, end, node) for end in ends)
         if float(low) > float(high):
             raise UserError(f"{name}={value}: the range must go from the smaller number to the larger")
         assert not isinstance(low, str)
         assert not isinstance(high, str)
         return replace(node, low=low, high=high, log=node.log and low > 0, default=None)
     if isinstance(node, Choice) and "," in value and value not in node.branches:
-        options = tuple(_one_of(name, parse_value(word.strip()), list(node.branches)) for word in value.split(","))
+        options = tuple(one_of(name, parse_value(word.strip()), list(node.branches)) for word in value.split(","))
         for option in options:
             if option not in node.branches:
                 raise UserError(f"{name} cannot be {option!r}{nearest(str(option), [str(o) for o in node.branches])}")
@@ -244,7 +204,7 @@ def _narrowed(name: str, value: Value, node: Node) -> Node | None:
     return None
 
 
-def _one_of(name: str, value: Value, options: list[Value]) -> Value:
+def one_of(name: str, value: Value, options: list[Value]) -> Value:
     for option in options:
         if option == value and isinstance(option, bool) == isinstance(value, bool):
             return option
@@ -257,13 +217,13 @@ def _one_of(name: str, value: Value, options: list[Value]) -> Value:
 def _like(name: str, value: Value, usual: Value) -> Value:
     """A value in place of a given one, of the same kind."""
     if isinstance(usual, float):
-        return _as_number(name, value, Number(usual, usual))
+        return as_number(name, value, Number(usual, usual))
     if isinstance(usual, bool) != isinstance(value, bool) or isinstance(usual, str) != isinstance(value, str):
         raise UserError(f"{name} must be like {usual!r}, but got {value!r}")
     return value
 
 
-def _as_number(name: str, value: Value, node: Number) -> Value:
+def as_number(name: str, value: Value, node: Number) -> Value:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise UserError(f"{name} must be a number, such as {max(node.low, node.least):g}, but got {value!r}")
     if node.integer:

@@ -1,0 +1,51 @@
+"""Every candidate's loss on every held-out row: what "best of N" is judged by afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from nastavnik.population import Learner
+from nastavnik.selection._workbench import Workbench
+from nastavnik.training.likelihoods import TEMPERATURES, ClassLikelihood
+
+_MOST_ROWS = 2000
+
+
+class HeldOut:
+    """Scores learners row by row, on all validation rows or a sample of 2,000; repeats of a row are averaged."""
+
+    def __init__(self, bench: Workbench) -> None:
+        validation = [rows for _, rows in bench.split.parts]
+        rows = np.unique(np.concatenate(validation))
+        if len(rows) > _MOST_ROWS:
+            rows = np.sort(np.random.default_rng(bench.seed).choice(rows, _MOST_ROWS, replace=False))
+        self.rows = rows
+        place = {row: i for i, row in enumerate(rows.tolist())}
+        kept = [np.array([row for row in own.tolist() if row in place], dtype=np.int64) for own in validation]
+        self._kept = [torch.from_numpy(own) for own in kept]
+        self._places = [np.array([place[row] for row in own.tolist()], dtype=np.int64) for own in kept]
+
+    def losses(self, learners: Sequence[Learner], bench: Workbench) -> tuple[np.ndarray, np.ndarray | None]:
+        """Of one candidate, a learner a part: nats [n] at its best temperature, and for classes who is wrong [n]."""
+        profiles, wrong = [], []
+        with torch.no_grad():
+            for g, learner in enumerate(learners):
+                inputs, targets = bench.data.rows_of(g, self._kept[g].to(bench.data.device))
+                outputs = learner(*inputs)
+                each = [learner.likelihood.neg_log_likelihood(outputs, targets, t) for t in TEMPERATURES]
+                profiles.append(torch.stack(each).double().cpu())
+                if isinstance(learner.likelihood, ClassLikelihood):
+                    wrong.append((learner.likelihood.log_probabilities(outputs).argmax(-1) != targets).double().cpu())
+        best = int(torch.cat(profiles, dim=1).mean(1).argmin())
+        losses = self._averaged([p[best].numpy() for p in profiles])
+        return losses, self._averaged([w.numpy() for w in wrong]) if wrong else None
+
+    def _averaged(self, each: list[np.ndarray]) -> np.ndarray:
+        total, times = np.zeros(len(self.rows)), np.zeros(len(self.rows))
+        for values, places in zip(each, self._places, strict=True):
+            np.add.at(total, places, values)
+            np.add.at(times, places, 1)
+        return (total / np.maximum(times, 1)).astype(np.float32)

@@ -1,0 +1,27 @@
+"""Random search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from nastavnik.recipe import Value
+from nastavnik.selection.samplers._base import Keys, Sampler, random_keys
+
+
+class Random(Sampler):
+    """Every point by itself, even over options and axes; the baseline of all others."""
+
+    name = "random"
+    formula = "each option, each place of an axis with even probability"
+    prefer = "as the baseline: any time, any space"
+    source = "Bergstra & Bengio 2012 (notes/002 H15, H20)"
+    siblings = 3
+
+    def propose(self, rng: np.random.Generator, given: Mapping[str, Value]) -> Keys:
+        """A random point."""
+        return random_keys(self.space, rng, given)
+
+    def hear(self, keys: Keys, values: tuple[float, ...]) -> None:
+        """Nothing is learned."""

@@ -1,0 +1,164 @@
+"""A space written in TOML, and the limits that recipes must keep."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from nastavnik.errors import UserError, nearest
+from nastavnik.recipe import Value
+from nastavnik.space._nodes import Choice, Node, Number
+from nastavnik.space._space import Space
+
+_NUMBER = ("low", "high", "log", "integer", "step", "default")
+_CHOICE = ("options", "when", "default")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a recipe may take at most, checked before it is trained: ``parameters`` of its network, ``seconds`` of its
+    training (a forecast), ``megabytes`` of memory."""
+
+    parameters: float = math.inf
+    seconds: float = math.inf
+    megabytes: float = math.inf
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Limits:
+        """From names and numbers.
+
+        Raises:
+            UserError: an unknown name, or a number that is not above 0.
+        """
+        known = [f.name for f in fields(cls)]
+        for name, value in given.items():
+            if name not in known:
+                raise UserError(f"there is no limit {name!r}{nearest(name, known)}")
+            if isinstance(value, (bool, str)) or not value > 0:
+                raise UserError(f"the limit {name} must be a number above 0, but got {value!r}")
+        return cls(**{name: float(value) for name, value in given.items()})
+
+
+def read_space(path: str | Path) -> tuple[Space, Limits]:
+    """Read a space: ``name = value`` is given, ``name = [a, b]`` a choice, ``name = {low, high, log, integer, step}``
+    a number; ``[name.when.value]`` is what hangs below a value; ``[limits]`` what a recipe may take.
+
+    Raises:
+        UserError: the file cannot be read, or something in it means nothing.
+    """
+    return parse_space(read_space_text(path), str(path))
+
+
+def read_space_text(path: str | Path) -> str:
+    """The text of a space's file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the space {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def parse_space(text: str, where: str = "the space") -> tuple[Space, Limits]:
+    """As ``read_space``, from a text; ``where`` is what it is called in errors.
+
+    Raises:
+        UserError: something in it means nothing.
+    """
+    try:
+        record = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{where} is no TOML: {error}") from error
+    limits = record.pop("limits", {})
+    if not isinstance(limits, dict):
+        raise UserError(f"{where}: limits must be a table, such as limits = {{ parameters = 10000 }}")
+    try:
+        space = _space(record)
+        if not space.nodes and not space.fixed and not limits:
+            raise UserError("it is empty")
+        return space, Limits.of(limits)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _space(record: Mapping[str, Any]) -> Space:
+    nodes: dict[str, Node] = {}
+    fixed: dict[str, Value] = {}
+    for name, entry in _entries(record, ""):
+        if isinstance(entry, (bool, int, float, str)):
+            fixed[name] = entry
+        elif isinstance(entry, list):
+            nodes[name] = _choice(name, {"options": entry})
+        elif "options" in entry or "when" in entry:
+            nodes[name] = _choice(name, entry)
+        else:
+            nodes[name] = _number(name, entry)
+    return Space(nodes, fixed)
+
+
+def _entries(record: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Dotted names with what they stand for; a table that is neither number nor choice is a part of the name."""
+    for key, entry in record.items():
+        name = f"{prefix}{key}"
+        if isinstance(entry, dict) and not entry.keys() & {"low", "high", "options", "when"}:
+            if not entry:
+                raise UserError(f"{name} is empty")
+            yield from _entries(entry, f"{name}.")
+        elif isinstance(entry, (bool, int, float, str, list, dict)):
+            yield name, entry
+        else:
+            raise UserError(f"{name} cannot be {entry!r}; write a number, a word, a list or a table")
+
+
+def _number(name: str, entry: Mapping[str, Any]) -> Number:
+    _known(name, entry, _NUMBER)
+    for end in ("low", "high"):
+        if end not in entry:
+            raise UserError(f"{name} needs both low and high, but {end} is missing")
+    for key in ("low", "high", "step", "default"):
+        value = entry.get(key, 0.0)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise UserError(f"{name}: {key} must be a number, but got {value!r}")
+    for key in ("log", "integer"):
+        if not isinstance(entry.get(key, False), bool):
+            raise UserError(f"{name}: {key} must be true or false, but got {entry[key]!r}")
+    try:
+        return Number(**entry)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+
+
+def _choice(name: str, entry: Mapping[str, Any]) -> Choice:
+    _known(name, entry, _CHOICE)
+    when = entry.get("when", {})
+    if not isinstance(when, dict) or not all(isinstance(branch, dict) for branch in when.values()):
+        raise UserError(f"{name}.when must hold tables, such as [{name}.when.VALUE]")
+    options = entry.get("options", list(when))
+    if not isinstance(options, list) or not options:
+        raise UserError(f"{name} needs at least one option")
+    for option in options:
+        if not isinstance(option, (bool, int, float, str)):
+            raise UserError(f"{name}: an option must be a number, a word, true or false, but got {option!r}")
+    if len({(type(option), option) for option in options}) < len(options):
+        raise UserError(f"{name} names an option twice: {options}")
+    words = {str(option).lower() if isinstance(option, bool) else str(option): option for option in options}
+    for word in when:
+        if word not in words:
+            raise UserError(f"{name}.when.{word} belongs to no option{nearest(word, words)}")
+    branches = {option: _space(when.get(word, {})) for word, option in words.items()}
+    default = entry.get("default")
+    if default is not None and default not in branches:
+        raise UserError(f"{name}: the default {default!r} is none of its options")
+    return Choice(branches, default)
+
+
+def _known(name: str, entry: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    for key in entry:
+        if key not in keys:
+            raise UserError(f"{name} cannot have {key!r}{nearest(key, keys)}")
