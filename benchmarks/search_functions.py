@@ -1,4 +1,4 @@
-"""What samplers are measured on: two functions of the literature, a conditional mixed space, and a table of networks."""
+"""What samplers are measured on: two functions of the literature, a conditional mixed space, a table of networks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def branin(p: Point) -> float:
     return first + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10
 
 
-_A = np.array([[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]])
+_A = np.array(
+    [[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]]
+)
 _P = 1e-4 * np.array(
     [
         [1312, 1696, 5569, 124, 8283, 5886],

@@ -47,9 +47,10 @@ _HOMES = {
     "initial_variances": "nastavnik.nets",
     "likelihoods": "nastavnik.training.likelihoods",
     "predict": "nastavnik.jobs",
+    "space": "nastavnik.space",
     "testing": "nastavnik.testing",
 }
-_MODULES = {"evidence", "likelihoods", "testing"}
+_MODULES = {"evidence", "likelihoods", "space", "testing"}
 __all__ = [*sorted(_HOMES), "__version__"]
 
 

@@ -109,6 +109,9 @@ class FitRequest:
             raise UserError("--group, --time and --split-column exclude each other; give one")
 
     def _check_pareto(self) -> None:
+        if isinstance(self.pareto, str):
+            raise UserError(f"pareto must be a list of criteria, such as ('nll', 'parameters'), not {self.pareto!r}")
+        object.__setattr__(self, "pareto", tuple(self.pareto))
         for name in self.pareto:
             _member("--pareto", name, OBJECTIVES)
         if len(self.pareto) == 1 or len(set(self.pareto)) < len(self.pareto):

@@ -101,7 +101,8 @@ def test_a_space_draws_from_the_entries_named(rng: np.random.Generator) -> None:
         pinned={"optimizer.name": names, "network.family": "mlp", "network.activation": "relu,prelu,blend",
                 "regularization.l1": "1e-6..1e-3", "optimizer.clip_norm": 1.0},
     )  # fmt: skip
-    drawn = [point for _, point in ask(space, [], 150, seed=0, generation=0)]
+    sampler = SAMPLERS["random"](space, seed=0)
+    drawn = [sampler.point(keys) for keys in sampler.ask(150)]
     assert {p["optimizer.name"] for p in drawn} == set(names.split(","))
     assert {p["network.activation"] for p in drawn} == {"relu", "prelu", "blend"}
     strengths = [float(p["regularization.l1"]) for p in drawn]

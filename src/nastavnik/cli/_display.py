@@ -120,6 +120,15 @@ def summary(result: dict[str, Any], folder: Path) -> str:
         ours = result["test"][head]["value"]
         verdict = "ahead of us" if scored[name] > ours else "level" if scored[name] == ours else "behind"
         lines.append(f"{'baseline':>10}: the best is {name.replace('_', ' ')}, {head} {scored[name]:.4f} ({verdict})")
+    found = result["optimism"]
+    name = head if head in found else "nll"
+    if found and found[name]["corrected"] is not None:
+        score = {"value": found[name]["corrected"], "low": found[name]["low"], "high": found[name]["high"]}
+        lucky = f"without what the best of {found['candidates']} owes to luck"
+        lines.append(f"{'corrected':>10}: {name} {interval(score)} {lucky}")
+    if result["front"]:
+        names = ", ".join(result["search"]["objectives"])
+        lines.append(f"{'front':>10}: {len(result['front'])} candidates that none beats in {names}")
     cost = result["cost"]
     lines.append(
         f"{'cost':>10}: {cost['networks']} networks in {cost['seconds']:.0f} s, "

@@ -34,11 +34,13 @@ from nastavnik.selection import (
     Search,
     Strategy,
     Workbench,
+    climb,
     deliver,
     families_named,
     fit_baselines,
+    has_signal,
 )
-from nastavnik.space import Space
+from nastavnik.space import Space, read_space_text, space_in_toml
 
 _BASELINE_SHARE = 0.2  # of a budget of time, at most
 _FINISH_SECONDS = 4.0  # evaluation, importance and report
@@ -71,6 +73,7 @@ def fit(
     force: bool = False,
     watcher: Watcher | None = None,
     settings: Mapping[str, Value] | None = None,
+    space: str | Path | Space | None = None,
     **options: Any,
 ) -> Run:
     """Train a population of networks on a table, choose among them, and say how good the choice is.
@@ -87,6 +90,7 @@ def fit(
         force: replace an earlier run in ``out``.
         watcher: hears what the fit does.
         settings: parts of the recipe that are given and not searched, by dotted name.
+        space: a ``nastavnik.space.Space`` or a TOML file, in place of what the families have under the same names.
         **options: the other fields of ``FitRequest``, as on the command line.
 
     Returns:
@@ -101,13 +105,14 @@ def fit(
     """
     asked: dict[str, Any] = {**options, "budget": parse_budget(budget), "networks": networks}
     if resume is not None:
-        if target is not None or options or settings or out is not None:
+        if target is not None or options or settings or out is not None or space is not None:
             raise UserError("resume goes on with what was asked; only budget and networks may be given beside it")
         folder = RunFolder.resume(resume)
         folder.claim()
         request = FitRequest.from_json(folder.record["asked"]).extended(budget=parse_budget(budget), networks=networks)
     else:
         names, own = families_of(family)
+        asked["space"] = _space_text(space)
         known = set(FitRequest.__dataclass_fields__)
         for name in asked:
             if name not in known:
@@ -119,6 +124,13 @@ def fit(
         return fit_request(request, folder, source=source, y=y, family=own, watcher=watcher)
     _, own = families_of(family)
     return fit_request(request, folder, source=source, y=y, family=own, watcher=watcher)
+
+
+def _space_text(space: str | Path | Space | None) -> str | None:
+    """A space as the request keeps it."""
+    if isinstance(space, Space):
+        return space_in_toml(space)
+    return None if space is None else read_space_text(space)
 
 
 def fit_request(
@@ -216,9 +228,14 @@ def _search(
     if resumed:
         restore(search, folder)
 
+    if request.ladder == "on" and not resumed:
+        climb(search, watcher)
     with Checkpoints(search, folder, request.checkpoint) as checkpoints:
 
         def after_bracket() -> None:
+            if request.ladder == "auto" and search.generation == 1 and not has_signal(search):
+                watcher.note("nothing beats a constant yet: looking for a first signal on a part of the data")
+                climb(search, watcher)
             members = 1 if request.deliver == "single" else FINAL_MEMBERS
             search.deadline.reserve = _finish_reserve(clock, dataset) + search.final_seconds(members)
             checkpoints.save()

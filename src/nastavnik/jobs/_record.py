@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -51,20 +53,26 @@ def result_record(delivery: Delivery, search: Search, request: FitRequest) -> di
 
 
 def _optimism(delivery: Delivery, search: Search, request: FitRequest) -> dict[str, Any]:
-    """What the best of so many candidates would score on rows that did not choose it, in the scores' own units."""
+    """What the best of so many candidates would score on rows that did not choose it, in the scores' own units.
+
+    The optimism is that of the search's own winner, the least held-out loss; it is taken off what was delivered.
+    """
     if len(search.held_out.rows) < 2:
         return {}
     losses = np.stack(list(search.losses.values()))
+    record: dict[str, Any] = {"candidates": len(losses)}
     found = optimism(losses, seed=request.seed)
-    own = delivery.validation["nll"]["value"]
-    shift = 0.0 if own is None else own - found.apparent  # a target's units move every candidate alike
-    values = {name: getattr(found, name) + shift for name in ("apparent", "corrected", "low", "high")}
-    record: dict[str, Any] = {"candidates": found.candidates, "nll": values}
+    record["nll"] = _corrected(delivery.validation["nll"], found.corrected - found.apparent)
     if search.errors:
-        wrong = optimism(losses, np.stack([search.errors[n] for n in search.losses]), seed=request.seed)
-        ends = {"low": 1 - wrong.high, "high": 1 - wrong.low}
-        record["accuracy"] = {"apparent": 1 - wrong.apparent, "corrected": 1 - wrong.corrected, **ends}
+        found = optimism(losses, np.stack([search.errors[n] for n in search.losses]), seed=request.seed)
+        record["accuracy"] = _corrected(delivery.validation["accuracy"], found.apparent - found.corrected, most=1.0)
     return record
+
+
+def _corrected(score: Mapping[str, float | None], change: float, most: float = math.inf) -> dict[str, float | None]:
+    """A score as these rows show it, and moved, with its interval, by what it owes to having won."""
+    moved = {name: None if v is None else min(most, v + change) for name, v in score.items()}
+    return {"apparent": score["value"], "corrected": moved["value"], "low": moved["low"], "high": moved["high"]}
 
 
 def _search(search: Search) -> dict[str, Any]:
@@ -78,8 +86,19 @@ def _search(search: Search) -> dict[str, Any]:
         "ended": search.ended or "the budget was used",
         "rejected": search.drawing.rejected,
         "forecasts": scored_forecasts(search.forecasts, search.history) if strategy.forecasts else None,
+        "saved": _saved(search),
+        "ladder": search.ladder,
         "importance": hyperparameter_importance(search.history, seed=search.seed),
     }
+
+
+def _saved(search: Search) -> dict[str, Any]:
+    """Steps that were not taken because a network was stopped, of those that all would have taken."""
+    whole = sum(c.total_steps for c in search.history)
+    left = sum(c.total_steps - c.steps for c in search.history)
+    dropped = sum(c.total_steps - c.steps for c in search.history if c.status == "dropped")
+    folds = search.bench.folds
+    return {"network_steps": left * folds, "share": left / max(1, whole), "by_search": dropped / max(1, whole)}
 
 
 def network_table(search: Search, delivery: Delivery) -> pd.DataFrame:

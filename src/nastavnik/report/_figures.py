@@ -154,6 +154,71 @@ def columns(delivery: Delivery, most: int = 20) -> go.Figure:
     return figure
 
 
+def hyperparameters(rows: list[dict[str, Any]], most: int = 12) -> go.Figure:
+    """How much of the scores' variance each hyperparameter explains, with intervals over forests."""
+    rows = rows[:most]
+    figure = _blank("share of the ranks' variance that is lost when shuffled", "")
+    figure.add_trace(
+        go.Bar(
+            x=[r["importance"] for r in rows],
+            y=[r["name"] for r in rows],
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [r["high"] - r["importance"] for r in rows],
+                "arrayminus": [r["importance"] - r["low"] for r in rows],
+                "color": GREY,
+            },
+            orientation="h",
+            marker={"color": BLUE},
+            showlegend=False,
+            hovertemplate="%{y}: %{x:.3f}<extra></extra>",
+        )
+    )
+    figure.update_yaxes(autorange="reversed")
+    figure.update_layout(height=140 + 22 * len(rows))
+    return figure
+
+
+def front(delivery: Delivery, search: Search) -> go.Figure:
+    """All candidates by the first two criteria, the front as a staircase, sure members darker."""
+    names = search.strategy.objectives
+    every = [c.values for c in search.ranking if all(np.isfinite(c.values))]
+    figure = _blank(_criterion(names[1]), _criterion(names[0]))
+    figure.add_trace(
+        go.Scatter(
+            x=[v[1] for v in every],
+            y=[v[0] for v in every],
+            mode="markers",
+            marker={"size": 5, "color": GREY},
+            name=f"all {len(every)} candidates",
+            hovertemplate="%{x:.4g}, %{y:.4g}<extra></extra>",
+        )
+    )
+    rows = sorted(delivery.front, key=lambda r: r[names[1]])
+    figure.add_trace(
+        go.Scatter(
+            x=[r[names[1]] for r in rows],
+            y=[r[names[0]] for r in rows],
+            mode="lines+markers" if len(names) == 2 else "markers",
+            line={"color": ORANGE, "shape": "hv", "width": 1.5},
+            marker={"size": 11, "color": ORANGE, "opacity": [0.35 + 0.65 * (r["on_front"] or 0.0) for r in rows]},
+            text=[f"candidate {r['candidate']}, on the front in {(r['on_front'] or 0.0):.0%} of draws" for r in rows],
+            name="the front",
+            hovertemplate="%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
+        )
+    )
+    if names[1] in ("parameters", "seconds"):
+        figure.update_xaxes(type="log")
+    return figure
+
+
+def _criterion(name: str) -> str:
+    return {"nll": "validation loss (nats per row)", "error": "validation error", "seconds": "seconds of training"}.get(
+        name, "negative log evidence (nats per row)" if name == "evidence" else name
+    )
+
+
 def baselines(result: dict[str, Any], head: str) -> go.Figure:
     """Ours and every baseline on the test rows, with intervals."""
     scored = {n.replace("_", " "): b["test"][head] for n, b in result["baselines"].items() if "test" in b}

@@ -11,7 +11,17 @@ from nastavnik.dataset import Dataset
 from nastavnik.files import write_text
 from nastavnik.predictive import ClassPredictive, Predictive
 from nastavnik.report import _figures as figures
-from nastavnik.report._words import against_baselines, cost, figure, headline, metric_name, surer, verdict
+from nastavnik.report._words import (
+    against_baselines,
+    cost,
+    figure,
+    headline,
+    metric_name,
+    optimism,
+    surer,
+    verdict,
+)
+from nastavnik.report._words import search as search_words
 from nastavnik.selection import Delivery, Search
 
 _WORST = 12
@@ -35,6 +45,10 @@ def write_report(
     pictures = {"curves": figures.curves(search.trace.frame(), search, {c.number for c in delivery.candidates})}
     pictures["fit"] = figures.fit_picture(predictive, y[rows], classes, part)
     pictures["candidates"] = figures.candidates(delivery.finalists)
+    if result["search"]["importance"]:
+        pictures["hyperparameters"] = figures.hyperparameters(result["search"]["importance"])
+    if delivery.front:
+        pictures["front"] = figures.front(delivery, search)
     if delivery.columns:
         pictures["columns"] = figures.columns(delivery)
     if result["test"] and result["baselines"] and None not in result["test"][head].values():
@@ -48,6 +62,9 @@ def write_report(
         against=against_baselines(result),
         cost=cost(result),
         surer=surer(result, len(rows)),
+        optimism=optimism(result),
+        search=search_words(result),
+        objectives=search.strategy.objectives,
         recipes=[c.recipe.in_words() for c in delivery.candidates],
         finalists=delivery.finalists,
         dataset=dataset,

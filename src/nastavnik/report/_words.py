@@ -86,3 +86,36 @@ def surer(result: dict[str, Any], rows: int) -> str:
         f"The interval is {figure(width)} wide on {rows} rows; half of that needs about {4 * rows} held-out rows, "
         "whatever the network."
     )
+
+
+def optimism(result: dict[str, Any]) -> str:
+    """What the winner's score owes to having won, in one sentence."""
+    found = result["optimism"]
+    name = "accuracy" if "accuracy" in found else "nll"
+    if not found or found[name]["corrected"] is None:
+        return ""
+    score = found[name]
+    return (
+        f"The best of {found['candidates']} flatters itself: without that, validation {metric_name(name)} "
+        f"{figure(score['apparent'])} would be about {figure(score['corrected'])} ({figure(score['low'])} to "
+        f"{figure(score['high'])})."
+    )
+
+
+def search(result: dict[str, Any]) -> str:
+    """How the space was searched, what stopping saved, and how good the forecasts were."""
+    s = result["search"]
+    words = f"Drawn by {s['sampler']}, brackets thinned out by {s['halving']}; the search ended because {s['ended']}."
+    words = words.replace("thinned out by none", "trained to their end")
+    words += f" Stopping saved {s['saved']['share']:.0%} of the steps that all networks would have taken."
+    forecasts = s["forecasts"]
+    if forecasts and forecasts["scored"]:
+        words += (
+            f" {forecasts['made']} forecasts of final losses were made and {forecasts['dropped']} networks dropped by "
+            f"them; of {forecasts['scored']} that could be scored {forecasts['coverage']:.0%} held in their 90 % "
+            f"interval, and {forecasts['wrongly_condemned']} of {forecasts['condemned_controls']} condemned networks "
+            "that were trained on nevertheless reached the best one."
+        )
+    if s["rejected"]:
+        words += f" {s['rejected']} recipes were beyond a limit and not trained."
+    return words

@@ -17,6 +17,8 @@ from nastavnik.selection._ensemble import greedy_ensemble as greedy_ensemble
 from nastavnik.selection._forecast import scored_forecasts as scored_forecasts
 from nastavnik.selection._hyperparameters import hyperparameter_importance as hyperparameter_importance
 from nastavnik.selection._importance import importance as importance
+from nastavnik.selection._ladder import climb as climb
+from nastavnik.selection._ladder import has_signal as has_signal
 from nastavnik.selection._objectives import OBJECTIVES as OBJECTIVES
 from nastavnik.selection._optimism import Optimism as Optimism
 from nastavnik.selection._optimism import optimism as optimism

@@ -12,7 +12,7 @@ from nastavnik.selection._bracket import Drawn
 from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._workbench import Workbench
 from nastavnik.selection.samplers import SAMPLERS, Keys, Sampler
-from nastavnik.space import Choice, Limits, Node, Space, default_of
+from nastavnik.space import Choice, Limits, Node, Number, Space, default_of, nodes_by_key
 
 _TRIES = 200  # draws for one recipe within the limits
 _MOST_SEEDS = 2**31
@@ -44,6 +44,7 @@ class Drawing:
         self.bench, self.space, self.seed, self.limits = bench, space, seed, limits
         self.sampler: Sampler = SAMPLERS[sampler](space, seed=seed, objectives=objectives)
         self.rejected = 0  # recipes drawn that were beyond a limit
+        self.queue: list[Keys] = []  # points to be trained before others
         self._seconds = seconds
 
     def draw(self, count: int, first: int) -> Drawn:
@@ -59,12 +60,30 @@ class Drawing:
                 if self._beyond(recipe) is None:
                     self.sampler.adopt(keys)
                     drawn.append((keys, recipe))
+        while self.queue and len(drawn) < count:
+            keys = self.queue.pop(0)
+            self.sampler.adopt(keys)
+            drawn.append((keys, self.recipe(self.sampler.point(keys), first + len(drawn))))
+        refused: list[Keys] = []
         while len(drawn) < count:
-            found = self._one(drawn, first)
+            found = self._one(drawn, first, refused)
             if found is None:
                 break
             drawn.append(found)
+        for keys in refused:
+            self.sampler.withdraw(keys)
         return drawn
+
+    def enqueue(self, settings: Mapping[str, Value]) -> bool:
+        """Train the default with these numbers next; whether all of them lie in their ranges (else at the ends)."""
+        keys, inside = _defaults(self.space)[0], True
+        for key, node in nodes_by_key(self.space).items():
+            value = settings.get(key.rsplit("/", 1)[-1])
+            if key in keys and isinstance(node, Number) and isinstance(value, (int, float)):
+                keys[key] = node.at(node.place(min(max(value, node.low), node.high)))
+                inside &= node.low <= value <= node.high
+        self.queue.append(keys)
+        return inside
 
     def tell(self, candidates: Sequence[Candidate]) -> None:
         """What candidates were worth."""
@@ -79,7 +98,7 @@ class Drawing:
         """A point as the recipe of the candidate of this number."""
         return Recipe({**point, "seed": (self.seed * 100_003 + number) % _MOST_SEEDS})
 
-    def _one(self, drawn: Drawn, first: int) -> tuple[Keys, Recipe] | None:
+    def _one(self, drawn: Drawn, first: int, refused: list[Keys]) -> tuple[Keys, Recipe] | None:
         given: dict[str, Value] = {}
         if self.sampler.siblings > 1:
             place = len(drawn) % self.sampler.siblings
@@ -93,6 +112,7 @@ class Drawing:
             problem = self._beyond(recipe)
             if problem is None:
                 return keys[0], recipe
+            refused.append(keys[0])
             self.rejected += 1
         if problem is not None and not drawn and first == 0:
             raise UserError(f"no recipe of {self.rejected} drawn keeps the limits: {problem}")

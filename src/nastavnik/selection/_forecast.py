@@ -58,7 +58,7 @@ def forecast(network: int, share: float, score: float, history: Sequence[Candida
     nearest = np.argsort(np.abs(before - score), kind="stable")[:_NEAREST]
     most, middle, least = np.quantile((before - final)[nearest], [(1 + LEVEL) / 2, 0.5, (1 - LEVEL) / 2])
     bar = float(final.min())
-    condemned = score - most > bar
+    condemned = bool(score - most > bar)
     control = condemned and zlib.crc32(f"{network}".encode()) % _CONTROLS == 0
     return Forecast(
         network, share, float(score - most), float(score - middle), float(score - least), bar, condemned, control
@@ -77,10 +77,10 @@ def scored_forecasts(forecasts: Sequence[Forecast], history: Sequence[Candidate]
     controls = {f.network: (f, final) for f, final in seen if f.condemned}.values()
     return {
         "made": len(forecasts),
-        "dropped": sum(f.condemned and not f.control for f in forecasts),
+        "dropped": len({f.network for f in forecasts if f.condemned and not f.control} - finals.keys()),
         "scored": len(seen),
         "coverage": float(np.mean([f.low <= final <= f.high for f, final in seen])) if seen else None,
         "error": float(np.median([abs(f.middle - final) for f, final in seen])) if seen else None,
         "condemned_controls": len(controls),
-        "wrongly_condemned": sum(final <= f.bar for f, final in controls),
+        "wrongly_condemned": int(sum(final <= f.bar for f, final in controls)),
     }

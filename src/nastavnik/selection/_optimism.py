@@ -2,7 +2,9 @@
 
 The leave-one-out bootstrap over the whole choice (Efron & Tibshirani 1997; Tsamardinos et al. 2018): rows are drawn
 with repeats, the candidate that is best on them wins the draw, and each row is scored by the winners of those draws it
-had no part in. No network is trained anew. Legend: N candidates, n rows, B draws.
+had no part in. No network is trained anew. What a network's best moment owes to the same rows is not corrected.
+
+Legend: N candidates, n rows, B draws.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ def optimism(choosing: np.ndarray, scoring: np.ndarray | None = None, *, seed: i
     Raises:
         ValueError: there is no candidate or fewer than two rows.
     """
-    scoring = choosing if scoring is None else scoring
+    choosing = choosing.astype(float)
+    scoring = choosing if scoring is None else scoring.astype(float)
     count, rows = choosing.shape
     if count == 0 or rows < 2:
         raise ValueError(f"at least one candidate and two rows are needed, got {choosing.shape}")
@@ -59,6 +62,15 @@ def optimism(choosing: np.ndarray, scoring: np.ndarray | None = None, *, seed: i
     for k in np.unique(winners):
         sums += out[winners == k].sum(0) * scoring[k]
     each = sums[seen] / times[seen]  # [n]: each row by winners that never saw it
-    half = _Z * float(each.std(ddof=1)) / len(each) ** 0.5
+    # the interval is as wide as one candidate's: the average over winners of many draws varies less than any of them
+    half = _Z * _deviation(scoring[winner]) / rows**0.5
     corrected = float(each.mean())
     return Optimism(count, float(scoring[winner].mean()), corrected, corrected - half, corrected + half)
+
+
+def _deviation(values: np.ndarray) -> float:
+    """Of one row's score; of yes or no with two of each added, since no error in n rows is no proof of none."""
+    if np.isin(values, (0.0, 1.0)).all():
+        share = (float(values.sum()) + 2) / (len(values) + 4)  # Agresti & Coull 1998
+        return (share * (1 - share)) ** 0.5
+    return float(values.std(ddof=1))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from nastavnik.clock import Deadline
-from nastavnik.population import Learner, Outcome, Population, estimate, memory_of, tensors_of
+from nastavnik.population import Learner, Outcome, Population, estimate, memory_of
 from nastavnik.progress import Progress, Watcher
 from nastavnik.recipe import Recipe, Value
 from nastavnik.selection._bracket import Bracket, Drawn, Rung, rungs_of
@@ -23,6 +23,7 @@ from nastavnik.selection._forecast import Forecast, forecast
 from nastavnik.selection._gain import expected_gain, resolution
 from nastavnik.selection._held_out import HeldOut
 from nastavnik.selection._objectives import objective_values, size_of
+from nastavnik.selection._pool import pool_of, pool_tensors
 from nastavnik.selection._workbench import Workbench
 from nastavnik.selection.pareto import front
 from nastavnik.space import Limits, Space
@@ -86,6 +87,7 @@ class Search:
         self.losses: dict[int, np.ndarray] = {}  # of every candidate on every held-out row
         self.errors: dict[int, np.ndarray] = {}  # whether its class is wrong
         self.forecasts: list[Forecast] = []
+        self.ladder: list[dict[str, Any]] = []  # the stages of looking for a first signal
         self.ended = ""  # why, if not for the budget
         self.generation = 0
         self.bracket: Bracket | None = None  # the one in training
@@ -122,6 +124,8 @@ class Search:
         ``after_bracket`` is not called for a bracket that was broken off by hand: its half-trained networks may be
         delivered, but a resumed search goes on training them, as if it had never stopped.
         """
+        if not self.history:
+            self._tell_of_the_grid()
         while True:
             if self.bracket is None:
                 count, share = self._plan()
@@ -166,6 +170,23 @@ class Search:
         # a thinned bracket costs less than its recipes would alone
         fits = [n for n in range(1, most + 1) if max(0.5, part) * self._forecast(n) < 0.6 * left]
         return max(fits, default=1), 1.0
+
+    def _tell_of_the_grid(self) -> None:
+        """A grid says beforehand what it costs, and when the budget will not finish it."""
+        points = getattr(self.drawing.sampler, "size", None)
+        if points is None:
+            return
+        seconds = self._forecast(points)
+        if self.networks is not None:
+            fits = self.networks // self.bench.folds
+        else:
+            fits = points if math.isinf(self.deadline.left) else int(points * self.deadline.left / max(seconds, 1e-9))
+        self.watcher.note(f"a grid of {points:,} points, about {seconds:,.0f} s if all are trained to their end")
+        if fits < points:
+            self.watcher.note(
+                f"the budget is enough for about {fits:,} of them: a random part of the grid; give fewer options, a "
+                "larger budget, or take --sampler random or tpe"
+            )
 
     def _nothing_to_gain(self, bracket: int) -> bool:
         """Whether all that the budget still allows is expected to gain less than the rows can show."""
@@ -379,20 +400,10 @@ class Search:
 
     def to_record(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """What a resumed search needs: plain JSON and tensors."""
-        record = {
-            "generation": self.generation,
-            "network_steps": self.network_steps,
-            "seconds": self.seconds,
-            "ways": dict(self.ways),
-            "history": [c.to_json() for c in self.history],
-            "forecasts": [f.to_json() for f in self.forecasts],
-        }
-        tensors = {
-            f"{number}.{g}.{name}": tensor.detach().cpu().contiguous().clone()
-            for number, learners in self.pool.items()
-            for g, learner in enumerate(learners)
-            for name, tensor in tensors_of(learner).items()
-        }
+        record: dict[str, Any] = {name: getattr(self, name) for name in ("generation", "network_steps", "seconds")}
+        record |= {"ways": dict(self.ways), "ladder": self.ladder, "queue": self.drawing.queue}
+        record |= {"history": [c.to_json() for c in self.history], "forecasts": [f.to_json() for f in self.forecasts]}
+        tensors = pool_tensors(self.pool)
         for name, table in (("losses", self.losses), ("errors", self.errors)):
             if table:
                 record[name] = list(table)
@@ -406,31 +417,18 @@ class Search:
         """Take up where ``to_record`` was written."""
         self.generation, self.network_steps = record["generation"], record["network_steps"]
         self.earlier_seconds = record["seconds"]
-        self.ways = Counter(record["ways"])
+        self.ways, self.ladder = Counter(record["ways"]), record["ladder"]
         self.history = [Candidate.from_json(c) for c in record["history"]]
         self.forecasts = [Forecast(**f) for f in record["forecasts"]]
         for name, table in (("losses", self.losses), ("errors", self.errors)):
             if name in record:
                 table.update(zip(record[name], tensors[f"held_out.{name}"].numpy(), strict=True))
         self.drawing.tell(self.history)
-        current = {n.removeprefix("bracket."): t for n, t in tensors.items() if n.startswith("bracket.")}
-        pooled = {int(name.split(".")[0]) for name in tensors if not name.startswith(("bracket.", "held_out."))}
-        for candidate in (c for c in self.history if c.number in pooled):
-            learners = []
-            bench = self.bench.of(candidate.recipe)
-            for g, part in enumerate(bench.parts):
-                start = f"{candidate.number}.{g}."
-                learner = bench.learner(candidate.recipe, part)
-                saved = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
-                with torch.no_grad():
-                    for name, tensor in tensors_of(learner).items():
-                        if tensor.shape != saved[name].shape:
-                            raise ValueError(f"{name} has another shape")
-                        tensor.copy_(saved[name])
-                learners.append(learner.to(self.bench.device).eval())
-            self.pool[candidate.number] = tuple(learners)
+        self.drawing.queue = record["queue"]
+        self.pool = pool_of(self.history, self.bench, tensors)
         if "bracket" in record:
-            self.bracket = Bracket.from_record(record["bracket"], current, self._populations)
+            own = {n.removeprefix("bracket."): t for n, t in tensors.items() if n.startswith("bracket.")}
+            self.bracket = Bracket.from_record(record["bracket"], own, self._populations)
 
 
 def _block(learner: Learner) -> int:

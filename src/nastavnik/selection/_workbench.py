@@ -98,6 +98,24 @@ class Workbench:
             )
         return self._variants[wanted]
 
+    @property
+    def settings(self) -> dict[str, Value]:
+        """The choices of the whole run."""
+        return dict(self._settings)
+
+    def on(self, split: Split) -> Workbench:
+        """The same with other rows to train and validate on."""
+        families = list(self._families.values())
+        return Workbench(
+            self.columns,
+            self.task,
+            split,
+            families=families,
+            settings=self._settings,
+            seed=self.seed,
+            device=self.device,
+        )
+
     def whole(self) -> tuple[Part, Data]:
         """Everything but the test rows as one part, for the final training after cross-validation."""
         rows = self.split.development

@@ -16,6 +16,7 @@ from nastavnik.space._toml import Limits as Limits
 from nastavnik.space._toml import parse_space as parse_space
 from nastavnik.space._toml import read_space as read_space
 from nastavnik.space._toml import read_space_text as read_space_text
+from nastavnik.space._toml import space_in_toml as space_in_toml
 from nastavnik.space._tree import POINTS as POINTS
 from nastavnik.space._tree import decode as decode
 from nastavnik.space._tree import flat_size as flat_size

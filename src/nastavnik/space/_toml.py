@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -162,3 +163,58 @@ def _known(name: str, entry: Mapping[str, Any], keys: tuple[str, ...]) -> None:
     for key in entry:
         if key not in keys:
             raise UserError(f"{name} cannot have {key!r}{nearest(key, keys)}")
+
+
+def space_in_toml(space: Space, limits: Limits | None = None) -> str:
+    """The text that ``parse_space`` reads back."""
+    lines = list(_lines(space, ""))
+    own = {f.name: getattr(limits, f.name) for f in fields(Limits)} if limits is not None else {}
+    own = {name: value for name, value in own.items() if math.isfinite(value)}
+    return "\n".join([*lines, *(["[limits]"] if own else []), *(f"{n} = {_value(v)}" for n, v in own.items())]) + "\n"
+
+
+def _lines(space: Space, table: str) -> Iterator[str]:
+    """Plain entries first: what follows a table's header belongs to that table."""
+    for name, value in space.fixed.items():
+        yield f"{json.dumps(name)} = {_value(value)}"
+    grown: list[tuple[str, Choice]] = []
+    for name, node in space.nodes.items():
+        if isinstance(node, Number):
+            yield f"{json.dumps(name)} = {_number_in_toml(node)}"
+        elif any(node.branches[v] != Space() for v in node.options):
+            grown.append((name, node))
+        else:
+            yield f"{json.dumps(name)} = {_choice_in_toml(node)}"
+    for name, node in grown:
+        place = f"{table}{json.dumps(name)}"
+        yield f"[{place}]"
+        yield f"options = {_options(node)}"
+        if node.default is not None:
+            yield f"default = {_value(node.default)}"
+        for option in node.options:
+            if node.branches[option] != Space():
+                word = str(option).lower() if isinstance(option, bool) else str(option)
+                inner = f"{place}.when.{json.dumps(word)}"
+                yield f"[{inner}]"
+                yield from _lines(node.branches[option], f"{inner}.")
+
+
+def _number_in_toml(node: Number) -> str:
+    entries = {"low": node.low, "high": node.high, "log": node.log, "integer": node.integer}
+    entries |= {n: v for n, v in (("step", node.step), ("default", node.default)) if v is not None}
+    return "{ " + ", ".join(f"{n} = {_value(v)}" for n, v in entries.items() if v is not False) + " }"
+
+
+def _choice_in_toml(node: Choice) -> str:
+    if node.default is None:
+        return _options(node)
+    return f"{{ options = {_options(node)}, default = {_value(node.default)} }}"
+
+
+def _options(node: Choice) -> str:
+    return "[" + ", ".join(map(_value, node.options)) + "]"
+
+
+def _value(value: Value) -> str:
+    """JSON's numbers, words and booleans are TOML's, but for a float's exponent without a point, which both read."""
+    return json.dumps(value)

@@ -13,7 +13,7 @@ from nastavnik.selection.samplers._base import Keys, Sampler
 from nastavnik.space import Space, decode, size
 
 POINTS = 4  # of a continuum
-MOST = 10_000_000
+MOST = 1_000_000
 
 
 class Grid(Sampler):
@@ -23,7 +23,7 @@ class Grid(Sampler):
     first branch (notes/002 H14).
 
     Raises:
-        UserError: the grid has more than ten million points.
+        UserError: the grid has more than a million points.
     """
 
     name = "grid"

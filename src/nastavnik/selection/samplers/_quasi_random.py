@@ -29,8 +29,17 @@ class QuasiRandom(Sampler):
         self._engine: object = None
 
     def propose(self, rng: np.random.Generator, given: Mapping[str, Value]) -> Keys:
-        """The next of the sequence."""
-        places = self._place(self.told + len(self.pending))
+        """The next of the sequence that was not drawn before."""
+        index = self.told + len(self.pending)
+        keys = self._at(index)
+        for further in range(_AHEAD):
+            if frozenset(keys.items()) not in self._seen:
+                break
+            keys = self._at(index + further + 1)
+        return keys
+
+    def _at(self, index: int) -> Keys:
+        places = self._place(index)
         return keys_of(
             self.space,
             lambda key, node: (
