@@ -209,9 +209,12 @@ def test_what_cannot_be_searched_is_told_in_a_sentence(asked: dict[str, Any], se
 
 
 def test_a_grid_of_a_thousand_million_points_is_refused(tmp_path: Path) -> None:
-    done = command(
-        "fit", "wine", "--sampler", "grid", "--out", str(tmp_path / "run"), "--set", "network.dropout=0..0.5"
-    )
+    numbers = ["regularization.mixup", "regularization.l1", "optimizer.clip_norm", "schedule.warmup"]
+    lines = [f"{name} = {{ low = 0.1, high = 0.4 }}" for name in numbers]
+    lines += [f"{name} = {{ low = 8, high = 64, integer = true }}" for name in ("epochs", "batch_size")]
+    (tmp_path / "space.toml").write_text("\n".join(lines))
+    asked = ["--sampler", "grid", "--out", str(tmp_path / "run"), "--space", str(tmp_path / "space.toml"), "--quiet"]
+    done = command("fit", "wine", *asked)
     assert done.returncode == 2
     assert "a grid of this space has" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
