@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from nastavnik.recipe import Recipe
 from nastavnik.selection import Candidate, hyperparameter_importance, optimism, scored_forecasts
-from nastavnik.selection._bracket import rungs_of
+from nastavnik.selection._bracket import cost_share, rungs_of
 from nastavnik.selection._forecast import Forecast, forecast
 from nastavnik.selection._gain import expected_gain, resolution
-from nastavnik.selection._search import _cost_share
 from nastavnik.selection.pareto import best_first, crowding, front, hypervolume, layers, on_front
 
 points = st.lists(st.tuples(*[st.integers(0, 6)] * 3), min_size=1, max_size=12)
@@ -158,7 +157,7 @@ def test_expected_gain_is_that_of_fresh_draws() -> None:
 
 def test_rungs_are_those_of_the_plan() -> None:
     assert rungs_of("halving", 0, 16, False) == ((0.15, 0.5), (0.4, 0.5), (1.0, 1.0))
-    assert _cost_share(rungs_of("halving", 0, 16, False)) == pytest.approx(0.15 + 0.25 * 0.5 + 0.6 * 0.25)
+    assert cost_share(rungs_of("halving", 0, 16, False)) == pytest.approx(0.15 + 0.25 * 0.5 + 0.6 * 0.25)
     assert rungs_of("none", 3, 16, False) == ((1.0, 1.0),)
     assert rungs_of("halving", 0, 3, False) == ((1.0, 1.0),)  # too few to be thinned out
     assert [len(rungs_of("hyperband", g, 16, False)) for g in range(5)] == [4, 3, 2, 1, 4]

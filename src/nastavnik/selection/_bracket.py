@@ -45,6 +45,15 @@ def rungs_of(halving: str, generation: int, count: int, forecasts: bool) -> tupl
     return tuple(sorted(every.items()))
 
 
+def cost_share(rungs: Sequence[Rung]) -> float:
+    """What a bracket with these rungs costs of what its recipes would cost without."""
+    cost, alive, before = 0.0, 1.0, 0.0
+    for share, stay in rungs:
+        cost += alive * (share - before)
+        alive, before = alive * stay, share
+    return cost
+
+
 @dataclass
 class Bracket:
     """Recipes with what the sampler was asked, and their populations by shape; ``rung`` is the one in training.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from torch import nn
 
-from nastavnik.population import Outcome
+from nastavnik.population import Outcome, Population
 from nastavnik.selection._criteria import Rows, ask_criterion
 from nastavnik.selection._workbench import Workbench
 
@@ -24,6 +25,14 @@ def objective_values(
 ) -> tuple[float, ...]:
     """A candidate's objectives in order; the evidence is computed here, infinite where there is none."""
     return tuple(known[name] if name in known else _neg_evidence(outcome, bench, seed) for name in names)
+
+
+def known_early(names: Sequence[str], population: Population) -> np.ndarray:
+    """The objectives beside the score that are known before the end of training [C, m]: the size."""
+    candidates = len(population.best.score)
+    if "parameters" not in names:
+        return np.empty((candidates, 0))
+    return np.full((candidates, 1), float(sum(p.numel() for p in population.learner.network.parameters())))
 
 
 def _neg_evidence(outcome: Outcome, bench: Workbench, seed: int) -> float:

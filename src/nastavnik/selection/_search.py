@@ -12,30 +12,27 @@ import numpy as np
 import torch
 
 from nastavnik.clock import Deadline
-from nastavnik.population import Learner, Outcome, Population, estimate, memory_of
+from nastavnik.population import Learner, Outcome, Population
 from nastavnik.progress import Progress, Watcher
 from nastavnik.recipe import Recipe, Value
-from nastavnik.selection._bracket import Bracket, Drawn, Rung, rungs_of
+from nastavnik.selection._bracket import Bracket, Drawn, cost_share, rungs_of
 from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._cost import CostModel
 from nastavnik.selection._drawing import Drawing
 from nastavnik.selection._forecast import Forecast, forecast
 from nastavnik.selection._gain import expected_gain, resolution
 from nastavnik.selection._held_out import HeldOut
-from nastavnik.selection._objectives import objective_values, size_of
+from nastavnik.selection._objectives import known_early, objective_values, size_of
 from nastavnik.selection._pool import pool_of, pool_tensors
+from nastavnik.selection._populating import fitting, populate
 from nastavnik.selection._workbench import Workbench
 from nastavnik.selection.pareto import front
 from nastavnik.space import Limits, Space
 from nastavnik.trace import Trace
 
 POOL = 12  # candidates whose weights are kept
-_PATIENCE = 8  # evaluations
-_EVALUATIONS = 20  # in a whole training
 _GRACE = 2.0  # seconds
 _BRACKET = 16  # most recipes trained side by side
-_MEMORY = 0.7  # of a device, for a bracket
-_BLOCK_PARAMETERS = 4_000_000  # networks run together have at most about so many parameters
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ class Search:
         """How many recipes the next bracket holds, and which share of the usual epochs they are trained."""
         asked = len(self.history)
         most = _BRACKET
-        part = _cost_share(rungs_of(self.strategy.halving, self.generation, _BRACKET, False))
+        part = cost_share(rungs_of(self.strategy.halving, self.generation, _BRACKET, False))
         if self.networks is not None:
             most = min(most, self.networks // self.bench.folds - asked)
         if self.strategy.steps is not None:
@@ -246,7 +243,10 @@ class Search:
             self.watcher.doing(f"training {len(population)} networks of one shape to {share:.0%} of their steps")
             self._tell(bracket.populations)
 
-        bracket.train(deadline, tell, self.cost.learn, pause, self._condemned, self._static)
+        def early(population: Population) -> np.ndarray:
+            return known_early(self.strategy.objectives, population)
+
+        bracket.train(deadline, tell, self.cost.learn, pause, self._condemned, early)
         self._note_ways(bracket)
         steps = max(1, bracket.network_steps)
         self.network_steps += bracket.network_steps
@@ -274,13 +274,6 @@ class Search:
                 gone[c] = made.condemned and not made.control and number not in spared
         return gone
 
-    def _static(self, population: Population) -> np.ndarray:
-        """The objectives beside the score that are known before the end of training [C, m]: the size."""
-        if "parameters" not in self.strategy.objectives:
-            return np.empty((len(population.best.score), 0))
-        count = sum(p.numel() for p in population.learner.network.parameters())
-        return np.full((len(population.best.score), 1), float(count))
-
     def _note_ways(self, bracket: Bracket) -> None:
         """Count which way networks ran, and say it once."""
         first = not self.ways
@@ -291,51 +284,30 @@ class Search:
             self.watcher.note("; ".join(dict.fromkeys(p.words for p in bracket.populations if p.step)))
 
     def _that_fit(self, drawn: Drawn) -> Drawn:
-        """The first of the recipes drawn, as many as memory holds side by side; what is left out is drawn anew."""
-        data, room = self.bench.data, _MEMORY * memory_of(self.bench.data.device)
-        rough = (
-            6 * len(drawn) * self.bench.folds * sum(p.numel() * p.itemsize for p in self._usual_learner.parameters())
-        )
-        if rough < 0.1 * room:
-            return drawn
-        fitting: Drawn = []
-        for keys, recipe in drawn:
-            bench = self.bench.of(recipe)
-            learner = bench.learner(recipe, bench.parts[0])
-            block = _block(learner)
-            room -= estimate(learner, recipe, data, self.bench.folds, block=block, way="batched", judged=True)
-            if fitting and room < 0:
-                self.watcher.note(f"memory holds {len(fitting)} of {len(drawn)} recipes at a time")
-                break
-            fitting.append((keys, recipe))
-        self.drawing.withdraw(drawn[len(fitting) :])
-        return fitting
+        """As many of the recipes drawn as memory holds side by side; what is left out may be drawn anew."""
+        count = fitting(self.bench, [recipe for _, recipe in drawn], self._usual_learner)
+        if count < len(drawn):
+            self.watcher.note(f"memory holds {count} of {len(drawn)} recipes at a time")
+            self.drawing.withdraw(drawn[count:])
+        return drawn[:count]
 
     def _populations(self, recipes: Sequence[Recipe], share: float) -> list[Population]:
         groups: dict[Any, list[tuple[int, Recipe]]] = {}
         for i, recipe in enumerate(recipes):
             groups.setdefault(recipe.shape, []).append((i, recipe))
         first = len(self.history) * self.bench.folds
-        populations = []
-        for members in groups.values():
-            bench = self.bench.of(members[0][1])
-            learners = [bench.learner(recipe, part) for _, recipe in members for part in bench.parts]
-            numbers = [first + i * self.bench.folds + g for i, _ in members for g in range(self.bench.folds)]
-            population = Population(
-                learners,
-                [recipe for _, recipe in members],
-                bench.data,
+        return [
+            populate(
+                self.bench,
+                members,
+                first=first,
                 total_steps=self._total_steps(members[0][1], share),
-                numbers=numbers,
-                patience=_PATIENCE,
-                evaluations=_EVALUATIONS,
-                block=_block(learners[0]),
                 trace=self.trace,
                 engine=self.engine,
                 measure=self.networks is None,
             )
-            populations.append(population)
-        return populations
+            for members in groups.values()
+        ]
 
     def _record(
         self, keys: dict[str, Value], outcome: Outcome, total_steps: int, seconds: float, bracket: Bracket
@@ -429,17 +401,3 @@ class Search:
         if "bracket" in record:
             own = {n.removeprefix("bracket."): t for n, t in tensors.items() if n.startswith("bracket.")}
             self.bracket = Bracket.from_record(record["bracket"], own, self._populations)
-
-
-def _block(learner: Learner) -> int:
-    """Networks of this size that run together."""
-    return max(1, min(64, _BLOCK_PARAMETERS // sum(p.numel() for p in learner.parameters())))
-
-
-def _cost_share(rungs: Sequence[Rung]) -> float:
-    """What a bracket with these rungs costs of what its recipes would cost without."""
-    cost, alive, before = 0.0, 1.0, 0.0
-    for share, stay in rungs:
-        cost += alive * (share - before)
-        alive, before = alive * stay, share
-    return cost
