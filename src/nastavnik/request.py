@@ -21,6 +21,7 @@ OBJECTIVES = ("nll", "error", "parameters", "seconds", "evidence")
 STOPS = ("auto", "gain", "budget")
 LADDERS = ("auto", "on", "off")
 DEFAULT_BUDGET = 120.0
+_MOST_REPEATS = 100
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -95,6 +96,8 @@ class FitRequest:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise UserError(f"--{name} must be a whole number of at least {least}, but got {value!r}")
+        if self.repeats > _MOST_REPEATS:
+            raise UserError(f"--repeats must be at most {_MOST_REPEATS}, but got {self.repeats}")
         if self.decimal not in (None, ".", ","):
             raise UserError(f"--decimal must be . or , but got {self.decimal!r}")
         if self.folds is not None and (self.folds < 0 or self.folds == 1):
@@ -109,6 +112,8 @@ class FitRequest:
             raise UserError("--group, --time and --split-column exclude each other; give one")
 
     def _check_pareto(self) -> None:
+        if self.pareto is None:
+            object.__setattr__(self, "pareto", ())
         if isinstance(self.pareto, str):
             raise UserError(f"pareto must be a list of criteria, such as ('nll', 'parameters'), not {self.pareto!r}")
         object.__setattr__(self, "pareto", tuple(self.pareto))
@@ -120,6 +125,10 @@ class FitRequest:
             raise UserError("--sampler nsga2 seeks a front; name its criteria: --pareto nll,parameters")
         if self.pareto and self.sampler not in ("tpe", "nsga2", "random", "grid", "quasi_random", "genetic"):
             raise UserError(f"--sampler {self.sampler} follows one criterion only; with --pareto take nsga2 or tpe")
+        if "evidence" in self.pareto and self.class_weights != "none":
+            raise UserError(
+                "--pareto evidence needs a loss that is a density's negative log; leave --class-weights out"
+            )
         if self.pareto and self.criterion != "validation":
             raise UserError("--pareto and --criterion exclude each other; evidence may be one of the front's criteria")
 
@@ -205,5 +214,7 @@ def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
 
 
 def _member(option: str, value: str, options: tuple[str, ...]) -> None:
+    if not isinstance(value, str):
+        raise UserError(f"{option} must be a word, but got {value!r}")
     if value not in options:
         raise UserError(f"{option} cannot be {value!r}{nearest(value, options)}")

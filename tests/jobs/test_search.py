@@ -86,15 +86,25 @@ def test_a_grid_that_is_done_ends_the_search_and_tells_its_cost(tmp_path: Path) 
     assert any("the budget is enough for about 3 of them: a random part of the grid" in n for n in short.notes)
 
 
-def test_limits_are_kept_before_anything_is_trained() -> None:
+def test_limits_are_kept_before_anything_is_trained(tmp_path: Path) -> None:
     space = Space({"network.width": Number(2, 200, integer=True, log=True)}, {"epochs": 3})
     run = fit(space=space, limits={"parameters": 900}, settings={"network.family": "mlp", "network.embedding": "none"})
     assert run.networks["parameters"].max() <= 900
     assert run.result["search"]["rejected"] > 0
     refused(
-        r"no recipe of \d+ drawn keeps the limits: parameters would be .*, at most 10 are allowed",
+        r"none of \d+ recipes drawn keeps the limits: parameters would be .*, at most 10 are allowed",
         limits={"parameters": 10},
+        out=tmp_path / "run",
     )
+    assert not (tmp_path / "run").exists()
+    steep = Space({**space.nodes, "network.width": Choice.of(4, *range(100, 700))}, {**space.fixed, "network.depth": 1})
+    grid = fit("iris", space=steep, sampler="grid", limits={"parameters": 200}, networks=2,
+               settings={"network.family": "mlp", "network.activation": "relu", "network.embedding": "none",
+                         "network.normalization": "none", "network.residual": False, "network.dropout": 0.0,
+                         "optimizer.weight_decay": 0.0, "loss.name": "likelihood"})  # fmt: skip
+    assert set(grid.networks["network.width"]) == {4}
+    climbed = fit("iris", ladder="on", limits={"parameters": 60}, networks=4, space=Space(fixed={"epochs": 2}))
+    assert climbed.networks["parameters"].max() <= 60
     refused("there is no limit 'paramters'; did you mean 'parameters'", limits={"paramters": 10})
 
 
@@ -157,14 +167,15 @@ def test_hard_data_are_climbed_from_a_first_signal(rng: np.random.Generator) -> 
     heard = Listening()
     run = fit(frame, target="y", space=space, watcher=heard, settings={"network.family": "mlp"}, networks=20)
     stages = run.result["search"]["ladder"]
-    assert [s["stage"] for s in stages] == [1, 2, 3, 4]
+    assert [s["stage"] for s in stages] == [1, 2]  # all rows are no more than a thousand, and the linear model is out
     assert stages[0]["classes"] == 2
     assert stages[-1]["signal"]
     assert stages[-1]["nll"] < stages[-1]["chance"]
     assert any("the space does not reach that rate; --set optimizer.learning_rate=" in n for n in heard.notes)
     noise = frame.assign(y=rng.permutation(frame["y"]))
+    pinned = {"regularization.l2": 0.01, "regularization.schedule": "cosine"}
     heard = Listening()
-    lost = fit(noise, target="y", watcher=heard, networks=4, ladder="on")
+    lost = fit(noise, target="y", watcher=heard, networks=4, ladder="on", settings=pinned)
     assert not any(s["signal"] for s in lost.result["search"]["ladder"])
     assert any("suspects, in order: the learning rate" in n for n in heard.notes)
     assert fit("iris", ladder="off").result["search"]["ladder"] == []
@@ -179,6 +190,9 @@ def test_what_a_search_says_has_its_published_form(tmp_path: Path) -> None:
     validate(json.loads((tmp_path / "run" / "result.json").read_text()), schema)
     optimism = run.result["optimism"]
     assert optimism["candidates"] == 20
+    assert optimism["candidate"] in set(run.networks["candidate"])
+    ensemble = fit("iris", deliver="ensemble")
+    assert ensemble.result["optimism"] == {}
     assert optimism["nll"]["corrected"] >= optimism["nll"]["apparent"]
     assert optimism["accuracy"]["corrected"] <= optimism["accuracy"]["apparent"]
     assert optimism["accuracy"]["high"] <= 1
@@ -197,6 +211,13 @@ def test_what_a_search_says_has_its_published_form(tmp_path: Path) -> None:
         ({"sampler": "nsga2"}, "nsga2 seeks a front; name its criteria"),
         ({"sampler": "annealing", "pareto": ("nll", "parameters")}, "--sampler annealing follows one criterion only"),
         ({"sampler": "cma_es"}, "cma_es draws numbers only, and .* is a choice"),
+        ({"repeats": 10**8}, "--repeats must be at most 100"),
+        ({"limits": {"parameters": None}}, "the limit parameters must be a number above 0"),
+        ({"limits": "parameters=1"}, "limits must be names with numbers"),
+        ({"space": 3}, "space must be a nastavnik.space.Space or a TOML file, but got int"),
+        ({"sampler": 3}, "--sampler must be a word, but got 3"),
+        ({"pareto": ("nll", "evidence"), "class_weights": "balanced"}, "--pareto evidence needs a loss"),
+        ({"space": Space({"network.width": Number(10**12, 10**12, integer=True)})}, "does not fit into memory"),
         ({"repeats": 0}, "--repeats must be a whole number of at least 1"),
         ({"pareto": ("error", "parameters"), "source": "diabetes"}, "--pareto error is the share of wrong classes"),
         ({"space": "nowhere.toml"}, "the space nowhere.toml cannot be read"),

@@ -49,8 +49,11 @@ def test_what_is_no_number_or_beyond_the_reference_counts_nothing() -> None:
     assert front(table) == [0, 3]
     assert hypervolume(table, (2, 2)) == 1.0
     assert hypervolume(table[3:], (2, 2)) == 0.0
-    lonely = crowding(np.array([[0.0, 4.0], [1.0, 3.0], [4.0, 0.0], [np.inf, 0.5]]))
-    assert np.isinf(lonely).sum() >= 2
+    lonely = crowding(np.array([[0.0, 4.0], [1.0, 3.0], [4.0, 0.0]]))
+    assert lonely.tolist() == [np.inf, 2.0, np.inf]  # (4 - 0) / 4 + (4 - 0) / 4
+    assert best_first([(0.3, 10), (np.inf, 5), (0.2, 20), (0.25, 15)])[-1] == 1
+    assert best_first([]) == []
+    assert len(crowding(np.empty((0, 2)))) == 0
 
 
 def test_a_front_is_as_sure_as_its_rows() -> None:
@@ -82,6 +85,8 @@ def test_a_winner_far_ahead_is_hardly_corrected() -> None:
     assert found.candidates == 30
     assert found.corrected == pytest.approx(found.apparent, abs=0.005)
     assert found.high - found.low == pytest.approx(2 * 1.96 * losses[7].std(ddof=1) / 300**0.5)
+    broken = np.vstack([losses, np.full((1, 300), np.nan), np.full((1, 300), np.inf)])
+    assert optimism(broken) == found
     perfect = optimism(np.zeros((3, 50)))
     assert perfect.high > 0.0  # no error in fifty rows is no proof of none
     with pytest.raises(ValueError, match="at least one candidate and two rows"):

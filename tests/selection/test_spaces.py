@@ -3,6 +3,7 @@
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +22,7 @@ from nastavnik.space import (
     read_space,
     refined,
     size,
+    space_in_toml,
     tree_in_words,
 )
 
@@ -126,7 +128,24 @@ def test_a_space_is_read_from_toml(tmp_path: Path) -> None:
         ("a = [", "is no TOML"),
         ("", "it is empty"),
         ("a = []", "a needs at least one option"),
-        ("a = { low = 1 }", "a needs both low and high, but high is missing"),
+        ("a = { low = 0, high = 1, default = 3 }", "a: the default 3 is no value from 0 to 1"),
+        ("a = { low = 0, high = 1, default = nan }", "a: the default nan is no value"),
+        ("a = { low = 0, high = 1, step = 0.25, default = 0.3 }", "a: the default 0.3 is no value"),
+        ("a = { low = 0, high = 1, step = 5 }", "a step must fit into the range"),
+        ("a = { low = 0, high = 1, step = 1e-300 }", "a step must fit into the range"),
+        ("a = { low = 0, high = 1e300 }", "a range must lie within"),
+        (f"a = {{ low = 0, high = 1{'0' * 400} }}", "a range must lie within"),
+        (f"a = {'9' * 5001}", "cannot be read"),
+        (f"a = {'[' * 3000}", "cannot be read"),
+        ("a = [1, 1.0]", "a names an option twice"),
+        ("a = [true, 1]", "a names an option twice"),
+        ("a = [1, '1']", "a names an option twice"),
+        ("a = [nan]", "an option must be a number"),
+        ("a.b = 1\n'a.b' = 2", "a.b is written twice"),
+        ("a = { options = [1, 2], default = true }", "the default True is none of its options"),
+        ("a = { options = ['x'], default = [1] }", "the default .* is none of its options"),
+        ("[limits]\nparameters = [1]", "the limit parameters must be a number above 0"),
+        (f"[limits]\nparameters = 1{'0' * 400}", "the limit parameters must be a number above 0"),
         ("a = { low = 2, high = 1 }", "a: low <= high must hold, but got low=2, high=1"),
         ("a = { low = 0, high = 1, log = true }", "a log axis needs low > 0"),
         ("a = { low = 0, high = 1, lgo = true }", "a cannot have 'lgo'"),
@@ -168,6 +187,9 @@ def test_a_users_space_takes_the_place_of_the_trees() -> None:
         ("likelihood.noise = ['learned', 'input']", "likelihood.noise"),
         ("preparation.target = ['log', 'identity']", "preparation.target is one choice for a whole run"),
         ("network.activation = { low = 0, high = 1 }", "write a list of options"),
+        ("network.width = { low = -4, high = 4 }", "network.width must be a whole number of at least 1, but got -4"),
+        ("network.width = { low = 1.5, high = 4 }", "network.width must be a whole number of at least 1, but got 1.5"),
+        ("schedule.gamma = { low = 0.1, high = 0.2 }", "schedule.gamma would have no effect"),
     ],
 )
 def test_a_space_that_does_not_suit_the_tree_is_refused(text: str, sentence: str) -> None:
@@ -181,3 +203,67 @@ def test_refining_keeps_the_rest_and_promotes_what_is_optional() -> None:
     found = refined(tree, Space({"c": Number(2, 3)}))
     assert found.nodes == {"a": Number(0, 1), "b": Choice.of("x", "y"), "c": Number(2, 3, below=math.inf)}
     assert found.optional == {}
+
+
+def test_a_space_speaks_of_what_lies_below_a_pinned_choice() -> None:
+    asked, _ = parse_space("optimizer.learning_rate = { low = 0.01, high = 0.02 }")
+    for given_space, pinned in ((asked, {"optimizer.name": "sgd"}), (parse_space("optimizer.name = 'sgd'")[0], {})):
+        both = Space({**asked.nodes, **given_space.nodes}, given_space.fixed)
+        tree = table_space(500, 8, classification=True, given=both, pinned=pinned)
+        for branch in tree.nodes["network.family"].branches.values():  # type: ignore[union-attr]
+            rate = branch.nodes["optimizer.learning_rate"]
+            assert isinstance(rate, Number)
+            assert (rate.low, rate.high) == (0.01, 0.02)
+    own, _ = parse_space(
+        "[network.family]\noptions = ['mlp', 'linear']\n[network.family.when.linear]\noptimizer.learning_rate = 0.03"
+    )
+    tree = table_space(500, 8, classification=True, given=own, pinned={"optimizer.name": "sgd"})
+    assert tree.nodes["network.family"].branches["linear"].fixed["optimizer.learning_rate"] == 0.03  # type: ignore[union-attr]
+
+
+def test_whole_choices_take_other_whole_numbers_and_ranges_on_the_command_line() -> None:
+    tree = Space({"network.width": Choice.of(32, 64)})
+    assert tree.pin({"network.width": "8,32"}).nodes["network.width"].options == (8, 32)  # type: ignore[union-attr]
+    assert tree.pin({"network.width": "4..8"}).nodes["network.width"] == Number(4, 8, log=True, integer=True, least=1)
+
+
+def test_the_default_of_a_stepped_number_is_on_its_steps() -> None:
+    space = Space({"a": Number(0.0, 0.5, step=0.1), "b": Number(8, 32, step=8, integer=True)})
+    assert space.default() == {"a": pytest.approx(0.3), "b": 24}
+    with pytest.raises(UserError, match="the default 'z' is none of the options"):
+        Choice.of("x", "y", default="z")
+
+
+words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=5)
+leaves = st.one_of(
+    numbers(),
+    st.lists(st.one_of(words, st.integers(-5, 5)), min_size=1, max_size=3, unique_by=str).map(lambda v: Choice.of(*v)),
+)
+names = st.text("abc.-é😀\"' ", min_size=1, max_size=4).filter(lambda n: n != "limits")
+
+
+def _choice(branches: Any) -> Choice:
+    return Choice(branches)
+
+
+def branching(below: st.SearchStrategy[Space]) -> st.SearchStrategy[Space]:
+    choices = st.dictionaries(words, below, min_size=1, max_size=2).map(_choice)
+    return st.dictionaries(names, st.one_of(leaves, choices), max_size=3).map(Space)
+
+
+trees = st.recursive(st.dictionaries(names, leaves, max_size=2).map(Space), branching, max_leaves=4)
+
+
+@given(trees)
+@settings(max_examples=80, deadline=None)
+def test_a_space_survives_its_toml(space: Space) -> None:
+    space = Space(space.nodes, {"given": 1.5, "word": "a\tb\x7f"})
+    found, limits = parse_space(space_in_toml(space, Limits(seconds=3.5)))
+    assert found == space
+    assert limits == Limits(seconds=3.5)
+
+
+def test_large_trees_are_drawn_in_words() -> None:
+    assert "about 10^349" in tree_in_words(Space({f"a{i}": Number(0, 1) for i in range(500)}))
+    with pytest.raises(UserError, match="a space cannot hold inf"):
+        space_in_toml(Space(fixed={"a": math.inf}))

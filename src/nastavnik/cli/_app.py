@@ -164,7 +164,7 @@ def fit(
             sampler=sampler,
             halving=halving,
             forecasts=forecasts,
-            pareto=tuple(pareto.split(",")) if pareto else (),
+            pareto=tuple(word.strip() for word in pareto.split(",")) if pareto else (),
             limits=parse_limits(tuple(limit or ())),
             repeats=repeats,
             stop=stop,

@@ -122,7 +122,7 @@ def summary(result: dict[str, Any], folder: Path) -> str:
         lines.append(f"{'baseline':>10}: the best is {name.replace('_', ' ')}, {head} {scored[name]:.4f} ({verdict})")
     found = result["optimism"]
     name = head if head in found else "nll"
-    if found and found[name]["corrected"] is not None:
+    if found and found["delivered"]:
         score = {"value": found[name]["corrected"], "low": found[name]["low"], "high": found[name]["high"]}
         lucky = f"without what the best of {found['candidates']} owes to luck"
         lines.append(f"{'corrected':>10}: {name} {interval(score)} {lucky}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import pandas as pd
@@ -130,6 +131,8 @@ def _space_text(space: str | Path | Space | None) -> str | None:
     """A space as the request keeps it."""
     if isinstance(space, Space):
         return space_in_toml(space)
+    if not isinstance(space, (str, Path, NoneType)):
+        raise UserError(f"space must be a nastavnik.space.Space or a TOML file, but got {type(space).__name__}")
     return None if space is None else read_space_text(space)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -53,26 +51,32 @@ def result_record(delivery: Delivery, search: Search, request: FitRequest) -> di
 
 
 def _optimism(delivery: Delivery, search: Search, request: FitRequest) -> dict[str, Any]:
-    """What the best of so many candidates would score on rows that did not choose it, in the scores' own units.
+    """What the winner by held-out loss would score on rows that did not choose it, in the scores' own units.
 
-    The optimism is that of the search's own winner, the least held-out loss; it is taken off what was delivered.
+    ``candidate`` is that winner; ``delivered`` says whether it is what was delivered (a simpler model, another
+    criterion's choice or an ensemble may be). Rows are taken as independent. Empty for an ensemble, whose rows in own
+    units are not those of one candidate.
     """
-    if len(search.held_out.rows) < 2:
+    if (
+        len(search.held_out.rows) < 2
+        or delivery.deliver != "single"
+        or delivery.candidates[0].number not in search.losses
+    ):
         return {}
-    losses = np.stack(list(search.losses.values()))
-    record: dict[str, Any] = {"candidates": len(losses)}
+    own, chosen = delivery.validation["nll"]["value"], delivery.candidates[0].number
+    if own is None:
+        return {}
+    numbers, losses = list(search.losses), np.stack(list(search.losses.values()))
+    winner = numbers[int(losses.mean(1).argmin())]
+    shift = own - float(search.losses[chosen].mean())  # a target's units move every candidate's loss alike
     found = optimism(losses, seed=request.seed)
-    record["nll"] = _corrected(delivery.validation["nll"], found.corrected - found.apparent)
+    record: dict[str, Any] = {"candidates": found.candidates, "candidate": winner, "delivered": winner == chosen}
+    record["nll"] = {name: getattr(found, name) + shift for name in ("apparent", "corrected", "low", "high")}
     if search.errors:
-        found = optimism(losses, np.stack([search.errors[n] for n in search.losses]), seed=request.seed)
-        record["accuracy"] = _corrected(delivery.validation["accuracy"], found.apparent - found.corrected, most=1.0)
+        wrong = optimism(losses, np.stack([search.errors[n] for n in numbers]), seed=request.seed)
+        right = {"apparent": 1 - wrong.apparent, "corrected": 1 - wrong.corrected}
+        record["accuracy"] = {**right, "low": max(0.0, 1 - wrong.high), "high": min(1.0, 1 - wrong.low)}
     return record
-
-
-def _corrected(score: Mapping[str, float | None], change: float, most: float = math.inf) -> dict[str, float | None]:
-    """A score as these rows show it, and moved, with its interval, by what it owes to having won."""
-    moved = {name: None if v is None else min(most, v + change) for name, v in score.items()}
-    return {"apparent": score["value"], "corrected": moved["value"], "low": moved["low"], "high": moved["high"]}
 
 
 def _search(search: Search) -> dict[str, Any]:
@@ -84,7 +88,7 @@ def _search(search: Search) -> dict[str, Any]:
         "objectives": list(strategy.objectives),
         "stop": strategy.stop,
         "ended": search.ended or "the budget was used",
-        "rejected": search.drawing.rejected,
+        "rejected": len(search.drawing.refused),
         "forecasts": scored_forecasts(search.forecasts, search.history) if strategy.forecasts else None,
         "saved": _saved(search),
         "ladder": search.ladder,

@@ -6,6 +6,7 @@ import math
 from dataclasses import fields
 from typing import Any
 
+from nastavnik.clock import Clock, Deadline
 from nastavnik.data import Table, read_source
 from nastavnik.dataset import FEWEST_ROWS, Dataset, DatasetOptions, make_dataset
 from nastavnik.errors import UserError
@@ -14,8 +15,9 @@ from nastavnik.population import Population
 from nastavnik.recipe import Recipe, Value
 from nastavnik.request import FitRequest
 from nastavnik.run_folder import RunFolder
-from nastavnik.selection import SAMPLERS, Strategy, Workbench, families_named, table_space
+from nastavnik.selection import SAMPLERS, Search, Strategy, Workbench, families_named, table_space
 from nastavnik.space import Choice, Limits, Space, parse_space, tree_in_words
+from nastavnik.trace import Trace
 
 
 def read_table(request: FitRequest, folder: RunFolder, source: Any, y: Any) -> Table:
@@ -66,7 +68,7 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
     )
     for recipe in _usual_recipes(space):
         _try(bench, recipe, "evidence" if "evidence" in request.pareto else request.criterion)
-    return bench, space, _strategy(request, space, limits, dataset)
+    return bench, space, _strategy(request, bench, space, limits, dataset)
 
 
 def show_space(request: FitRequest) -> str:
@@ -82,20 +84,27 @@ def show_space(request: FitRequest) -> str:
     return "\n".join(lines)
 
 
-def _strategy(request: FitRequest, space: Space, limits: Limits, dataset: Dataset) -> Strategy:
+def _strategy(request: FitRequest, bench: Workbench, space: Space, limits: Limits, dataset: Dataset) -> Strategy:
     """How the space is searched; what a sampler cannot do is said here."""
     if "error" in request.pareto and not dataset.task.is_classification:
         raise UserError("--pareto error is the share of wrong classes; for numbers take nll")
     own = {f.name: getattr(limits, f.name) for f in fields(Limits) if math.isfinite(getattr(limits, f.name))}
+    asked = Limits.of(request.limits)
+    limits = Limits.of({**own, **{n: v for n, v in vars(asked).items() if math.isfinite(v)}})
     strategy = Strategy(
         sampler=request.sampler,
         halving=request.halving,
         forecasts=request.forecasts,
         objectives=request.pareto or ("nll",),
-        limits=Limits.of({**own, **request.limits}),
+        limits=limits,
         stop="gain" if request.ends_on_gain else "budget",
     )
     SAMPLERS[request.sampler](space, seed=request.seed, objectives=len(strategy.objectives))
+    if limits != Limits():  # said before anything is written
+        clock = Deadline(Clock(None))
+        Search(
+            bench, space, seed=request.seed, deadline=clock, networks=None, trace=Trace(), strategy=strategy
+        ).drawing.draw(1, 0)
     return strategy
 
 
@@ -124,13 +133,13 @@ def _try(bench: Workbench, recipe: Recipe, criterion: str) -> None:
     learners = [bench.learner(recipe, part) for part in bench.parts]
     if criterion != "validation" and not learners[0].normalized:
         raise UserError(
-            f"--criterion {criterion} needs a loss that is a density's negative log, "
+            f"the criterion {criterion} needs a loss that is a density's negative log, "
             f"not loss.name={recipe['loss.name']}"
         )
     if criterion == "evidence" and not learners[0].likelihood.curved:
         raise UserError(
-            f"--criterion evidence needs curvature, which likelihood.name={learners[0].likelihood.name} has not; take "
-            "--criterion description_length, or another likelihood"
+            f"the criterion evidence needs curvature, which likelihood.name={learners[0].likelihood.name} has not; "
+            "take --criterion description_length, or another likelihood"
         )
     Population(learners, [recipe], bench.data, total_steps=1, evaluations=0, instruments={})
 

@@ -92,13 +92,14 @@ def optimism(result: dict[str, Any]) -> str:
     """What the winner's score owes to having won, in one sentence."""
     found = result["optimism"]
     name = "accuracy" if "accuracy" in found else "nll"
-    if not found or found[name]["corrected"] is None:
+    if not found:
         return ""
     score = found[name]
+    which = "this network" if found["delivered"] else f"candidate {found['candidate']}"
     return (
-        f"The best of {found['candidates']} flatters itself: without that, validation {metric_name(name)} "
-        f"{figure(score['apparent'])} would be about {figure(score['corrected'])} ({figure(score['low'])} to "
-        f"{figure(score['high'])})."
+        f"The best of {found['candidates']} by held-out loss, {which}, flatters itself: without that, its "
+        f"{metric_name(name)} of {figure(score['apparent'])} would be about {figure(score['corrected'])} "
+        f"({figure(score['low'])} to {figure(score['high'])})."
     )
 
 

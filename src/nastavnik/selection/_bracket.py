@@ -102,9 +102,7 @@ class Bracket:
                 if not len(population):
                     continue
                 tell(population, share)
-                started = time.monotonic()
-                population.train(math.ceil(share * population.total_steps), deadline, pause)
-                self.seconds[i] += time.monotonic() - started
+                self._train_one(i, share, deadline, pause)
             learn(dict(zip(self.populations, self.seconds, strict=True)))
             if deadline.passed():
                 return
@@ -116,12 +114,31 @@ class Bracket:
                     self._thin(stay, others)
             self.rung += 1
 
-    def outcomes(self, cut: bool) -> dict[Recipe, tuple[Outcome, int]]:
-        """What became of each recipe, with the steps of its whole training; the populations are empty afterwards."""
-        found: dict[Recipe, tuple[Outcome, int]] = {}
-        for p in self.populations:
+    def _train_one(self, i: int, share: float, deadline: Deadline, pause: Callable[[], None]) -> None:
+        """Train one population; its seconds are counted at each pause, so that a saved bracket knows them."""
+        started = time.monotonic()
+
+        def counted() -> None:
+            nonlocal started
+            now = time.monotonic()
+            self.seconds[i] += now - started
+            started = now
+            pause()
+
+        population = self.populations[i]
+        population.train(math.ceil(share * population.total_steps), deadline, counted)
+        self.seconds[i] += time.monotonic() - started
+
+    def outcomes(self, cut: bool) -> dict[Recipe, tuple[Outcome, int, float]]:
+        """What became of each recipe, the steps of its whole training, and seconds a step of one of its networks.
+
+        The populations are empty afterwards.
+        """
+        found: dict[Recipe, tuple[Outcome, int, float]] = {}
+        for p, seconds in zip(self.populations, self.seconds, strict=True):
             status = "cut" if cut and p.step < p.total_steps else "finished"
-            found |= {o.recipe: (o, p.total_steps) for o in p.harvest(status)}
+            own = seconds / max(1, p.network_steps)
+            found |= {o.recipe: (o, p.total_steps, own) for o in p.harvest(status)}
         return found
 
     def _note(self, share: float) -> None:
@@ -130,7 +147,7 @@ class Bracket:
                 self.seen.setdefault(int(number), []).append((share, float(score)))
 
     def _thin(self, stay: float, others: Callable[[Population], np.ndarray]) -> None:
-        """Keep the best share of all candidates, by their best score so far, or by the layers of their front."""
+        """Keep the best share of those in training, by their best score so far, or by the layers of their front."""
         values = np.concatenate([np.column_stack([p.best.score, others(p)]) for p in self.populations])
         if len(values) < 2:
             return

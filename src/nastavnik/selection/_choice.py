@@ -37,8 +37,8 @@ class Delivery:
     """What was chosen, and everything the report says of it.
 
     ``held_out`` are the chosen model's predictions of the validation rows ``rows`` (out of fold after
-    cross-validation), ``test_predictive`` those of the test rows; ``comparison`` holds the scores of single and
-    ensemble side by side.
+    cross-validation, of the first repeat), ``test_predictive`` those of the test rows; ``comparison`` holds the scores
+    of single and ensemble side by side.
     """
 
     model: Model
@@ -171,9 +171,9 @@ class _Chooser:
         y = self.dataset.task.values[self.rows]
         return [measure(self.prediction(candidate, r), y) for r in range(self.dataset.split.repeats)]
 
-    def held_out(self, chosen: Votes) -> Predictive:
-        """Held-out predictions of candidates together."""
-        return mixture([self.prediction(c) for c, votes in chosen.items() for _ in range(votes)])
+    def held_out(self, chosen: Votes, repeat: int = 0) -> Predictive:
+        """Held-out predictions of candidates together, by the networks of one repeat."""
+        return mixture([self.prediction(c, repeat) for c, votes in chosen.items() for _ in range(votes)])
 
     def predictor(self, chosen: Votes) -> Callable[[Columns, np.ndarray], Predictive]:
         """Held-out predictions of changed columns: each row by the networks that did not train on it."""
@@ -261,7 +261,8 @@ class _Chooser:
     def finalists(self, chosen: Votes) -> list[dict[str, Any]]:
         """The pool, best first: calibrated loss with its half width (1.96 standard errors), and against the chosen."""
         y = self.dataset.task.values[self.rows]
-        reference = self.held_out(chosen).neg_log_likelihood(y)
+        repeats = range(self.dataset.split.repeats)
+        reference = np.mean([self.held_out(chosen, r).neg_log_likelihood(y) for r in repeats], axis=0)
         numbers = {c.number for c in chosen}
         found = []
         for c in self.ranking:

@@ -24,7 +24,7 @@ class CostModel:
     def learn(self, measured: dict[Population, float]) -> None:
         """Take the measured seconds of populations into account."""
         seconds = sum(measured.values())
-        raw = sum(p.network_steps * (_CALL / p.block + _each(_size(p.learner), p.batch)) for p in measured)
+        raw = sum(p.network_steps * (_CALL / p.block + _each(size_of(p.learner), p.batch)) for p in measured)
         if raw > 0 and seconds > 0.2:
             self.correction = seconds / raw
 
@@ -34,5 +34,6 @@ def _each(size: int, batch: int) -> float:
     return 6.0 * size * batch / _FLOPS + 60.0 * size / _BYTES
 
 
-def _size(learner: nn.Module) -> int:
+def size_of(learner: nn.Module) -> int:
+    """Weights in matrices: what a step's arithmetic grows with."""
     return sum(p.numel() for p in learner.parameters() if p.ndim >= 2)

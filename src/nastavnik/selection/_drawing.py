@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from nastavnik.errors import UserError
 from nastavnik.population import estimate
 from nastavnik.recipe import Recipe, Value, varies
 from nastavnik.selection._bracket import Drawn
 from nastavnik.selection._candidate import Candidate
+from nastavnik.selection._cost import size_of
 from nastavnik.selection._workbench import Workbench
 from nastavnik.selection.samplers import SAMPLERS, Keys, Sampler
 from nastavnik.space import Choice, Limits, Node, Number, Space, default_of, nodes_by_key
 
-_TRIES = 200  # draws for one recipe within the limits
+_SIMILAR = 50  # draws that keep the shape of the one before
 _MOST_SEEDS = 2**31
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(NamedTuple):
     """What a recipe would take: weights of its network, seconds of its training (a forecast), megabytes of memory."""
 
     parameters: float
@@ -43,80 +44,97 @@ class Drawing:
     ) -> None:
         self.bench, self.space, self.seed, self.limits = bench, space, seed, limits
         self.sampler: Sampler = SAMPLERS[sampler](space, seed=seed, objectives=objectives)
-        self.rejected = 0  # recipes drawn that were beyond a limit
         self.queue: list[Keys] = []  # points to be trained before others
+        self.refused: list[Keys] = []  # points that were beyond a limit; the sampler keeps them pending
+        self.exhausted = ""  # why no more could be drawn
         self._seconds = seconds
+        self._sizes: dict[object, tuple[int, int, float]] = {}  # by shape: weights, those in matrices, megabytes
 
     def draw(self, count: int, first: int) -> Drawn:
-        """So many recipes, numbered from ``first``; fewer when the space has no more.
+        """So many recipes, numbered from ``first``; fewer when no more are found.
 
         Raises:
             UserError: nothing that is drawn keeps the limits.
         """
         drawn: Drawn = []
         if first == 0 and self.sampler.name != "grid":
-            for keys in _defaults(self.space)[:count]:
-                recipe = self.recipe(self.sampler.point(keys), len(drawn))
-                if self._beyond(recipe) is None:
-                    self.sampler.adopt(keys)
-                    drawn.append((keys, recipe))
+            self.queue += [keys for keys in _defaults(self.space) if keys not in self.queue]
         while self.queue and len(drawn) < count:
             keys = self.queue.pop(0)
             self.sampler.adopt(keys)
-            drawn.append((keys, self.recipe(self.sampler.point(keys), first + len(drawn))))
-        refused: list[Keys] = []
-        while len(drawn) < count:
-            found = self._one(drawn, first, refused)
-            if found is None:
-                break
-            drawn.append(found)
-        for keys in refused:
-            self.sampler.withdraw(keys)
+            self._enter(keys, drawn, first)
+        while len(drawn) < count and self._draw_one(drawn, first):
+            continue
         return drawn
 
     def enqueue(self, settings: Mapping[str, Value]) -> bool:
-        """Train the default with these numbers next; whether all of them lie in their ranges (else at the ends)."""
-        keys, inside = _defaults(self.space)[0], True
+        """Train the default with these numbers next, moved into their ranges; whether they were inside them."""
+        keys, inside, changed = _defaults(self.space)[0], True, False
         for key, node in nodes_by_key(self.space).items():
             value = settings.get(key.rsplit("/", 1)[-1])
             if key in keys and isinstance(node, Number) and isinstance(value, (int, float)):
                 keys[key] = node.at(node.place(min(max(value, node.low), node.high)))
                 inside &= node.low <= value <= node.high
-        self.queue.append(keys)
-        return inside
-
-    def tell(self, candidates: Sequence[Candidate]) -> None:
-        """What candidates were worth."""
-        self.sampler.tell([c.keys for c in candidates], [c.values for c in candidates])
+                changed = True
+        if changed:
+            self.queue.append(keys)
+        return inside and changed
 
     def withdraw(self, drawn: Drawn) -> None:
-        """These were not trained: they may be drawn again."""
-        for keys, _ in drawn:
-            self.sampler.withdraw(keys)
+        """These were not trained: they come first the next time."""
+        self.queue = [keys for keys, _ in drawn] + self.queue
+
+    def tell(self, candidates: Sequence[Candidate]) -> None:
+        """What candidates were worth, bracket by bracket."""
+        for _, bracket in itertools.groupby(candidates, key=lambda c: c.generation):
+            own = list(bracket)
+            self.sampler.tell([c.keys for c in own], [c.values for c in own])
+
+    def to_record(self) -> dict[str, Any]:
+        """What a resumed search needs beside the history."""
+        return {"queue": self.queue, "refused": self.refused}
+
+    def restore(self, record: Mapping[str, Any], history: Sequence[Candidate]) -> None:
+        """Take up where ``to_record`` was written."""
+        self.tell(history)
+        self.queue, self.refused = record["queue"], record["refused"]
+        for keys in self.refused:
+            self.sampler.adopt(keys)
 
     def recipe(self, point: Mapping[str, Value], number: int) -> Recipe:
         """A point as the recipe of the candidate of this number."""
         return Recipe({**point, "seed": (self.seed * 100_003 + number) % _MOST_SEEDS})
 
-    def _one(self, drawn: Drawn, first: int, refused: list[Keys]) -> tuple[Keys, Recipe] | None:
+    def _draw_one(self, drawn: Drawn, first: int) -> bool:
+        """Add one recipe, if any is found."""
         given: dict[str, Value] = {}
         if self.sampler.siblings > 1:
             place = len(drawn) % self.sampler.siblings
             given = _shape(drawn[-1][0]) if place else self._start()
         problem = None
-        for attempt in range(_TRIES):
-            keys = self.sampler.ask(1, given if attempt < _TRIES // 4 else {})
+        for attempt in range(self.sampler.tries):
+            keys = self.sampler.ask(1, given if attempt < _SIMILAR else {})
             if not keys:
+                self.exhausted = "every point of the space that keeps the limits has been tried"
                 break
-            recipe = self.recipe(self.sampler.point(keys[0]), first + len(drawn))
-            problem = self._beyond(recipe)
+            problem = self._enter(keys[0], drawn, first)
             if problem is None:
-                return keys[0], recipe
-            refused.append(keys[0])
-            self.rejected += 1
+                return True
+        else:
+            self.exhausted = f"{self.sampler.tries} recipes in a row were beyond a limit ({problem})"
         if problem is not None and not drawn and first == 0:
-            raise UserError(f"no recipe of {self.rejected} drawn keeps the limits: {problem}")
-        return None
+            raise UserError(f"none of {len(self.refused)} recipes drawn keeps the limits: {problem}")
+        return False
+
+    def _enter(self, keys: Keys, drawn: Drawn, first: int) -> str | None:
+        """Add a point to those drawn, or say what it takes too much of."""
+        recipe = self.recipe(self.sampler.point(keys), first + len(drawn))
+        problem = self._beyond(recipe)
+        if problem is None:
+            drawn.append((keys, recipe))
+        else:
+            self.refused.append(keys)
+        return problem
 
     def _start(self) -> dict[str, Value]:
         """Random draws at the start are not spent on the small families."""
@@ -130,20 +148,22 @@ class Drawing:
         if self.limits == Limits():
             return None
         taken = self.taken(recipe)
-        for name in ("parameters", "seconds", "megabytes"):
-            own, most = getattr(taken, name), getattr(self.limits, name)
+        for name, own in taken._asdict().items():
+            most = getattr(self.limits, name)
             if own > most:
                 return f"{name} would be {own:,.3g}, at most {most:,.3g} are allowed"
         return None
 
     def taken(self, recipe: Recipe) -> Taken:
         """What a recipe would take, all folds."""
-        bench = self.bench.of(recipe)
-        learner = bench.learner(recipe, bench.parts[0])
-        parameters = sum(p.numel() for p in learner.network.parameters())
-        size = sum(p.numel() for p in learner.parameters() if p.ndim >= 2)
-        bytes_taken = estimate(learner, recipe, bench.data, bench.folds, block=1, way="batched", judged=True)
-        return Taken(parameters, self._seconds(recipe, size), bytes_taken / 2**20)
+        if recipe.shape not in self._sizes:
+            bench = self.bench.of(recipe)
+            learner = bench.learner(recipe, bench.parts[0])
+            parameters = sum(p.numel() for p in learner.network.parameters())
+            memory = estimate(learner, recipe, bench.data, bench.folds, block=1, way="batched", judged=True)
+            self._sizes[recipe.shape] = parameters, size_of(learner), memory / 2**20
+        parameters, size, megabytes = self._sizes[recipe.shape]
+        return Taken(parameters, self._seconds(recipe, size), megabytes)
 
 
 def _shape(keys: Mapping[str, Value]) -> dict[str, Value]:

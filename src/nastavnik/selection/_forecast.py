@@ -28,7 +28,7 @@ _CONTROLS = 8  # one in so many condemned networks goes on
 class Forecast:
     """What was forecast of a candidate (by its first network's number) when a share of its training was done.
 
-    Scores in nats per validation example; ``bar`` is the best final score of the search then.
+    Scores in nats per validation example; ``bar`` is the best final score of the networks it rests on.
     """
 
     network: int
@@ -67,6 +67,8 @@ def forecast(network: int, share: float, score: float, history: Sequence[Candida
 
 def scored_forecasts(forecasts: Sequence[Forecast], history: Sequence[Candidate]) -> dict[str, Any]:
     """How good the forecasts were, of the candidates that were trained on: coverage, error, and who was condemned.
+
+    Of those that halving dropped nothing is known: coverage is that of the survivors and the controls.
 
     ``coverage`` is the share of finals inside their interval (nominally 90 %), ``error`` the median distance of the
     forecast's middle from the final score (nats), ``condemned_controls`` how many condemned ones went on and

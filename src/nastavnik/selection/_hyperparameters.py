@@ -20,8 +20,8 @@ def hyperparameter_importance(history: Sequence[Candidate], *, seed: int) -> lis
 
     Random forests predict the score of candidates they have not seen (out of bag); each is grown on a bootstrap draw
     of the candidates, and the 5 % and 95 % quantiles over forests are the interval. Scores are ranked first, so that a
-    few diverged networks do not decide. Hyperparameters of other branches are a level of their own. Empty under 20
-    candidates.
+    few diverged networks do not decide; networks that were stopped early enter with what they had reached.
+    Hyperparameters of other branches are a level of their own. Empty under 20 candidates.
 
     Source: Breiman 2001; Hutter et al. 2014 ask the same of a forest by variances.
     """
@@ -43,7 +43,7 @@ def hyperparameter_importance(history: Sequence[Candidate], *, seed: int) -> lis
 def _one_forest(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     from sklearn.tree import DecisionTreeRegressor
 
-    rows = np.unique(rng.integers(len(y), size=len(y)))  # of this forest
+    rows = rng.integers(len(y), size=len(y))  # of this forest, some of them several times
     rise, variance = np.zeros(x.shape[1]), 0.0
     for _ in range(_TREES):
         drawn = rows[rng.integers(len(rows), size=len(rows))]
@@ -67,7 +67,7 @@ def _named(keys: dict[str, Value]) -> dict[str, Value]:
 
 
 def _encoded(points: Sequence[dict[str, Value]]) -> tuple[list[str], np.ndarray]:
-    """Names that vary, and [n, names]: numbers as they are, words as their place, -1 where a point has none."""
+    """Names that vary, and [n, names]: numbers as they are, words as their place; a level of its own for none."""
     names, columns = [], []
     for name in dict.fromkeys(name for point in points for name in point):
         values = [point.get(name) for point in points]

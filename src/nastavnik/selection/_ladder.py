@@ -1,8 +1,8 @@
 """The ladder to a first signal: on hard data, first anything better than chance on a small part, then wider.
 
 Nielsen 2015, ch. 3 (notes/003-c 6747-6908): fewer classes, fewer rows, the smallest network, many rates at once, and
-feedback in a fraction of a second; only what shows a signal is taken to the next stage. Penalties are strengths per
-example here (λ / n), so that they need no rescaling when rows grow.
+feedback in a fraction of a second; only what shows a signal is taken to the next stage. Penalties are off while a
+signal is looked for; in recipes they are strengths per example (λ / n), which need no rescaling when rows grow.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ _LEVEL = 0.025
 
 
 def has_signal(search: Search) -> bool:
-    """Whether the best candidate is better than a constant on the held-out rows, beyond chance for so many."""
+    """Whether the best candidate is better than a constant on the held-out rows, beyond chance for so many.
+
+    That each one's best moment was chosen on the same rows is not corrected: the interval is a little too sure.
+    """
     if not search.ranking:
         return False
     best = search.losses[search.ranking[0].number]
@@ -41,34 +44,41 @@ def has_signal(search: Search) -> bool:
 
 
 def climb(search: Search, watcher: Watcher) -> None:
-    """Look for a signal stage by stage; what is found is trained next by the search, and every stage is told."""
-    bench, space, seed = search.bench, search.space, search.seed
-    small = _small_family(space)
+    """Look for a signal stage by stage; what is found is trained next by the search, and every stage is told.
+
+    Each stage's tries count in the intervals of the next ones. Nothing is begun once the search's time is over.
+    """
+    bench, space = search.bench, search.space
     found: dict[str, Value] = {}
-    for stage, (classes, rows, family) in enumerate(_stages(bench, small), start=1):
-        part = _part(bench, classes, rows, seed)
-        if part is None:
+    tried = 0
+    for stage, (classes, rows, family) in enumerate(_stages(bench, _small_family(space)), start=1):
+        part = _part(bench, classes, rows, search.seed)
+        if part is None or search.deadline.passed():
             continue
-        record = _probe(part, space, family, found, seed=seed, engine=search.engine)
+        record = _probe(part, search, family, found, tried)
+        tried += record["networks"]
         search.network_steps += record.pop("network_steps")
         search.ladder.append({"stage": stage, "classes": classes, **record})
         watcher.note(_words(search.ladder[-1]))
         if record["signal"]:
             found = {"optimizer.learning_rate": record["learning_rate"]}
-    if found:
+    if found and not search.drawing.enqueue(found):
         rate = float(found["optimizer.learning_rate"])
-        if not search.drawing.enqueue(found):
-            watcher.note(f"the space does not reach that rate; --set optimizer.learning_rate={rate:.2g} does")
-    else:
+        watcher.note(f"the space does not reach that rate; --set optimizer.learning_rate={rate:.2g} does")
+    elif not found and search.ladder:
         watcher.note(f"no part of the data gave a signal; suspects, in order: {SUSPECTS}")
 
 
 def _stages(bench: Workbench, small: str | None) -> list[tuple[int | None, int, str | None]]:
     """Classes (None for all), rows, family (None for the default one): from the smallest question to the whole."""
     whole = len(bench.split.parts[0][0])
-    stages: list[tuple[int | None, int, str | None]] = [(None, _ROWS, small), (None, _ROWS, None), (None, whole, None)]
+    stages: list[tuple[int | None, int, str | None]] = [(None, _ROWS, None)]
+    if small is not None:
+        stages.insert(0, (None, _ROWS, small))
     if bench.task.is_classification and len(bench.task.classes) > 2:
-        stages = [(2, _ROWS, small), *stages]
+        stages.insert(0, (2, _ROWS, small))
+    if whole > _ROWS:
+        stages.append((None, whole, None))
     return stages
 
 
@@ -96,30 +106,30 @@ def _part(bench: Workbench, classes: int | None, rows: int, seed: int) -> Workbe
 
 
 def _probe(
-    bench: Workbench, space: Space, family: str | None, found: Mapping[str, Value], *, seed: int, engine: str
+    bench: Workbench, search: Search, family: str | None, found: Mapping[str, Value], tried: int
 ) -> dict[str, Any]:
     """Many rates side by side on a part of the data: which is best, and whether it beats a constant."""
-    point = (space if family is None else space.pin({"network.family": family})).default()
-    rates = (
-        RATES if not found else tuple(float(found["optimizer.learning_rate"]) * f for f in (0.1, 0.3, 1.0, 3.0, 10.0))
-    )
-    base = {**point, "schedule.name": "constant", **{n: 0.0 for n in point if n.startswith("regularization.")}}
+    space = search.space if family is None else search.space.pin({"network.family": family})
+    point, seed = space.default(), search.seed
+    rates = tuple(float(found["optimizer.learning_rate"]) * f for f in (0.1, 0.3, 1.0, 3.0, 10.0)) if found else RATES
+    penalties = {n: 0.0 for n, v in point.items() if n.startswith("regularization.") and isinstance(v, float)}
+    base = {**point, "schedule.name": "constant", **penalties}
     recipes = [Recipe({**base, "optimizer.learning_rate": rate, "seed": seed}) for rate in rates]
     learners = [bench.learner(recipe, bench.parts[0]) for recipe in recipes]
     population = Population(
-        learners, recipes, bench.data, total_steps=_STEPS, evaluations=10, instruments={}, engine=engine
+        learners, recipes, bench.data, total_steps=_STEPS, evaluations=10, instruments={}, engine=search.engine
     )
-    population.train(_STEPS)
+    population.train(_STEPS, search.deadline)
     steps = population.network_steps
     outcomes = {o.recipe: o for o in population.harvest()}
     held = HeldOut(bench)
     losses = {r: held.losses(outcomes[r].learners, bench)[0] for r in recipes if np.isfinite(outcomes[r].score)}
     chance = constant_losses(bench, held)
     best = min(losses, key=lambda r: float(losses[r].mean()), default=None)
-    signal = best is not None and _better(chance, losses[best], len(losses))
+    signal = best is not None and _better(chance, losses[best], tried + len(losses))
     return {
         "rows": len(bench.split.train),
-        "family": str(point.get("network.family", family)),
+        "family": str(point["network.family"]),
         "networks": len(recipes),
         "learning_rate": None if best is None else best.number("optimizer.learning_rate"),
         "nll": None if best is None else float(losses[best].mean()),

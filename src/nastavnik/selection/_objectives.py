@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from torch import nn
 
 from nastavnik.population import Outcome, Population
 from nastavnik.selection._criteria import Rows, ask_criterion
@@ -15,8 +15,8 @@ OBJECTIVES = {
     "nll": "validation negative log likelihood, nats a row",
     "error": "share of validation rows whose class is wrong",
     "parameters": "weights of the network",
-    "seconds": "seconds of its training, measured",
-    "evidence": "negative log evidence by Laplace's approximation (K-FAC), nats a training row",
+    "seconds": "seconds of a whole training, all folds, measured",
+    "evidence": "negative log evidence of the first part's network by Laplace (K-FAC), nats a training row",
 }
 
 
@@ -24,7 +24,7 @@ def objective_values(
     names: Sequence[str], known: Mapping[str, float], outcome: Outcome, bench: Workbench, seed: int
 ) -> tuple[float, ...]:
     """A candidate's objectives in order; the evidence is computed here, infinite where there is none."""
-    return tuple(known[name] if name in known else _neg_evidence(outcome, bench, seed) for name in names)
+    return tuple(_neg_evidence(outcome, bench, seed) if name == "evidence" else known[name] for name in names)
 
 
 def known_early(names: Sequence[str], population: Population) -> np.ndarray:
@@ -36,12 +36,9 @@ def known_early(names: Sequence[str], population: Population) -> np.ndarray:
 
 
 def _neg_evidence(outcome: Outcome, bench: Workbench, seed: int) -> float:
+    if not math.isfinite(outcome.score):
+        return math.inf
     data = bench.data
     rows = Rows(data.rows_of(0, data.train[0]), data.rows_of(0, data.validation[0]))
     answer = ask_criterion("laplace_kfac", outcome.learners[0], rows, seed=seed).answer
-    return float("inf") if answer.value is None else -answer.value / len(data.train[0])
-
-
-def size_of(learner: nn.Module) -> int:
-    """Weights in matrices: what a step's arithmetic grows with."""
-    return sum(p.numel() for p in learner.parameters() if p.ndim >= 2)
+    return math.inf if answer.value is None else -answer.value / len(data.train[0])

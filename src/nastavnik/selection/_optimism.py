@@ -43,11 +43,15 @@ def optimism(choosing: np.ndarray, scoring: np.ndarray | None = None, *, seed: i
         scoring: what is reported of the winner [N, n], if it is not the same: errors, say.
         seed: of the draws.
 
+    Candidates with a loss that is not finite take no part.
+
     Raises:
         ValueError: there is no candidate or fewer than two rows.
     """
-    choosing = choosing.astype(float)
-    scoring = choosing if scoring is None else scoring.astype(float)
+    choosing = np.asarray(choosing, dtype=float)
+    scoring = choosing if scoring is None else np.asarray(scoring, dtype=float)
+    finite = np.isfinite(choosing).all(-1) & np.isfinite(scoring).all(-1)
+    choosing, scoring = choosing[finite], scoring[finite]
     count, rows = choosing.shape
     if count == 0 or rows < 2:
         raise ValueError(f"at least one candidate and two rows are needed, got {choosing.shape}")

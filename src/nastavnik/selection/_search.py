@@ -17,12 +17,12 @@ from nastavnik.progress import Progress, Watcher
 from nastavnik.recipe import Recipe, Value
 from nastavnik.selection._bracket import Bracket, Drawn, cost_share, rungs_of
 from nastavnik.selection._candidate import Candidate
-from nastavnik.selection._cost import CostModel
+from nastavnik.selection._cost import CostModel, size_of
 from nastavnik.selection._drawing import Drawing
 from nastavnik.selection._forecast import Forecast, forecast
 from nastavnik.selection._gain import expected_gain, resolution
 from nastavnik.selection._held_out import HeldOut
-from nastavnik.selection._objectives import known_early, objective_values, size_of
+from nastavnik.selection._objectives import known_early, objective_values
 from nastavnik.selection._pool import pool_of, pool_tensors
 from nastavnik.selection._populating import fitting, populate
 from nastavnik.selection._workbench import Workbench
@@ -128,7 +128,7 @@ class Search:
                 count, share = self._plan()
                 drawn = self._that_fit(self.drawing.draw(count, len(self.history))) if count else []
                 if count and not drawn:
-                    self._end("every point of the space that keeps the limits has been tried")
+                    self._end(self.drawing.exhausted)
                 if not drawn:
                     return
                 rungs = rungs_of(self.strategy.halving, self.generation, len(drawn), self.strategy.forecasts)
@@ -248,14 +248,12 @@ class Search:
 
         bracket.train(deadline, tell, self.cost.learn, pause, self._condemned, early)
         self._note_ways(bracket)
-        steps = max(1, bracket.network_steps)
         self.network_steps += bracket.network_steps
         outcomes = bracket.outcomes(deadline.passed())
-        per_step = sum(bracket.seconds) / steps
         first = len(self.history)
         for keys, recipe in bracket.drawn:
-            outcome, total = outcomes[recipe]
-            self._record(keys, outcome, total, per_step * outcome.steps * self.bench.folds, bracket)
+            outcome, total, seconds = outcomes[recipe]
+            self._record(keys, outcome, total, seconds * self.bench.folds, bracket)
         self.drawing.tell(self.history[first:])
         self._keep_best()
         self._tell([])
@@ -266,12 +264,11 @@ class Search:
         if not self.strategy.forecasts or len(self.strategy.objectives) > 1:
             return gone
         numbers = population.numbers[:: self.bench.folds]
-        spared = {f.network for f in self.forecasts if f.control}
         for c, (number, score) in enumerate(zip(numbers.tolist(), population.best.score.tolist(), strict=True)):
             made = forecast(number, share, score, self.history)
             if made is not None:
                 self.forecasts.append(made)
-                gone[c] = made.condemned and not made.control and number not in spared
+                gone[c] = made.condemned and not made.control
         return gone
 
     def _note_ways(self, bracket: Bracket) -> None:
@@ -310,7 +307,7 @@ class Search:
         ]
 
     def _record(
-        self, keys: dict[str, Value], outcome: Outcome, total_steps: int, seconds: float, bracket: Bracket
+        self, keys: dict[str, Value], outcome: Outcome, total_steps: int, seconds_a_step: float, bracket: Bracket
     ) -> None:
         number, bench = len(self.history), self.bench.of(outcome.recipe)
         if math.isfinite(outcome.score):
@@ -318,9 +315,8 @@ class Search:
             if wrong is not None:
                 self.errors[number] = wrong
         parameters = sum(p.numel() for p in outcome.learners[0].network.parameters())
-        known = {"nll": outcome.score, "parameters": float(parameters), "seconds": seconds}
-        if number in self.errors:
-            known["error"] = float(self.errors[number].mean())
+        known = {"nll": outcome.score, "parameters": float(parameters), "seconds": seconds_a_step * total_steps}
+        known["error"] = float(self.errors[number].mean()) if number in self.errors else math.inf
         candidate = Candidate(
             number,
             self.generation,
@@ -333,7 +329,7 @@ class Search:
             outcome.best_step,
             outcome.steps,
             total_steps,
-            seconds,
+            seconds_a_step * outcome.steps,
             parameters,
             tuple(bracket.seen.get(outcome.numbers[0], ())),
         )
@@ -373,7 +369,7 @@ class Search:
     def to_record(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """What a resumed search needs: plain JSON and tensors."""
         record: dict[str, Any] = {name: getattr(self, name) for name in ("generation", "network_steps", "seconds")}
-        record |= {"ways": dict(self.ways), "ladder": self.ladder, "queue": self.drawing.queue}
+        record |= {"ways": dict(self.ways), "ladder": self.ladder, "drawing": self.drawing.to_record()}
         record |= {"history": [c.to_json() for c in self.history], "forecasts": [f.to_json() for f in self.forecasts]}
         tensors = pool_tensors(self.pool)
         for name, table in (("losses", self.losses), ("errors", self.errors)):
@@ -395,8 +391,7 @@ class Search:
         for name, table in (("losses", self.losses), ("errors", self.errors)):
             if name in record:
                 table.update(zip(record[name], tensors[f"held_out.{name}"].numpy(), strict=True))
-        self.drawing.tell(self.history)
-        self.drawing.queue = record["queue"]
+        self.drawing.restore(record["drawing"], self.history)
         self.pool = pool_of(self.history, self.bench, tensors)
         if "bracket" in record:
             own = {n.removeprefix("bracket."): t for n, t in tensors.items() if n.startswith("bracket.")}

@@ -79,10 +79,22 @@ def table_space(
     if "stopping.on_plateau" in pins:  # words of their own
         settled["stopping.on_plateau"] = pins.pop("stopping.on_plateau")
         parse_actions(str(settled["stopping.on_plateau"]))
-    space = refined(Space(nodes, optional=_optional()), searched)
-    own = set(searched.names())
-    tree = space.pin({**{n: v for n, v in settled.items() if n in nodes and n not in own}, **pins})
+    tree = _tree(Space(nodes, optional=_optional()), searched, settled, pins)
     return tree.with_fixed({n: v for n, v in settled.items() if n not in nodes})
+
+
+def _tree(space: Space, searched: Space, settled: Mapping[str, Value], pins: Mapping[str, Value]) -> Space:
+    """Pinned choices open their branches first, so that the user's space can speak of what lies below them."""
+    choices = {n: v for n, v in pins.items() if "@" not in n and any(isinstance(x, Choice) for x in space.named(n))}
+    own = set(searched.names())
+    tree = refined(space.pin(choices), searched)
+    usual = {n: v for n, v in settled.items() if n in space.nodes and n not in own and n not in choices}
+    tree = tree.pin({**usual, **{n: v for n, v in pins.items() if n not in choices}})
+    live = set(tree.names(live=True))
+    for name in own:
+        if name not in live:
+            raise UserError(f"{name} would have no effect: {space.owner_of(name)}")
+    return tree
 
 
 def _refuse_run_choices(searched: Space) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nastavnik.data import Columns, Inputs, Preparation, Split, TargetPreparation
+from nastavnik.errors import UserError
 from nastavnik.model import build_network
 from nastavnik.nets import Family, Signature
 from nastavnik.population import Data, Learner
@@ -129,7 +130,11 @@ class Workbench:
         )
 
     def learner(self, recipe: Recipe, part: Part) -> Learner:
-        """A fresh network and likelihood, from the recipe's own seed."""
+        """A fresh network and likelihood, from the recipe's own seed.
+
+        Raises:
+            UserError: it does not fit into memory.
+        """
         family = self._families.get(str(recipe["network.family"]))
 
         def build() -> tuple[nn.Module, ...]:
@@ -137,7 +142,14 @@ class Workbench:
             loss = self.task.loss(recipe, likelihood, part.train)
             return build_network(recipe, part.signature, family), likelihood, loss
 
-        return Learner.seeded((recipe.whole("seed") + _REPEAT * part.repeat) % 2**31, build)
+        try:
+            return Learner.seeded((recipe.whole("seed") + _REPEAT * part.repeat) % 2**31, build)
+        except RuntimeError as error:
+            if "allocate memory" not in str(error):
+                raise
+            raise UserError(
+                f"a network of these settings does not fit into memory ({recipe.in_words()}); narrow its width or depth"
+            ) from error
 
     def _fit(self, train: np.ndarray, repeat: int = 0) -> Part:
         structure = self.split.development if self.split.folds is not None else train

@@ -39,6 +39,8 @@ def layers(values: np.ndarray) -> list[list[int]]:
 def crowding(values: np.ndarray) -> np.ndarray:
     """How lonely each point [N] of a layer is: the sum over criteria of its neighbours' distance, ends infinite."""
     found = np.zeros(len(values))
+    if not len(values):
+        return found
     for column in np.where(np.isfinite(values), values, np.finfo(float).max).T:
         order = np.argsort(column, kind="stable")
         span = column[order[-1]] / 2 - column[order[0]] / 2  # halves, which cannot overflow
@@ -49,14 +51,18 @@ def crowding(values: np.ndarray) -> np.ndarray:
 
 
 def best_first(values: Sequence[tuple[float, ...]]) -> list[int]:
-    """By value where there is one; else by layers, and within a layer the lonely first."""
+    """By value where there is one; else by layers, within a layer the lonely first; what is not finite comes last."""
+    if not values:
+        return []
     table = np.array(values, dtype=float)
     if table.shape[1] == 1:
         return np.argsort(table[:, 0], kind="stable").tolist()
+    finite = np.isfinite(table).all(1)
+    kept = np.flatnonzero(finite)
     found: list[int] = []
-    for layer in layers(table):
-        found += [layer[i] for i in np.argsort(-crowding(table[layer]), kind="stable")]
-    return found
+    for layer in layers(table[kept]):
+        found += [int(kept[layer[i]]) for i in np.argsort(-crowding(table[kept][layer]), kind="stable")]
+    return found + np.flatnonzero(~finite).tolist()
 
 
 def hypervolume(values: np.ndarray, reference: Sequence[float]) -> float:

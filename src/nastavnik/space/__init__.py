@@ -20,6 +20,7 @@ from nastavnik.space._toml import space_in_toml as space_in_toml
 from nastavnik.space._tree import POINTS as POINTS
 from nastavnik.space._tree import decode as decode
 from nastavnik.space._tree import flat_size as flat_size
+from nastavnik.space._tree import in_digits as in_digits
 from nastavnik.space._tree import is_finite as is_finite
 from nastavnik.space._tree import nodes_by_key as nodes_by_key
 from nastavnik.space._tree import size as size

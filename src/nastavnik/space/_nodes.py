@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from nastavnik.space._space import Space
 
 
+_MOST = 1e15  # of a number's size: beyond it whole numbers are no longer exact, and differences overflow
+_MOST_STEPS = 1_000_000_000
+
+
+def _plain(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) or abs(value) <= _MOST else "a whole number of many digits"
+
+
 @dataclass(frozen=True)
 class Number:
     """A number from ``low`` to ``high``, both included; whole when ``integer``, even on the log axis when ``log``.
@@ -31,14 +39,38 @@ class Number:
     step: float | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
-            raise UserError(f"low <= high must hold, but got low={self.low}, high={self.high}")
+        ends = f"low={_plain(self.low)}, high={_plain(self.high)}"
+        if not self.low <= self.high:
+            raise UserError(f"low <= high must hold, but got {ends}")
+        if not (self.low >= -_MOST and self.high <= _MOST):
+            raise UserError(f"a range must lie within ±{_MOST:g}, but got {ends}")
         if self.log and self.low <= 0:
-            raise UserError(f"a log axis needs low > 0, but got low={self.low}")
-        if self.step is not None and (not 0 < self.step < math.inf or self.log):
-            raise UserError(f"a step must be above 0 and has no log axis, but got step={self.step}, log={self.log}")
+            raise UserError(f"a log axis needs low > 0, but got low={_plain(self.low)}")
         if self.integer and any(v != int(v) for v in (self.low, self.high, self.step or 1)):
-            raise UserError(f"a whole number needs whole ends and steps, but got {self.low}, {self.high}, {self.step}")
+            raise UserError(f"a whole number needs whole ends and steps, but got {ends}, step={self.step}")
+        if self.step is not None:
+            self._check_step()
+        if self.default is not None:
+            self._check_default(self.default)
+
+    def _check_step(self) -> None:
+        assert self.step is not None
+        if self.log or not 0 < self.step <= _MOST:
+            raise UserError(f"a step must be above 0 and has no log axis, but got step={self.step}, log={self.log}")
+        if self.step > self.high - self.low > 0 or (self.high - self.low) / self.step > _MOST_STEPS:
+            raise UserError(
+                f"a step must fit into the range, at most {_MOST_STEPS:,} times, but got step={self.step} from "
+                f"{_plain(self.low)} to {_plain(self.high)}"
+            )
+
+    def _check_default(self, default: float) -> None:
+        fits = self.low <= default <= self.high
+        fits = fits and (not self.integer or default == int(default))
+        if fits and self.step is not None:
+            steps = (default - self.low) / self.step
+            fits = math.isclose(steps, round(steps), abs_tol=1e-6)
+        if not fits:
+            raise UserError(f"the default {default!r} is no value from {_plain(self.low)} to {_plain(self.high)} here")
 
     @property
     def count(self) -> int | None:
@@ -92,6 +124,15 @@ class Number:
         last = (self.count or 1) - 1
         return [self.nth(round(i / (most - 1) * last)) for i in range(most)]
 
+    @property
+    def last(self) -> float:
+        """The largest value: ``high``, or the last step below it."""
+        if self.step is None or self.count is None:
+            return self.high
+        value = self.nth(self.count - 1)
+        assert not isinstance(value, str)
+        return value
+
     def nth(self, index: int) -> Value:
         """The value at an index, of those that can be counted."""
         value = self.low + index * (self.step or 1)
@@ -113,6 +154,8 @@ class Choice:
     def __post_init__(self) -> None:
         if not self.options:
             raise UserError("a choice needs at least one value")
+        if self.default is not None and self.default not in self.branches:
+            raise UserError(f"the default {self.default!r} is none of the options {list(self.branches)}")
 
     @classmethod
     def of(cls, *values: Value, default: Value | None = None, searched: tuple[Value, ...] | None = None) -> Choice:

@@ -89,7 +89,10 @@ def _number(name: str, asked: Number, node: Node) -> Number:
     if isinstance(node, Choice):
         if not all(isinstance(v, int) and not isinstance(v, bool) for v in node.branches):
             raise UserError(f"{name} is a choice of {', '.join(map(str, node.branches))}; write a list of options")
+        for end in (asked.low, asked.high):
+            if end != int(end) or end < 1:
+                raise UserError(f"{name} must be a whole number of at least 1, but got {end:g}")
         return replace(asked, integer=True)
-    for end in (asked.low, asked.high):
+    for end in (asked.low, asked.high, *(() if asked.default is None else (asked.default,))):
         as_number(name, int(end) if node.integer and end == int(end) else end, node)
     return replace(asked, integer=node.integer or asked.integer, below=node.below, least=node.least)

@@ -49,6 +49,8 @@ def default_of(node: Node) -> Value:
         return node.options[0] if node.default is None else node.default
     if node.default is not None:
         return node.default
+    if node.step is not None:
+        return node.at(0.5)
     middle = math.sqrt(node.low * node.high) if node.log else (node.low + node.high) / 2
     return round(middle) if node.integer else middle
 
@@ -115,33 +117,34 @@ class Space:
         live = set(pinned.names(live=True))
         for name in values:
             if name.split("@")[0] not in live:
-                raise UserError(f"{name} would have no effect: {self._where(name)}")
+                raise UserError(f"{name} would have no effect: {self.owner_of(name)}")
         return pinned
 
     def _number(self, name: str) -> Number:
         """The range of what stands before the @ in a name; only an optimizer's numbers can have one."""
         base = name.split("@")[0]
-        found = [node for node in self._nodes_named(base) if isinstance(node, Number)]
+        found = [node for node in self.named(base) if isinstance(node, Number)]
         if not base.startswith("optimizer.") or not found or not name.split("@", 1)[1]:
             raise UserError(
                 f"{name}: only an optimizer's numbers can differ by kind, such as optimizer.learning_rate@bias"
             )
         return found[0]
 
-    def _nodes_named(self, name: str) -> Iterator[Node]:
+    def named(self, name: str) -> Iterator[Node]:
+        """Every node of a name, wherever it stands."""
         for key, node in (*self.nodes.items(), *self.optional.items()):
             if key == name:
                 yield node
             if isinstance(node, Choice):
                 for branch in node.branches.values():
-                    yield from branch._nodes_named(name)
+                    yield from branch.named(name)
 
-    def _where(self, name: str) -> str:
+    def owner_of(self, name: str) -> str:
         """Which choice a name hangs below."""
         for choice, node in self.nodes.items():
             if isinstance(node, Choice):
                 owners = [str(value) for value, branch in node.branches.items() if name in set(branch.names())]
-                inner = [b._where(name) for b in node.branches.values() if name in set(b.names())]
+                inner = [b.owner_of(name) for b in node.branches.values() if name in set(b.names())]
                 if owners and any(inner):
                     return next(filter(None, inner))
                 if owners:
@@ -155,11 +158,11 @@ class Space:
         asked = {**self.nodes, **{name: node for name, node in self.optional.items() if name in values}}
         for name, node in asked.items():
             narrowed = _narrowed(name, values[name], node) if name in values else None
-            if isinstance(node, Choice):
+            if isinstance(node, Choice) and not isinstance(narrowed, Number):
                 drawn = narrowed.options if isinstance(narrowed, Choice) else node.options
                 branches = {v: b._pinned(values) if v in drawn else b for v, b in node.branches.items()}
-                if narrowed is not None:
-                    assert isinstance(narrowed, Choice)
+                if isinstance(narrowed, Choice):
+                    branches = {**{v: Space() for v in narrowed.branches}, **branches}
                     nodes[name] = Choice(branches, narrowed.default, narrowed.searched)
                 elif name in values:
                     value = one_of(name, values[name], list(node.branches))
@@ -171,7 +174,7 @@ class Space:
                     nodes[name] = Choice(branches, node.default, node.searched)
             elif narrowed is not None:
                 nodes[name] = narrowed
-            elif name in values:
+            elif name in values and isinstance(node, Number):
                 fixed[name] = as_number(name, values[name], node)
             else:
                 nodes[name] = node
@@ -186,8 +189,10 @@ def _narrowed(name: str, value: Value, node: Node) -> Node | None:
     """A smaller node, where the value is a range or a list; else None."""
     if not isinstance(value, str):
         return None
-    if isinstance(node, Number) and ".." in value and "..." not in value:
+    if ".." in value and "..." not in value and (isinstance(node, Number) or _all_whole(node)):
         ends = [parse_value(word) for word in value.split("..", 1)]
+        if isinstance(node, Choice):
+            node = Number(1, 1, integer=True, log=True, least=1)
         low, high = (as_number(name, end, node) for end in ends)
         if float(low) > float(high):
             raise UserError(f"{name}={value}: the range must go from the smaller number to the larger")
@@ -195,13 +200,16 @@ def _narrowed(name: str, value: Value, node: Node) -> Node | None:
         assert not isinstance(high, str)
         return replace(node, low=low, high=high, log=node.log and low > 0, default=None)
     if isinstance(node, Choice) and "," in value and value not in node.branches:
-        options = tuple(one_of(name, parse_value(word.strip()), list(node.branches)) for word in value.split(","))
-        for option in options:
-            if option not in node.branches:
-                raise UserError(f"{name} cannot be {option!r}{nearest(str(option), [str(o) for o in node.branches])}")
+        words = [one_of(name, parse_value(word.strip()), list(node.branches)) for word in value.split(",")]
+        options = tuple(dict.fromkeys(words))
         default = node.default if node.default in options else options[0]
-        return Choice(node.branches, default, tuple(dict.fromkeys(options)))
+        return Choice({**{o: Space() for o in options}, **node.branches}, default, options)
     return None
+
+
+def _all_whole(node: Node) -> bool:
+    """Whether a choice is one of whole numbers, so that others are as good."""
+    return isinstance(node, Choice) and all(isinstance(v, int) and not isinstance(v, bool) for v in node.branches)
 
 
 def one_of(name: str, value: Value, options: list[Value]) -> Value:
@@ -224,7 +232,7 @@ def _like(name: str, value: Value, usual: Value) -> Value:
 
 
 def as_number(name: str, value: Value, node: Number) -> Value:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e300 < value < 1e300:
         raise UserError(f"{name} must be a number, such as {max(node.low, node.least):g}, but got {value!r}")
     if node.integer:
         if value != int(value) or value < max(1, node.least):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -15,6 +16,7 @@ from nastavnik.recipe import Value
 from nastavnik.space._nodes import Choice, Node, Number
 from nastavnik.space._space import Space
 
+_MOST = 1e15
 _NUMBER = ("low", "high", "log", "integer", "step", "default")
 _CHOICE = ("options", "when", "default")
 
@@ -36,11 +38,14 @@ class Limits:
             UserError: an unknown name, or a number that is not above 0.
         """
         known = [f.name for f in fields(cls)]
+        if not isinstance(given, Mapping):
+            raise UserError(f"limits must be names with numbers, such as {{'parameters': 10000}}, but got {given!r}")
         for name, value in given.items():
             if name not in known:
                 raise UserError(f"there is no limit {name!r}{nearest(name, known)}")
-            if isinstance(value, (bool, str)) or not value > 0:
-                raise UserError(f"the limit {name} must be a number above 0, but got {value!r}")
+            whole = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if not whole or not 0 < value <= _MOST:
+                raise UserError(f"the limit {name} must be a number above 0, but got {str(value)[:40]}")
         return cls(**{name: float(value) for name, value in given.items()})
 
 
@@ -61,7 +66,7 @@ def read_space_text(path: str | Path) -> str:
         UserError: it cannot be read.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the space {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
@@ -76,6 +81,8 @@ def parse_space(text: str, where: str = "the space") -> tuple[Space, Limits]:
         record = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{where} is no TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of nested lists
+        raise UserError(f"{where} cannot be read: {str(error)[:80]}") from error
     limits = record.pop("limits", {})
     if not isinstance(limits, dict):
         raise UserError(f"{where}: limits must be a table, such as limits = {{ parameters = 10000 }}")
@@ -92,6 +99,8 @@ def _space(record: Mapping[str, Any]) -> Space:
     nodes: dict[str, Node] = {}
     fixed: dict[str, Value] = {}
     for name, entry in _entries(record, ""):
+        if name in nodes or name in fixed:
+            raise UserError(f"{name} is written twice")
         if isinstance(entry, (bool, int, float, str)):
             fixed[name] = entry
         elif isinstance(entry, list):
@@ -107,7 +116,7 @@ def _entries(record: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]
     """Dotted names with what they stand for; a table that is neither number nor choice is a part of the name."""
     for key, entry in record.items():
         name = f"{prefix}{key}"
-        if isinstance(entry, dict) and not entry.keys() & {"low", "high", "options", "when"}:
+        if isinstance(entry, dict) and not _is_node(entry):
             if not entry:
                 raise UserError(f"{name} is empty")
             yield from _entries(entry, f"{name}.")
@@ -117,11 +126,13 @@ def _entries(record: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]
             raise UserError(f"{name} cannot be {entry!r}; write a number, a word, a list or a table")
 
 
+def _is_node(entry: Mapping[str, Any]) -> bool:
+    """Whether a table is a number or a choice, and no part of a name such as ``schedule.low``."""
+    return bool(entry.keys() & {"options", "when"}) or {"low", "high"} <= entry.keys()
+
+
 def _number(name: str, entry: Mapping[str, Any]) -> Number:
     _known(name, entry, _NUMBER)
-    for end in ("low", "high"):
-        if end not in entry:
-            raise UserError(f"{name} needs both low and high, but {end} is missing")
     for key in ("low", "high", "step", "default"):
         value = entry.get(key, 0.0)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -144,17 +155,17 @@ def _choice(name: str, entry: Mapping[str, Any]) -> Choice:
     if not isinstance(options, list) or not options:
         raise UserError(f"{name} needs at least one option")
     for option in options:
-        if not isinstance(option, (bool, int, float, str)):
-            raise UserError(f"{name}: an option must be a number, a word, true or false, but got {option!r}")
-    if len({(type(option), option) for option in options}) < len(options):
-        raise UserError(f"{name} names an option twice: {options}")
+        if not isinstance(option, (bool, int, float, str)) or option != option:
+            raise UserError(f"{name}: an option must be a number, a word, true or false, but got {str(option)[:40]}")
     words = {str(option).lower() if isinstance(option, bool) else str(option): option for option in options}
+    if len(words) < len(options) or len(set(options)) < len(options):
+        raise UserError(f"{name} names an option twice: {options}")
     for word in when:
         if word not in words:
             raise UserError(f"{name}.when.{word} belongs to no option{nearest(word, words)}")
     branches = {option: _space(when.get(word, {})) for word, option in words.items()}
     default = entry.get("default")
-    if default is not None and default not in branches:
+    if default is not None and not any(o == default and type(o) is type(default) for o in options):
         raise UserError(f"{name}: the default {default!r} is none of its options")
     return Choice(branches, default)
 
@@ -166,7 +177,11 @@ def _known(name: str, entry: Mapping[str, Any], keys: tuple[str, ...]) -> None:
 
 
 def space_in_toml(space: Space, limits: Limits | None = None) -> str:
-    """The text that ``parse_space`` reads back."""
+    """The text that ``parse_space`` reads back: what is given and what may be drawn.
+
+    Raises:
+        UserError: a number that is not finite.
+    """
     lines = list(_lines(space, ""))
     own = {f.name: getattr(limits, f.name) for f in fields(Limits)} if limits is not None else {}
     own = {name: value for name, value in own.items() if math.isfinite(value)}
@@ -176,17 +191,17 @@ def space_in_toml(space: Space, limits: Limits | None = None) -> str:
 def _lines(space: Space, table: str) -> Iterator[str]:
     """Plain entries first: what follows a table's header belongs to that table."""
     for name, value in space.fixed.items():
-        yield f"{json.dumps(name)} = {_value(value)}"
+        yield f"{_value(name)} = {_value(value)}"
     grown: list[tuple[str, Choice]] = []
     for name, node in space.nodes.items():
         if isinstance(node, Number):
-            yield f"{json.dumps(name)} = {_number_in_toml(node)}"
+            yield f"{_value(name)} = {_number_in_toml(node)}"
         elif any(node.branches[v] != Space() for v in node.options):
             grown.append((name, node))
         else:
-            yield f"{json.dumps(name)} = {_choice_in_toml(node)}"
+            yield f"{_value(name)} = {_choice_in_toml(node)}"
     for name, node in grown:
-        place = f"{table}{json.dumps(name)}"
+        place = f"{table}{_value(name)}"
         yield f"[{place}]"
         yield f"options = {_options(node)}"
         if node.default is not None:
@@ -194,7 +209,7 @@ def _lines(space: Space, table: str) -> Iterator[str]:
         for option in node.options:
             if node.branches[option] != Space():
                 word = str(option).lower() if isinstance(option, bool) else str(option)
-                inner = f"{place}.when.{json.dumps(word)}"
+                inner = f"{place}.when.{_value(word)}"
                 yield f"[{inner}]"
                 yield from _lines(node.branches[option], f"{inner}.")
 
@@ -216,5 +231,12 @@ def _options(node: Choice) -> str:
 
 
 def _value(value: Value) -> str:
-    """JSON's numbers, words and booleans are TOML's, but for a float's exponent without a point, which both read."""
-    return json.dumps(value)
+    """JSON's numbers, words and booleans are TOML's.
+
+    Raises:
+        UserError: a number that is not finite.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"a space cannot hold {value}")
+    plain = value.item() if hasattr(value, "item") else value  # numpy's numbers too
+    return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")

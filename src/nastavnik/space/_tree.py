@@ -79,9 +79,9 @@ def tree_in_words(space: Space) -> str:
     lines = [f"{name} = {value}" for name, value in space.fixed.items()]
     lines += list(_drawn(space, ""))
     tree, flat = size(space), flat_size(space)
-    lines.append(f"{_big(tree)} combinations at {POINTS} points a number")
+    lines.append(f"{in_digits(tree)} combinations at {POINTS} points a number")
     if flat > tree:
-        lines[-1] += f"; as a flat list they would be {_big(flat)}, {_big(flat / tree)} times as many"
+        lines[-1] += f"; as a flat list they would be {in_digits(flat)}, {in_digits(flat // tree)} times as many"
     return "\n".join(lines)
 
 
@@ -110,5 +110,6 @@ def _node_in_words(node: Node) -> str:
     return words + (", log" if node.log else "")
 
 
-def _big(number: float) -> str:
-    return f"{number:,.0f}" if number < 1e9 else f"{number:.1e}"
+def in_digits(number: int) -> str:
+    """A count: all its digits, or about how many."""
+    return f"{number:,}" if number < 10**9 else f"about 10^{len(str(number)) - 1}"

@@ -11,7 +11,8 @@ from nastavnik.errors import UserError
 from nastavnik.selection import Keys, Sampler
 from nastavnik.space import Choice, Number, Space, nodes_by_key
 
-_BATCH, _ROUNDS = 8, 10
+Batch = tuple[list[Keys], list[Any]]
+_BATCH, _ROUNDS, _SEEDS = 8, 7, (3, 4, 5)
 
 NUMBERS = Space(
     {"a": Number(-2.0, 3.0), "b": Number(1e-4, 1.0, log=True), "c": Number(1, 40, integer=True), "d": Number(0, 1)}
@@ -25,7 +26,7 @@ MIXED = Space(
             }
         ),
         "rate": Number(1e-4, 1.0, log=True),
-        "share": Number(0.0, 1.0, step=0.25),
+        "share": Number(0.1, 0.7, step=0.1),
     },
     {"given": 7},
 )
@@ -53,36 +54,39 @@ def check_sampler(make: Callable[..., Sampler]) -> None:
 
 
 def _check_on(make: Callable[..., Sampler], space: Space, objectives: int) -> None:
-    first, told = _run(make(space, seed=3, objectives=objectives), objectives)
-    for keys in first:
-        _check_point(space, keys)
-    names = [frozenset(keys.items()) for keys in first]
-    assert len(set(names)) == len(names), "a point was drawn twice"
-    again, _ = _run(make(space, seed=3, objectives=objectives), objectives)
-    assert again == first, "the same seed and values gave other points"
-    other, _ = _run(make(space, seed=4, objectives=objectives), objectives)
+    for seed in _SEEDS:
+        first = _run(make(space, seed=seed, objectives=objectives), objectives)
+        points = [keys for batch, _ in first for keys in batch]
+        for keys in points:
+            _check_point(space, keys)
+        assert len({frozenset(keys.items()) for keys in points}) == len(points), "a point was drawn twice"
+        again = _run(make(space, seed=seed, objectives=objectives), objectives)
+        assert again == first, "the same seed and values gave other points"
+        _check_goes_on(make, space, objectives, seed, first)
+    other = _run(make(space, seed=_SEEDS[-1] + 1, objectives=objectives), objectives)
     assert other != first, "another seed gave the same points"
-    resumed = make(space, seed=3, objectives=objectives)
-    resumed.tell([keys for keys, _ in told], [values for _, values in told])
-    _assert_goes_on(make(space, seed=3, objectives=objectives), resumed, objectives)
 
 
-def _assert_goes_on(whole: Sampler, resumed: Sampler, objectives: int) -> None:
-    _run(whole, objectives)
-    assert whole.ask(_BATCH) == resumed.ask(_BATCH), "told the same history, a new sampler goes on otherwise"
+def _check_goes_on(
+    make: Callable[..., Sampler], space: Space, objectives: int, seed: int, batches: list[Batch]
+) -> None:
+    """Told the first batches, a new sampler must draw the next one."""
+    for place in range(1, len(batches)):
+        resumed = make(space, seed=seed, objectives=objectives)
+        for keys, values in batches[:place]:
+            resumed.tell(keys, values)
+        assert resumed.ask(_BATCH) == batches[place][0], "told the same history, a new sampler goes on otherwise"
 
 
-def _run(sampler: Sampler, objectives: int) -> tuple[list[Keys], list[tuple[Keys, Any]]]:
+def _run(sampler: Sampler, objectives: int) -> list[Batch]:
     """Rounds of asking and telling; one value in seven is infinite."""
-    asked: list[Keys] = []
-    told: list[tuple[Keys, Any]] = []
-    for _ in range(_ROUNDS):
-        batch = sampler.ask(_BATCH)
-        values = [_worth(sampler.point(keys), len(asked) + i, objectives) for i, keys in enumerate(batch)]
-        sampler.tell(batch, values)
-        asked += batch
-        told += zip(batch, values, strict=True)
-    return asked, told
+    batches: list[Batch] = []
+    for r in range(_ROUNDS):
+        keys = sampler.ask(_BATCH)
+        values = [_worth(sampler.point(k), _BATCH * r + i, objectives) for i, k in enumerate(keys)]
+        sampler.tell(keys, values)
+        batches.append((keys, values))
+    return batches
 
 
 def _worth(point: dict[str, Any], place: int, objectives: int) -> tuple[float, ...]:
@@ -110,5 +114,5 @@ def _check_point(space: Space, keys: Keys) -> None:
         assert isinstance(value, int if node.integer else float), f"{key}={value!r} is of the wrong type"
         assert node.low <= value <= node.high, f"{key}={value!r} is out of bounds"
         if node.step is not None:
-            steps = (value - node.low) / node.step
-            assert math.isclose(steps, round(steps), abs_tol=1e-9), f"{key}={value!r} is off the steps"
+            steps = [node.nth(i) for i in range(node.count or 0)]
+            assert value in steps, f"{key}={value!r} is none of the steps {steps}"

@@ -56,7 +56,7 @@ class Annealing(Sampler):
         assert self._current is not None
         rise = value - self._current[0]
         chance = math.exp(-rise / self._temperature()) if rise > 0 and math.isfinite(rise) else float(rise <= 0)
-        if self.rng(1).random() < chance:
+        if np.random.default_rng([self.seed, self.told]).random() < chance:
             self._current = value, keys
         self._warmth *= _COOLING
         if self._warmth < _COLD:

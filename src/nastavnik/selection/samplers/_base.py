@@ -23,7 +23,8 @@ class Sampler(ABC):
     A search calls ``ask`` for a batch, trains it, and tells each point's values by ``tell``. A point is the *keys* that
     were asked along the tree (``Space.draw``), so only live branches appear; ``point`` gives all its values. What a
     sampler draws is a function of its seed, of what it was told, in order, and of what is pending: telling a new
-    sampler the same history goes on as if the old one had never stopped. No point is drawn twice while others are left.
+    sampler the same history, batch by batch, goes on as if the old one had never stopped. No point is drawn twice while
+    others are left.
 
     ``siblings`` points in a row may be asked to share what decides tensor shapes (``given``), so that they train as
     one population; a sampler that keeps to an order of its own has 1.
@@ -36,7 +37,8 @@ class Sampler(ABC):
     settings: ClassVar[Mapping[str, float]] = {}
     siblings: ClassVar[int] = 1
     startup: ClassVar[int] = 0  # points drawn at random before anything is made of what was told
-    several: ClassVar[bool] = False  # whether it seeks a front of several values
+    several: ClassVar[bool] = False  # whether it may be told several values a point
+    tries: ClassVar[int] = 200  # draws in a row that a search may refuse before it gives up
 
     def __init__(self, space: Space, *, seed: int, objectives: int = 1) -> None:
         self.space, self.seed, self.objectives = space, seed, objectives
@@ -78,11 +80,11 @@ class Sampler(ABC):
             self._seen.discard(name)
 
     def tell(self, points: Sequence[Keys], values: Sequence[float | tuple[float, ...]]) -> None:
-        """What points were worth: a value each, or one for each objective; also of points drawn by others."""
+        """What a batch was worth: a value a point, or one for each objective; also of points drawn by others."""
+        for keys in points:
+            self.adopt(keys)
         for keys, value in zip(points, values, strict=True):
-            name = frozenset(keys.items())
-            self.pending.pop(name, None)
-            self._seen.add(name)
+            del self.pending[frozenset(keys.items())]
             each = value if isinstance(value, tuple) else (value,)
             self.hear(dict(keys), tuple(v if v == v else float("inf") for v in each))
             self.told += 1
@@ -98,11 +100,11 @@ class Sampler(ABC):
     def _new(self, given: Mapping[str, Value]) -> Keys | None:
         for attempt in range(_TRIES):
             rng = self.rng(attempt)
-            # past half of the tries at random: what is learned may know no other point
-            keys = self.propose(rng, given) if attempt < _TRIES // 2 else random_keys(self.space, rng, given)
-            if keys is None:
-                return None
-            if frozenset(keys.items()) not in self._seen:
+            # what is learned may know no other point, then what is given may leave no other
+            kept = given if attempt < 2 * _TRIES // 3 else {}
+            learned = attempt < _TRIES // 3
+            keys = self.propose(rng, kept) if learned else random_keys(self.space, rng, kept)
+            if keys is None or frozenset(keys.items()) not in self._seen:
                 return keys
         return self._one_left() if self._finite else keys
 
@@ -185,9 +187,9 @@ def _moved(node: Node, value: Value, rng: np.random.Generator, width: float) -> 
 def _next(node: Number, value: Value, *, up: bool) -> Value:
     """The neighbouring whole or stepped value; the other way at an end."""
     assert not isinstance(value, str)
-    step = node.step or 1
-    other = value + step if (up and value + step <= node.high) or value - step < node.low else value - step
-    return round(other) if node.integer else float(other)
+    count = node.count or 1
+    index = round((value - node.low) / (node.step or 1))
+    return node.nth(index + 1 if (up and index + 1 < count) or index == 0 else index - 1)
 
 
 def crossed(space: Space, mother: Mapping[str, Value], father: Mapping[str, Value], rng: np.random.Generator) -> Keys:

@@ -10,7 +10,7 @@ import numpy as np
 from nastavnik.errors import UserError
 from nastavnik.recipe import Value
 from nastavnik.selection.samplers._base import Keys, Sampler
-from nastavnik.space import Space, decode, size
+from nastavnik.space import Space, decode, in_digits, size
 
 POINTS = 4  # of a continuum
 MOST = 1_000_000
@@ -27,6 +27,8 @@ class Grid(Sampler):
     """
 
     name = "grid"
+    several = True
+    tries = 5000
     formula = "the n-th combination, n by a keyed permutation"
     prefer = "for few categories of which all combinations are wanted, with the budget for all of them"
     source = "notes/002 H14"
@@ -36,8 +38,8 @@ class Grid(Sampler):
         self.size = size(space, POINTS)
         if self.size > MOST:
             raise UserError(
-                f"a grid of this space has {self.size:,} points, which no budget finishes; give fewer options and "
-                "shorter ranges, or take --sampler random or tpe"
+                f"a grid of this space has {in_digits(self.size)} points, which no budget finishes; give fewer options "
+                "and shorter ranges, or take --sampler random or tpe"
             )
         self._next = 0
 
@@ -49,6 +51,11 @@ class Grid(Sampler):
             if frozenset(keys.items()) not in self._seen:
                 return keys
         return None
+
+    def withdraw(self, keys: Keys) -> None:
+        """It comes again in its place of the order."""
+        super().withdraw(keys)
+        self._next = 0
 
     def hear(self, keys: Keys, values: tuple[float, ...]) -> None:
         """Nothing is learned."""

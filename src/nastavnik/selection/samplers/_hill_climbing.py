@@ -35,15 +35,18 @@ class HillClimbing(Sampler):
         self._value = float("inf")
         self._width = _WIDE
         self._heard = 0
+        self._late = set(self.pending)  # neighbours of where it stood, which are still to be told
 
     def propose(self, rng: np.random.Generator, given: Mapping[str, Value]) -> Keys:
         """A neighbour of where it stands."""
-        if self._current is None or self._heard + len(self.pending) < _STARTS:
+        if self._current is None or self._heard + len(self.pending.keys() - self._late) < _STARTS:
             return random_keys(self.space, rng, given)
         return mutated(self.space, self._current, rng, self._width, given)
 
     def hear(self, keys: Keys, values: tuple[float, ...]) -> None:
         """Step there if it is better."""
+        if frozenset(keys.items()) in self._late:
+            return
         self._heard += 1
         if values[0] < self._value:
             climbing = self._heard > _STARTS

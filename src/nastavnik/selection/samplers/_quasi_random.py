@@ -18,6 +18,7 @@ class QuasiRandom(Sampler):
     """Points of a scrambled Sobol sequence: more even than random ones. A dead branch's dimensions go unused."""
 
     name = "quasi_random"
+    several = True
     formula = "the n-th point of a scrambled Sobol sequence, a dimension for each key"
     prefer = "for an even cover of a few numbers by a few dozen points"
     source = "Sobol 1967; Owen 1998; scipy.stats.qmc"

@@ -91,8 +91,8 @@ def _suggest(trial: Any, key: str, node: Node) -> Value:
     if isinstance(node, Choice):
         return trial.suggest_categorical(key, list(node.options))
     if node.integer:
-        return trial.suggest_int(key, int(node.low), int(node.high), step=int(node.step or 1), log=node.log)
-    return trial.suggest_float(key, node.low, node.high, step=node.step, log=node.log)
+        return trial.suggest_int(key, int(node.low), int(node.last), step=int(node.step or 1), log=node.log)
+    return trial.suggest_float(key, node.low, node.last, step=node.step, log=node.log)
 
 
 def _distribution(node: Node) -> Any:
@@ -101,5 +101,5 @@ def _distribution(node: Node) -> Any:
     if isinstance(node, Choice):
         return CategoricalDistribution(list(node.options))
     if node.integer:
-        return IntDistribution(int(node.low), int(node.high), step=int(node.step or 1), log=node.log)
-    return FloatDistribution(node.low, node.high, step=node.step, log=node.log)
+        return IntDistribution(int(node.low), int(node.last), step=int(node.step or 1), log=node.log)
+    return FloatDistribution(node.low, node.last, step=node.step, log=node.log)
