@@ -187,3 +187,37 @@ def test_a_folder_left_by_a_kill_at_birth_is_taken(tmp_path: Path) -> None:
     (tmp_path / "run" / ".run.json.123.part").write_text("{")
     nastavnik.fit("iris", out=tmp_path / "run", **QUICK)
     assert (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("--sampler", "genetic", "--pareto", "error,parameters", "--limit", "parameters=3000"),
+        pytest.param(
+            ("--sampler", "annealing", "--halving", "hyperband", "--limit", "parameters=3000"), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ("--sampler", "grid", "--set", "network.dropout=0..0.2", "--repeats", "2"), marks=pytest.mark.slow
+        ),
+    ],
+    ids=lambda asked: asked[1],
+)
+def test_every_search_goes_on_as_if_it_had_not_been_killed(asked: tuple[str, ...], tmp_path: Path) -> None:
+    words = ["iris", "--networks", "36", "--folds", "0", "--engine", "batched", "--threads", "1", "--quiet", *asked,
+             "--set", "network.family=mlp", "--set", "network.activation=relu", "--set", "network.normalization=none",
+             "--set", "network.residual=false", "--set", "epochs=12", "--checkpoint", "0.05"]  # fmt: skip
+    subprocess.run(command(*words, "--out", str(tmp_path / "whole")), check=True)
+    again = tmp_path / "killed"
+    killed = False
+    with subprocess.Popen(command(*words, "--out", str(again))) as process:
+        place = again / "checkpoint" / "search.json"
+        while process.poll() is None:
+            if place.exists() and len(json.loads(place.read_text())["history"]) >= 16:
+                process.kill()
+                killed = True
+    assert killed
+    check_readable(again)
+    subprocess.run(command("--resume", str(again), "--quiet"), check=True)
+    assert same(tmp_path / "whole", again)
+    ours, theirs = (json.loads((tmp_path / n / "result.json").read_text())["search"] for n in ("whole", "killed"))
+    assert ours == theirs
