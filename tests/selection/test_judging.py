@@ -157,7 +157,9 @@ def test_expected_gain_is_that_of_fresh_draws() -> None:
     settled = [candidate(i, 1.0 + 1e-9 * i) for i in range(40)]
     assert expected_gain(settled, 100, seed=0) < 1e-7
     gap = rng.normal(size=400)
-    assert resolution(gap, np.zeros(400)) == pytest.approx(1.96 * gap.std(ddof=1) / 20)
+    far = [np.zeros(400), 3 * gap, gap]
+    assert resolution(far) == pytest.approx(1.96 * gap.std(ddof=1) / 20)  # of the pair that differs least
+    assert resolution([np.zeros(1), np.ones(1)]) == math.inf
 
 
 def test_rungs_are_those_of_the_plan() -> None:

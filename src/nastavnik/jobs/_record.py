@@ -39,7 +39,7 @@ def result_record(delivery: Delivery, search: Search, request: FitRequest) -> di
         "front": delivery.front,
         "cost": {
             "seconds": search.seconds,
-            "networks": len(search.history) * search.bench.folds + delivery.final_networks,
+            "networks": len(search.history) * search.bench.folds + delivery.final_networks + _ladder_networks(search),
             "network_steps": search.network_steps,
             "wasted_seconds": sum(c.seconds for c in search.history if c.status in _WASTED),
         },
@@ -94,6 +94,10 @@ def _search(search: Search) -> dict[str, Any]:
         "ladder": search.ladder,
         "importance": hyperparameter_importance(search.history, seed=search.seed),
     }
+
+
+def _ladder_networks(search: Search) -> int:
+    return sum(stage["networks"] for stage in search.ladder)
 
 
 def _saved(search: Search) -> dict[str, Any]:

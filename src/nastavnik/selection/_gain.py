@@ -34,7 +34,11 @@ def expected_gain(history: Sequence[Candidate], more: int, *, seed: int) -> floa
     return float(np.clip(best - draws.min(1), 0, None).mean())
 
 
-def resolution(first: np.ndarray, second: np.ndarray) -> float:
-    """The least difference in mean loss that rows can show between two such candidates: 1.96 standard errors."""
-    gap = first - second
-    return 1.96 * float(gap.std(ddof=1)) / len(gap) ** 0.5 if len(gap) > 1 else math.inf
+def resolution(best: Sequence[np.ndarray]) -> float:
+    """The least difference in mean loss that rows can show between the first of these candidates and another.
+
+    1.96 standard errors of the paired difference [n], of the pair that differs least: what search still finds is like
+    the best, and like candidates can be told apart by less.
+    """
+    gaps = [best[0] - other for other in best[1:]]
+    return min(1.96 * float(gap.std(ddof=1)) / len(gap) ** 0.5 for gap in gaps) if len(best[0]) > 1 else math.inf

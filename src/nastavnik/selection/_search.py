@@ -33,6 +33,7 @@ from nastavnik.trace import Trace
 POOL = 12  # candidates whose weights are kept
 _GRACE = 2.0  # seconds
 _BRACKET = 16  # most recipes trained side by side
+_BEST = 8  # candidates whose differences tell what the rows can show
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ class Search:
 
     def _nothing_to_gain(self, bracket: int) -> bool:
         """Whether all that the budget still allows is expected to gain less than the rows can show."""
-        best = [self.losses[c.number] for c in self.ranking[:2] if c.number in self.losses]
+        best = [self.losses[c.number] for c in self.ranking[:_BEST] if c.number in self.losses]
         if self.strategy.stop != "gain" or len(self.strategy.objectives) > 1 or len(best) < 2:
             return False
         more = bracket
@@ -196,7 +197,7 @@ class Search:
         elif not math.isinf(self.deadline.left):
             rate = len(self.history) / max(self.seconds, 1e-9)
             more = max(bracket, round(rate * self.deadline.left))
-        gain, shown = expected_gain(self.history, more, seed=self.seed), resolution(*best)
+        gain, shown = expected_gain(self.history, more, seed=self.seed), resolution(best)
         if gain < shown:
             self._end(
                 f"{more} more candidates are expected to gain {gain:.2g} nats, and these rows can show {shown:.2g}"
