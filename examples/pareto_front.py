@@ -2,8 +2,8 @@
 
 python examples/pareto_front.py [--networks 64] [--out runs/front]
 
-Prints the networks that no other beats in both criteria, how sure each is to belong there, and what one more percent
-of accuracy costs in weights. The picture is in the run's report.html, under "The front".
+Prints the networks that no other beats in both criteria, and how sure each is to belong there. With ``--out`` the run
+is kept, and its report.html has the picture, under "The front".
 """
 
 from __future__ import annotations

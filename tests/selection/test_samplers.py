@@ -73,8 +73,8 @@ def test_a_grid_is_every_combination_once_in_no_order_of_its_own() -> None:
     assert len({frozenset(k.items()) for k in keys}) == len(keys) == 27
     first = Counter(k["a"] for k in keys[:9])
     assert len(first) == 3  # a third of the grid is no single branch
-    assert [k["x"] for k in SAMPLERS["grid"](PLANE, seed=1).ask(16)].count(-5.0) == 4  # both ends of four points
-    huge = Space({f"x{i}": Number(0, 1) for i in range(15)})
+    assert [k["x"] for k in SAMPLERS["grid"](PLANE, seed=1).ask(25)].count(-5.0) == 5  # both ends of five points
+    huge = Space({f"x{i}": Number(0, 1) for i in range(13)})
     with pytest.raises(UserError, match=r"a grid of this space has about 10\^9 points.*--sampler random"):
         SAMPLERS["grid"](huge, seed=0)
 

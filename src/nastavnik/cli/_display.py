@@ -103,7 +103,7 @@ def in_words(progress: Progress) -> str:
     best = "" if math.isinf(progress.best) else f", best validation loss {progress.best:.4f} nats"
     if progress.interval is not None:
         best += f" (95 % interval {progress.interval[0]:.4f} to {progress.interval[1]:.4f})"
-    return f"{progress.trained} trained, {progress.alive} alive, {progress.dropped} stopped{best}"
+    return f"{progress.trained} trained, {progress.alive} alive, {progress.dropped} dropped{best}"
 
 
 def summary(result: dict[str, Any], folder: Path) -> str:
@@ -122,17 +122,19 @@ def summary(result: dict[str, Any], folder: Path) -> str:
         lines.append(f"{'baseline':>10}: the best is {name.replace('_', ' ')}, {head} {scored[name]:.4f} ({verdict})")
     found = result["optimism"]
     name = head if head in found else "nll"
-    if found and found["delivered"]:
+    if found and found["delivered"] and found["candidates"] > 1:
         score = {"value": found[name]["corrected"], "low": found[name]["low"], "high": found[name]["high"]}
         lucky = f"without what the best of {found['candidates']} owes to luck"
         lines.append(f"{'corrected':>10}: {name} {interval(score)} {lucky}")
     if result["front"]:
         names = ", ".join(result["search"]["objectives"])
         lines.append(f"{'front':>10}: {len(result['front'])} candidates that none beats in {names}")
+    if result["search"]["rejected"]:
+        lines.append(f"{'limits':>10}: {result['search']['rejected']} recipes were beyond them and not trained")
     cost = result["cost"]
     lines.append(
         f"{'cost':>10}: {cost['networks']} networks in {cost['seconds']:.0f} s, "
-        f"{cost['wasted_seconds']:.0f} s of it on networks that were stopped"
+        f"{cost['wasted_seconds']:.0f} s of it on networks that were dropped"
     )
     lines.append(f"{'report':>10}: {folder / 'report.html'}")
     lines.append(f"{'predict':>10}: nastavnik predict {folder} TABLE --out predictions.csv")

@@ -12,7 +12,7 @@ from nastavnik.metrics import LEVEL
 from nastavnik.request import FitRequest
 from nastavnik.selection import Delivery, Search, hyperparameter_importance, optimism, scored_forecasts
 
-_WASTED = ("dropped", "stopped", "diverged")
+_WASTED = ("dropped", "diverged")
 
 
 def result_record(delivery: Delivery, search: Search, request: FitRequest) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def cost(result: dict[str, Any]) -> str:
     share = c["wasted_seconds"] / max(c["seconds"], 1e-9)
     return (
         f"{c['networks']} networks, {c['network_steps']:,} network steps, {c['seconds']:.0f} seconds; "
-        f"{c['wasted_seconds']:.0f} seconds ({share:.0%}) went into networks that were stopped."
+        f"{c['wasted_seconds']:.0f} seconds ({share:.0%}) went into networks that were dropped or diverged."
     )
 
 
@@ -92,10 +92,10 @@ def optimism(result: dict[str, Any]) -> str:
     """What the winner's score owes to having won, in one sentence."""
     found = result["optimism"]
     name = "accuracy" if "accuracy" in found else "nll"
-    if not found:
+    if not found or found["candidates"] < 2:
         return ""
     score = found[name]
-    which = "this network" if found["delivered"] else f"candidate {found['candidate']}"
+    which = "this network" if found["delivered"] else f"candidate {found['candidate']} (not the one delivered)"
     return (
         f"The best of {found['candidates']} by held-out loss, {which}, flatters itself: without that, its "
         f"{metric_name(name)} of {figure(score['apparent'])} would be about {figure(score['corrected'])} "
@@ -106,7 +106,8 @@ def optimism(result: dict[str, Any]) -> str:
 def search(result: dict[str, Any]) -> str:
     """How the space was searched, what stopping saved, and how good the forecasts were."""
     s = result["search"]
-    words = f"Drawn by {s['sampler']}, brackets thinned out by {s['halving']}; the search ended because {s['ended']}."
+    drawn = f"By {', '.join(s['objectives'])}; drawn by {s['sampler']}, brackets thinned out by {s['halving']}"
+    words = f"{drawn}; the search ended because {s['ended']}."
     words = words.replace("thinned out by none", "trained to their end")
     words += f" Stopping saved {s['saved']['share']:.0%} of the steps that all networks would have taken."
     forecasts = s["forecasts"]

@@ -202,13 +202,16 @@ class _Chooser:
 
         "Shown" is a paired difference whose 95 % interval, with Bonferroni's correction for the number of candidates,
         lies beyond zero, in the loss and, for classes, in the errors too: the best of many flatters itself, and what
-        these rows cannot tell apart is decided by simplicity. Other criteria name their candidate by themselves.
+        these rows cannot tell apart is decided by simplicity. Other criteria name their candidate by themselves; of a
+        front the least loss is taken.
         """
         if self.criterion != "validation":
             return self._by_criterion()
         from scipy.special import ndtri
 
         first = self.ranking[0]
+        if len(self.search.strategy.objectives) > 1:  # size is a criterion of its own there
+            return first
         width = -ndtri(0.025 / max(1, len(self.search.ranking)))  # in standard errors; 1.96 for one candidate
         for candidate in self.ranking:
             if candidate.recipe["network.family"] in self.bench.linear_families:

@@ -348,14 +348,17 @@ class Search:
         self.pool = {number: learners for number, learners in self.pool.items() if number in kept}
 
     def _tell(self, populations: list[Population]) -> None:
-        alive = sum(len(p) for p in populations)
-        gone = sum(len(o.numbers) for p in populations for o in p.outcomes)
-        scores = [float(p.best.score.min()) for p in populations if len(p)]
-        best = min([c.score for c in self.ranking[:1]] + scores, default=math.inf)
+        gone = [o for p in populations for o in p.outcomes]
+        scores = [float(p.best.score.min()) for p in populations if len(p)] + [o.score for o in gone]
+        recorded = min((c.score for c in self.ranking[:1]), default=math.inf)
+        best = min([recorded, *scores])
         folds = self.bench.folds
-        dropped = gone + folds * sum(c.status in ("dropped", "stopped", "diverged") for c in self.history)
-        trained = len(self.history) * folds + alive + gone
-        self.watcher.progress(Progress(trained, alive, dropped, best, self._best_interval()))
+        alive = sum(len(p) for p in populations)
+        every = [o.status for o in gone] + [c.status for c in self.history]
+        dropped = sum(status in ("dropped", "diverged") for status in every)
+        trained = (len(self.history) + len(gone)) * folds + alive
+        interval = self._best_interval() if recorded <= best else None
+        self.watcher.progress(Progress(trained, alive, dropped * folds, best, interval))
 
     def _best_interval(self) -> tuple[float, float] | None:
         """The best candidate's loss on its validation rows, 1.96 standard errors each way."""

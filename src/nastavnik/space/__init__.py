@@ -4,14 +4,14 @@
 ``refined`` puts one in place of what another tree has under the same names.
 """
 
-from nastavnik.space._nodes import Choice as Choice
-from nastavnik.space._nodes import Node as Node
-from nastavnik.space._nodes import Number as Number
+from nastavnik.space._ranges import around as around
+from nastavnik.space._ranges import is_share as is_share
 from nastavnik.space._refining import refined as refined
+from nastavnik.space._space import Choice as Choice
+from nastavnik.space._space import Node as Node
+from nastavnik.space._space import Number as Number
 from nastavnik.space._space import Space as Space
-from nastavnik.space._space import around as around
 from nastavnik.space._space import default_of as default_of
-from nastavnik.space._space import is_share as is_share
 from nastavnik.space._toml import Limits as Limits
 from nastavnik.space._toml import parse_space as parse_space
 from nastavnik.space._toml import read_space as read_space

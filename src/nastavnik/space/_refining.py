@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from nastavnik.errors import UserError, nearest
 from nastavnik.recipe import Value
-from nastavnik.space._nodes import Choice, Node, Number
-from nastavnik.space._space import Space, as_number, one_of
+from nastavnik.space._space import Choice, Node, Number, Space, as_number, one_of
 
 _Wanted = Mapping[str, "Node | Value"]
 

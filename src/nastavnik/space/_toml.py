@@ -13,8 +13,7 @@ from typing import Any
 
 from nastavnik.errors import UserError, nearest
 from nastavnik.recipe import Value
-from nastavnik.space._nodes import Choice, Node, Number
-from nastavnik.space._space import Space
+from nastavnik.space._space import Choice, Node, Number, Space
 
 _MOST = 1e15
 _NUMBER = ("low", "high", "log", "integer", "step", "default")

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator
 
 from nastavnik.recipe import Value
-from nastavnik.space._nodes import Choice, Node, Number
-from nastavnik.space._space import Space
+from nastavnik.space._space import Choice, Node, Number, Space
 
 POINTS = 5  # of a continuum, where combinations are counted
 

@@ -10,14 +10,13 @@ import numpy as np
 from nastavnik.errors import UserError
 from nastavnik.recipe import Value
 from nastavnik.selection.samplers._base import Keys, Sampler
-from nastavnik.space import Space, decode, in_digits, size
+from nastavnik.space import POINTS, Space, decode, in_digits, size
 
-POINTS = 4  # of a continuum
 MOST = 1_000_000
 
 
 class Grid(Sampler):
-    """All combinations, each once; numbers of many values at four points of their axis, both ends included.
+    """All combinations, each once; numbers of many values at five points of their axis, both ends included.
 
     The order is a pseudo-random permutation: a grid that is broken off is then a random sample of itself, not its
     first branch (notes/002 H14).
