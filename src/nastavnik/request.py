@@ -204,6 +204,8 @@ def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
     found = {}
     for text in texts:
         name, equals, word = text.partition("=")
+        if name.strip() in found:
+            raise UserError(f"--limit {name.strip()} is given twice")
         try:
             found[name.strip()] = float(word)
         except ValueError:

@@ -92,7 +92,7 @@ def test_limits_are_kept_before_anything_is_trained(tmp_path: Path) -> None:
     assert run.networks["parameters"].max() <= 900
     assert run.result["search"]["rejected"] > 0
     refused(
-        r"none of \d+ recipes drawn keeps the limits: parameters would be .*, at most 10 are allowed",
+        r"none of \d+ recipes drawn keeps the limits: the least parameters seen would be .*, at most 10 are allowed",
         limits={"parameters": 10},
         out=tmp_path / "run",
     )
@@ -217,7 +217,15 @@ def test_what_a_search_says_has_its_published_form(tmp_path: Path) -> None:
         ({"space": 3}, "space must be a nastavnik.space.Space or a TOML file, but got int"),
         ({"sampler": 3}, "--sampler must be a word, but got 3"),
         ({"pareto": ("nll", "evidence"), "class_weights": "balanced"}, "--pareto evidence needs a loss"),
-        ({"space": Space({"network.width": Number(10**12, 10**12, integer=True)})}, "does not fit into memory"),
+        (
+            {"space": Space({"network.width": Number(10**12, 10**12, integer=True)})},
+            "a whole number from 1 to 1,000,000",
+        ),
+        ({"settings": {"network.width": 10**23}, "space": None}, "network.width must be at most 1,000,000"),
+        (
+            {"settings": {"network.family": "linear"}, "space": Space({"network.width": Choice.of(4, 8)})},
+            "network.width would have no effect: it belongs to network.family=mlp",
+        ),
         ({"repeats": 0}, "--repeats must be a whole number of at least 1"),
         ({"pareto": ("error", "parameters"), "source": "diabetes"}, "--pareto error is the share of wrong classes"),
         ({"space": "nowhere.toml"}, "the space nowhere.toml cannot be read"),

@@ -181,3 +181,16 @@ def test_those_that_follow_a_front_are_those_the_request_lets() -> None:
             assert sampler.several, name
         except Refused:
             assert not sampler.several, name
+
+
+@pytest.mark.parametrize("step", [0.15, 0.07, 0.03, 0.1])
+def test_tpe_knows_every_value_of_a_stepped_number(step: float) -> None:
+    node = Number(0.01, 0.51, step=step)
+    space = Space({"a": node, "b": Number(0.0, 1.0)})
+    sampler = SAMPLERS["tpe"](space, seed=0)
+    every = [node.nth(i) for i in range(node.count or 0)]
+    sampler.tell([{"a": a, "b": 0.5} for a in every], [1.0 - float(a) for a in every])
+    run(sampler, lambda p: 1.0 - p["a"], 60)
+    drawn = {k["a"] for k in sampler.ask(40)}
+    assert drawn <= set(every)
+    assert every[-1] in drawn  # the best of them

@@ -187,8 +187,11 @@ def test_a_users_space_takes_the_place_of_the_trees() -> None:
         ("likelihood.noise = ['learned', 'input']", "likelihood.noise"),
         ("preparation.target = ['log', 'identity']", "preparation.target is one choice for a whole run"),
         ("network.activation = { low = 0, high = 1 }", "write a list of options"),
-        ("network.width = { low = -4, high = 4 }", "network.width must be a whole number of at least 1, but got -4"),
-        ("network.width = { low = 1.5, high = 4 }", "network.width must be a whole number of at least 1, but got 1.5"),
+        (
+            "network.width = { low = -4, high = 4 }",
+            "network.width: it must be a whole number from 1 to 1,000,000, but got -4 to 4",
+        ),
+        ("network.width = { low = 1.5, high = 4 }", "network.width: a whole number needs whole ends and steps"),
         ("schedule.gamma = { low = 0.1, high = 0.2 }", "schedule.gamma would have no effect"),
     ],
 )
@@ -267,3 +270,13 @@ def test_large_trees_are_drawn_in_words() -> None:
     assert "about 10^349" in tree_in_words(Space({f"a{i}": Number(0, 1) for i in range(500)}))
     with pytest.raises(UserError, match="a space cannot hold inf"):
         space_in_toml(Space(fixed={"a": math.inf}))
+
+
+def test_below_a_pinned_value_a_space_still_speaks() -> None:
+    own, _ = parse_space(
+        "[network.family]\noptions = ['mlp', 'linear']\n[network.family.when.mlp]\nnetwork.width = [5, 7]"
+    )
+    tree = table_space(500, 8, classification=True, given=own, pinned={"network.family": "mlp"})
+    width = tree.nodes["network.width"]
+    assert isinstance(width, Choice)
+    assert width.options == (5, 7)

@@ -47,6 +47,7 @@ class Drawing:
         self.queue: list[Keys] = []  # points to be trained before others
         self.refused: list[Keys] = []  # points that were beyond a limit; the sampler keeps them pending
         self.exhausted = ""  # why no more could be drawn
+        self._least: dict[str, float] = {}  # taken by any recipe
         self._seconds = seconds
         self._sizes: dict[object, tuple[int, int, float]] = {}  # by shape: weights, those in matrices, megabytes
 
@@ -144,14 +145,14 @@ class Drawing:
         return {}
 
     def _beyond(self, recipe: Recipe) -> str | None:
-        """What a recipe takes too much of, in words."""
+        """What a recipe takes too much of, and the least of it that was seen, in words."""
         if self.limits == Limits():
             return None
-        taken = self.taken(recipe)
-        for name, own in taken._asdict().items():
+        for name, own in self.taken(recipe)._asdict().items():
             most = getattr(self.limits, name)
+            self._least[name] = min(own, self._least.get(name, own))
             if own > most:
-                return f"{name} would be {own:,.3g}, at most {most:,.3g} are allowed"
+                return f"the least {name} seen would be {self._least[name]:,.3g}, at most {most:,.3g} are allowed"
         return None
 
     def taken(self, recipe: Recipe) -> Taken:

@@ -48,7 +48,7 @@ def table_space(
     chosen = list(families) or list(FAMILIES.values())
     given = given or Space()
     pins = {**given.fixed, **(pinned or {})}
-    searched = Space({name: node for name, node in given.nodes.items() if name not in pins})
+    searched = _searched(given, pins)
     _refuse_run_choices(searched)
     whole = _wants_all_rows(pins, searched)
     branches: dict[Value, Space] = {family.name: family.space(rows, inputs) for family in chosen}
@@ -83,11 +83,28 @@ def table_space(
     return tree.with_fixed({n: v for n, v in settled.items() if n not in nodes})
 
 
+def _searched(given: Space, pins: dict[str, Value]) -> Space:
+    """What is left to search: of a choice that is pinned, what hangs below the pinned value."""
+    nodes: dict[str, Node] = {}
+    for name, node in given.nodes.items():
+        if name not in pins:
+            nodes[name] = node
+        elif isinstance(node, Choice) and pins[name] in node.branches:
+            branch = node.branches[pins[name]]
+            below = _searched(Space(branch.nodes), pins)
+            nodes |= below.nodes
+            pins |= {n: v for n, v in branch.fixed.items() if n not in pins}
+    return Space({name: node for name, node in nodes.items() if name not in pins})
+
+
 def _tree(space: Space, searched: Space, settled: Mapping[str, Value], pins: Mapping[str, Value]) -> Space:
     """Pinned choices open their branches first, so that the user's space can speak of what lies below them."""
     choices = {n: v for n, v in pins.items() if "@" not in n and any(isinstance(x, Choice) for x in space.named(n))}
-    own = set(searched.names())
-    tree = refined(space.pin(choices), searched)
+    own, known = set(searched.names()), set(space.names())
+    opened = space.pin(choices)
+    for name in own & known - set(opened.names()):
+        raise UserError(f"{name} would have no effect: {space.owner_of(name)}")
+    tree = refined(opened, searched)
     usual = {n: v for n, v in settled.items() if n in space.nodes and n not in own and n not in choices}
     tree = tree.pin({**usual, **{n: v for n, v in pins.items() if n not in choices}})
     live = set(tree.names(live=True))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from nastavnik.errors import UserError, nearest
 from nastavnik.recipe import Value
-from nastavnik.space._space import Choice, Node, Number, Space, as_number, one_of
+from nastavnik.space._space import MOST_WHOLE, Choice, Node, Number, Space, as_number, one_of
 
 _Wanted = Mapping[str, "Node | Value"]
 
@@ -85,13 +85,18 @@ def _replaced(name: str, asked: Node, node: Node, wanted: _Wanted, used: set[str
 
 def _number(name: str, asked: Number, node: Node) -> Number:
     """The asked range, if the tree's node may take its ends."""
-    if isinstance(node, Choice):
-        if not all(isinstance(v, int) and not isinstance(v, bool) for v in node.branches):
-            raise UserError(f"{name} is a choice of {', '.join(map(str, node.branches))}; write a list of options")
-        for end in (asked.low, asked.high):
-            if end != int(end) or end < 1:
-                raise UserError(f"{name} must be a whole number of at least 1, but got {end:g}")
-        return replace(asked, integer=True)
+    try:
+        if isinstance(node, Choice):
+            if not all(isinstance(v, int) and not isinstance(v, bool) for v in node.branches):
+                raise UserError(f"it is a choice of {', '.join(map(str, node.branches))}; write a list of options")
+            if not 1 <= asked.low <= asked.high <= MOST_WHOLE:
+                raise UserError(
+                    f"it must be a whole number from 1 to {MOST_WHOLE:,}, but got {asked.low:g} to {asked.high:g}"
+                )
+            return replace(asked, integer=True)
+        found = replace(asked, integer=node.integer or asked.integer, below=node.below, least=node.least)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
     for end in (asked.low, asked.high, *(() if asked.default is None else (asked.default,))):
         as_number(name, int(end) if node.integer and end == int(end) else end, node)
-    return replace(asked, integer=node.integer or asked.integer, below=node.below, least=node.least)
+    return found

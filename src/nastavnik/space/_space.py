@@ -11,6 +11,7 @@ from nastavnik.recipe import Value, parse_value
 
 _MOST = 1e15  # of a number's size: beyond it whole numbers are no longer exact, and differences overflow
 _MOST_STEPS = 1_000_000_000
+MOST_WHOLE = 1_000_000  # of a width or a depth
 
 
 def _plain(value: float) -> str:
@@ -118,15 +119,6 @@ class Number:
             return list(dict.fromkeys(round(v) if self.integer else float(v) for v in found))
         last = (self.count or 1) - 1
         return [self.nth(round(i / (most - 1) * last)) for i in range(most)]
-
-    @property
-    def last(self) -> float:
-        """The largest value: ``high``, or the last step below it."""
-        if self.step is None or self.count is None:
-            return self.high
-        value = self.nth(self.count - 1)
-        assert not isinstance(value, str)
-        return value
 
     def nth(self, index: int) -> Value:
         """The value at an index, of those that can be counted."""
@@ -321,7 +313,10 @@ def _narrowed(name: str, value: Value, node: Node) -> Node | None:
             raise UserError(f"{name}={value}: the range must go from the smaller number to the larger")
         assert not isinstance(low, str)
         assert not isinstance(high, str)
-        return replace(node, low=low, high=high, log=node.log and low > 0, default=None)
+        try:
+            return replace(node, low=low, high=high, log=node.log and low > 0, default=None)
+        except UserError as error:
+            raise UserError(f"{name}={value}: {error}") from error
     if isinstance(node, Choice) and "," in value and value not in node.branches:
         words = [one_of(name, parse_value(word.strip()), list(node.branches)) for word in value.split(",")]
         options = tuple(dict.fromkeys(words))
@@ -341,6 +336,8 @@ def one_of(name: str, value: Value, options: list[Value]) -> Value:
             return option
     whole = all(isinstance(o, int) and not isinstance(o, bool) for o in options)
     if whole and isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        if value > MOST_WHOLE:
+            raise UserError(f"{name} must be at most {MOST_WHOLE:,}, but got a larger number")
         return value  # a width beside the listed ones is as good as they are
     raise UserError(f"{name} cannot be {value!r}{nearest(str(value), [str(o) for o in options])}")
 
@@ -358,6 +355,8 @@ def as_number(name: str, value: Value, node: Number) -> Value:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e300 < value < 1e300:
         raise UserError(f"{name} must be a number, such as {max(node.low, node.least):g}, but got {value!r}")
     if node.integer:
+        if value > _MOST:
+            raise UserError(f"{name} must be at most {_MOST:g}, but got a larger number")
         if value != int(value) or value < max(1, node.least):
             raise UserError(f"{name} must be a whole number of at least {max(1, node.least):g}, but got {value!r}")
         return int(value)

@@ -44,7 +44,7 @@ class Limits:
                 raise UserError(f"there is no limit {name!r}{nearest(name, known)}")
             whole = isinstance(value, numbers.Real) and not isinstance(value, bool)
             if not whole or not 0 < value <= _MOST:
-                raise UserError(f"the limit {name} must be a number above 0, but got {str(value)[:40]}")
+                raise UserError(f"the limit {name} must be a number above 0, but got {repr(value)[:40]}")
         return cls(**{name: float(value) for name, value in given.items()})
 
 

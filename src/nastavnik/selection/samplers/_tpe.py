@@ -12,7 +12,7 @@ import numpy as np
 from nastavnik.recipe import Value
 from nastavnik.selection.pareto import best_first
 from nastavnik.selection.samplers._base import Keys, Sampler, keys_of
-from nastavnik.space import Choice, Node, Space, nodes_by_key
+from nastavnik.space import Choice, Node, Number, Space, nodes_by_key
 
 _STARTUP = 12  # points told before it is believed
 _BEST, _LATEST = 40, 120  # points it is shown: a study of thousands takes seconds a draw
@@ -34,7 +34,8 @@ class Tpe(Sampler):
 
     def __init__(self, space: Space, *, seed: int, objectives: int = 1) -> None:
         super().__init__(space, seed=seed, objectives=objectives)
-        self._distributions = {key: _distribution(node) for key, node in nodes_by_key(space).items()}
+        self._nodes = nodes_by_key(space)
+        self._distributions = {key: _distribution(node) for key, node in self._nodes.items()}
         self._best: list[tuple[int, Keys, tuple[float, ...]]] = []
         self._latest: list[tuple[int, Keys, tuple[float, ...]]] = []
         self._study: Any = None
@@ -45,7 +46,7 @@ class Tpe(Sampler):
 
         if self._study is None:
             self._study = self._shown()
-        own = {key: value for key, value in given.items() if key in self._distributions}
+        own = {key: _encoded(self._nodes[key], value) for key, value in given.items() if key in self._nodes}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             tpe = optuna.samplers.TPESampler(
@@ -78,28 +79,44 @@ class Tpe(Sampler):
         for _, (keys, values) in sorted(shown.items()):
             if all(key in self._distributions for key in keys):
                 told = [v if math.isfinite(v) else float(w) for v, w in zip(values, worst, strict=True)]
-                own = {key: self._distributions[key] for key in keys}
-                study.add_trial(optuna.trial.create_trial(params=keys, distributions=own, values=told))
+                study.add_trial(self._trial(keys, values=told))
         for keys in self.pending.values():
-            own = {key: self._distributions[key] for key in keys}
-            running = optuna.trial.TrialState.RUNNING
-            study.add_trial(optuna.trial.create_trial(params=keys, distributions=own, state=running))
+            study.add_trial(self._trial(keys, state=optuna.trial.TrialState.RUNNING))
         return study
+
+    def _trial(self, keys: Keys, **more: Any) -> Any:
+        import optuna
+
+        params = {key: _encoded(self._nodes[key], value) for key, value in keys.items()}
+        return optuna.trial.create_trial(
+            params=params, distributions={key: self._distributions[key] for key in keys}, **more
+        )
 
 
 def _suggest(trial: Any, key: str, node: Node) -> Value:
     if isinstance(node, Choice):
         return trial.suggest_categorical(key, list(node.options))
+    if node.step is not None:
+        return node.nth(trial.suggest_int(key, 0, (node.count or 1) - 1))
     if node.integer:
-        return trial.suggest_int(key, int(node.low), int(node.last), step=int(node.step or 1), log=node.log)
-    return trial.suggest_float(key, node.low, node.last, step=node.step, log=node.log)
+        return trial.suggest_int(key, int(node.low), int(node.high), log=node.log)
+    return trial.suggest_float(key, node.low, node.high, log=node.log)
 
 
 def _distribution(node: Node) -> Any:
+    """Stepped numbers are counted: Optuna and we would round their sums otherwise."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(node, Choice):
         return CategoricalDistribution(list(node.options))
+    if node.step is not None:
+        return IntDistribution(0, (node.count or 1) - 1)
     if node.integer:
-        return IntDistribution(int(node.low), int(node.last), step=int(node.step or 1), log=node.log)
-    return FloatDistribution(node.low, node.last, step=node.step, log=node.log)
+        return IntDistribution(int(node.low), int(node.high), log=node.log)
+    return FloatDistribution(node.low, node.high, log=node.log)
+
+
+def _encoded(node: Node, value: Value) -> Value:
+    if isinstance(node, Number) and node.step is not None and not isinstance(value, str):
+        return round((value - node.low) / node.step)
+    return value
