@@ -194,3 +194,16 @@ def test_tpe_knows_every_value_of_a_stepped_number(step: float) -> None:
     drawn = {k["a"] for k in sampler.ask(40)}
     assert drawn <= set(every)
     assert every[-1] in drawn  # the best of them
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_what_is_refused_is_not_drawn_again_and_counts_for_nothing(name: str) -> None:
+    space = PLANE if name == "cma_es" else WORDS
+    sampler = SAMPLERS[name](space, seed=0, objectives=2 if name == "nsga2" else 1)
+    first = sampler.ask(12)
+    for keys in first:
+        sampler.refuse(keys)
+    assert not sampler.pending
+    rest = sampler.ask(12)
+    assert not [keys for keys in rest if keys in first]
+    assert len(rest) == 12

@@ -45,7 +45,7 @@ class Drawing:
         self.bench, self.space, self.seed, self.limits = bench, space, seed, limits
         self.sampler: Sampler = SAMPLERS[sampler](space, seed=seed, objectives=objectives)
         self.queue: list[Keys] = []  # points to be trained before others
-        self.refused: list[Keys] = []  # points that were beyond a limit; the sampler keeps them pending
+        self.refused: list[Keys] = []  # points that were beyond a limit
         self.exhausted = ""  # why no more could be drawn
         self._least: dict[str, float] = {}  # taken by any recipe
         self._seconds = seconds
@@ -58,7 +58,7 @@ class Drawing:
             UserError: nothing that is drawn keeps the limits.
         """
         drawn: Drawn = []
-        if first == 0 and self.sampler.name != "grid":
+        if first == 0 and self.sampler.size is None:  # a grid holds its own points only
             self.queue += [keys for keys in _defaults(self.space) if keys not in self.queue]
         while self.queue and len(drawn) < count:
             keys = self.queue.pop(0)
@@ -100,7 +100,7 @@ class Drawing:
         self.tell(history)
         self.queue, self.refused = record["queue"], record["refused"]
         for keys in self.refused:
-            self.sampler.adopt(keys)
+            self.sampler.refuse(keys)
 
     def recipe(self, point: Mapping[str, Value], number: int) -> Recipe:
         """A point as the recipe of the candidate of this number."""
@@ -135,6 +135,7 @@ class Drawing:
             drawn.append((keys, recipe))
         else:
             self.refused.append(keys)
+            self.sampler.refuse(keys)
         return problem
 
     def _start(self) -> dict[str, Value]:

@@ -171,7 +171,7 @@ class Search:
 
     def _tell_of_the_grid(self) -> None:
         """A grid says beforehand what it costs, and when the budget will not finish it."""
-        points = getattr(self.drawing.sampler, "size", None)
+        points = self.drawing.sampler.size
         if points is None:
             return
         seconds = self._forecast(points)

@@ -331,6 +331,11 @@ def _all_whole(node: Node) -> bool:
 
 
 def one_of(name: str, value: Value, options: list[Value]) -> Value:
+    """The option that a value is, or another whole number where all options are whole.
+
+    Raises:
+        UserError: it is none of them.
+    """
     for option in options:
         if option == value and isinstance(option, bool) == isinstance(value, bool):
             return option
@@ -352,6 +357,11 @@ def _like(name: str, value: Value, usual: Value) -> Value:
 
 
 def as_number(name: str, value: Value, node: Number) -> Value:
+    """A value as a node takes it, whole or not; its range binds a search only, its nature (``least``, ``below``) always.
+
+    Raises:
+        UserError: it is no such number.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e300 < value < 1e300:
         raise UserError(f"{name} must be a number, such as {max(node.low, node.least):g}, but got {value!r}")
     if node.integer:

@@ -39,10 +39,12 @@ class Sampler(ABC):
     startup: ClassVar[int] = 0  # points drawn at random before anything is made of what was told
     several: ClassVar[bool] = False  # whether it may be told several values a point
     tries: ClassVar[int] = 200  # draws in a row that a search may refuse before it gives up
+    size: int | None = None  # how many points it draws in all, if it counts them
 
     def __init__(self, space: Space, *, seed: int, objectives: int = 1) -> None:
         self.space, self.seed, self.objectives = space, seed, objectives
         self.told = 0
+        self.refused = 0
         self.pending: dict[frozenset[tuple[str, Value]], Keys] = {}
         self._seen: set[frozenset[tuple[str, Value]]] = set()
         self._finite = is_finite(space)
@@ -73,6 +75,12 @@ class Sampler(ABC):
         self.pending[name] = keys
         self._seen.add(name)
 
+    def refuse(self, keys: Keys) -> None:
+        """A point that will not be trained, and is not to be drawn again."""
+        self.adopt(keys)
+        del self.pending[frozenset(keys.items())]
+        self.refused += 1
+
     def withdraw(self, keys: Keys) -> None:
         """A pending point that nobody will tell of: it may be drawn again."""
         name = frozenset(keys.items())
@@ -94,8 +102,8 @@ class Sampler(ABC):
         return self.space.draw(lambda key, node: keys[key])
 
     def rng(self, *more: int) -> np.random.Generator:
-        """A stream for this moment: by seed, points told and points pending."""
-        return np.random.default_rng([self.seed, self.told, len(self.pending), *more])
+        """A stream for this moment: by seed, points told, and points pending or refused."""
+        return np.random.default_rng([self.seed, self.told, len(self.pending) + self.refused, *more])
 
     def _new(self, given: Mapping[str, Value]) -> Keys | None:
         for attempt in range(_TRIES):

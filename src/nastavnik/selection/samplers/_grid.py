@@ -34,7 +34,7 @@ class Grid(Sampler):
 
     def __init__(self, space: Space, *, seed: int, objectives: int = 1) -> None:
         super().__init__(space, seed=seed, objectives=objectives)
-        self.size = size(space, POINTS)
+        self.size: int = size(space, POINTS)
         if self.size > MOST:
             raise UserError(
                 f"a grid of this space has {in_digits(self.size)} points, which no budget finishes; give fewer options "

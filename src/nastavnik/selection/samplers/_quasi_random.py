@@ -31,7 +31,7 @@ class QuasiRandom(Sampler):
 
     def propose(self, rng: np.random.Generator, given: Mapping[str, Value]) -> Keys:
         """The next of the sequence that was not drawn before."""
-        index = self.told + len(self.pending)
+        index = self.told + len(self.pending) + self.refused
         keys = self._at(index)
         for further in range(_AHEAD):
             if frozenset(keys.items()) not in self._seen:
