@@ -357,7 +357,7 @@ def _like(name: str, value: Value, usual: Value) -> Value:
 
 
 def as_number(name: str, value: Value, node: Number) -> Value:
-    """A value as a node takes it, whole or not; its range binds a search only, its nature (``least``, ``below``) always.
+    """A value as a node takes it: its range binds a search only, its nature (``least``, ``below``) always.
 
     Raises:
         UserError: it is no such number.
