@@ -63,6 +63,57 @@ class Trace:
         return cls(rows, len(rows))
 
 
+@dataclass
+class History:
+    """ONE network's trace, as rules read it.
+
+    ``facts``: what is known beside the measurements, plain JSON (the recipe's numbers, the network's layers, the data);
+    ``values``: (instrument, layer) -> (steps, values), in the order of steps; ``rows``: single rows' measurements
+    [moments, n] by name.
+    """
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    values: dict[tuple[str, str], tuple[list[int], list[float]]] = field(default_factory=dict)
+    rows: dict[str, list[np.ndarray]] = field(default_factory=dict)
+
+    def add(self, instrument: str, step: int, value: float, layer: str = "") -> None:
+        """One measurement."""
+        steps, values = self.values.setdefault((instrument, layer), ([], []))
+        steps.append(step)
+        values.append(float(value))
+
+    def series(self, instrument: str, layer: str = "") -> np.ndarray:
+        """The values of one instrument in one layer; empty where it was not measured."""
+        return np.array(self.values.get((instrument, layer), ([], []))[1], dtype=float)
+
+    def steps(self, instrument: str, layer: str = "") -> np.ndarray:
+        """When they were measured."""
+        return np.array(self.values.get((instrument, layer), ([], []))[0], dtype=int)
+
+    def layers(self, instrument: str) -> list[str]:
+        """The layers an instrument was measured in, in their order."""
+        return [layer for name, layer in self.values if name == instrument]
+
+    def last(self, instrument: str, layer: str = "") -> float:
+        """The latest value; NaN where there is none."""
+        values = self.values.get((instrument, layer), ([], []))[1]
+        return values[-1] if values else float("nan")
+
+    def row_values(self, name: str) -> np.ndarray:
+        """[moments, n]; empty where rows were not watched."""
+        return np.array(self.rows.get(name, []), dtype=float)
+
+    def frame(self, network: int = 0) -> pd.DataFrame:
+        """The measurements as a tidy table in the form of a run's trace."""
+        length = max(1.0, float(self.facts.get("steps per epoch", 1)))
+        rows = [
+            (network, step, step / length, instrument, layer, value)
+            for (instrument, layer), (steps, values) in self.values.items()
+            for step, value in zip(steps, values, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     lengths = [len(row["network"]) for row in rows]
 

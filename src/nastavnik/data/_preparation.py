@@ -32,7 +32,7 @@ class Preparation:
 
     Numbers: ``(x - centre) / scale`` by column; a column with heavy tails is centred by its median, scaled by its
     quartiles and softly clipped to (-3, 3), z / sqrt(1 + (z/3)²) (Holzmüller et al. 2024); method "quantile" maps to
-    normal scores instead. Columns that share one unit (pixels) are centred and scaled as one. Missing numbers become
+    normal scores instead, "identity" leaves them as they are. Columns that share one unit (pixels) are centred and scaled as one. Missing numbers become
     the centre, beside an indicator. Words become numbers 1…L by ``levels``; 0 stands for unseen and missing ones.
     """
 
@@ -59,7 +59,7 @@ class Preparation:
         Args:
             columns: all rows.
             rows: the training rows, whose means, scales and levels are taken.
-            numbers: "auto", "standard", "robust" or "quantile" for every number column.
+            numbers: "auto", "standard", "robust", "quantile" or "identity" for every number column.
             structure: the rows that decide which columns get an indicator and how heavy tails are met: folds
                 share one structure, so that their networks share one shape. By default ``rows``.
         """
@@ -171,6 +171,8 @@ def _centre_and_scale(values: np.ndarray, method: Sequence[str]) -> tuple[np.nda
         spread = (high - low) / 1.349  # the quartiles of a normal distribution lie 1.349 σ apart
         centre[robust] = middle
         scale[robust] = np.where(spread > 0, spread, scale[robust])
+    for j in (j for j, m in enumerate(method) if m == "identity"):
+        centre[j], scale[j] = 0.0, 1.0
     if "common" in method:
         centre[:], scale[:] = np.nanmean(filled), np.nanstd(filled)
     # a column that never varied in training says nothing: whatever it holds later becomes 0

@@ -14,7 +14,8 @@ class Data:
     """Prepared rows for G parts (one for a hold-out, k for k folds), each part prepared by its own training rows.
 
     ``inputs`` are what the network's ``forward`` takes, one tensor [G, n, …] each; ``targets`` [G, n]; ``train`` and
-    ``validation`` hold each part's row numbers.
+    ``validation`` hold each part's row numbers. Training rows are shuffled before each epoch, or, not ``shuffled``,
+    taken in their order.
     """
 
     inputs: tuple[torch.Tensor, ...]
@@ -22,6 +23,7 @@ class Data:
     train: tuple[torch.Tensor, ...]
     validation: tuple[torch.Tensor, ...]
     seed: int
+    shuffled: bool = True
 
     @classmethod
     def of(
@@ -121,6 +123,8 @@ class Order:
     def _shuffled(self, seed: int, epoch: int, part: int) -> torch.Tensor:
         rows = self.data.train[part]
         steps = self.data.steps_per_epoch(self.batch)
+        if not self.data.shuffled:
+            return rows[: steps * self.batch].reshape(steps, self.batch)
         generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 1009 + part)
         shuffled = torch.randperm(len(rows), generator=generator)[: steps * self.batch]
         return rows[shuffled.to(rows.device)].reshape(steps, self.batch)

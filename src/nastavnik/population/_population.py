@@ -15,11 +15,12 @@ import torch
 from torch.func import vmap
 
 from nastavnik.clock import Deadline
-from nastavnik.instruments import INSTRUMENTS, Instrument
+from nastavnik.instruments import INSTRUMENTS, Instrument, Subject
 from nastavnik.population._choice import choose
 from nastavnik.population._data import Data, Order
 from nastavnik.population._descent import descent_evidence
 from nastavnik.population._evaluation import Evaluation
+from nastavnik.population._glance import Look, glance, subject_of
 from nastavnik.population._learner import Learner
 from nastavnik.population._memory import check_memory, estimate
 from nastavnik.population._numbers import (
@@ -296,6 +297,29 @@ class Population:
     def evaluate(self) -> torch.Tensor:
         """Each living network's present loss [K] on its validation rows, in nats per row, at the best temperature."""
         return self.validation_profiles().min(1).values
+
+    def glance(self, measure: Look, *own: Any) -> Any:
+        """What ``measure(state, state after its next step, batch, settings, *own)`` of ONE network gives, for each [K].
+
+        ``own``: further tensors [K, …], of which each network gets its own. Nothing is changed.
+        """
+        step = min(self.step, self.total_steps - 1)
+        alone = self.way == "sequential"
+        return glance(self.training, self.state, self._stretch(step, step + 1, False), measure, own, alone)
+
+    def subject(self) -> Subject:
+        """The networks' code as instruments see it."""
+        return subject_of(self.learner, self.training.shared, alone=self.way == "sequential")
+
+    def coming_rows(self, steps: int) -> torch.Tensor:
+        """Row numbers of the next batches [steps, K, batch]."""
+        rows = self._order.rows(self.step, self.step + steps)
+        return rows if self._own_order else rows[:, self._part]
+
+    @property
+    def parts(self) -> torch.Tensor:
+        """Which part of the data each living network has [K]."""
+        return self._part
 
     def predict(self, *inputs: torch.Tensor) -> torch.Tensor:
         """The living networks' outputs [K, n, o] in evaluation mode; ``inputs`` are what the module takes [n, …]."""

@@ -18,7 +18,7 @@ from nastavnik.recipe import Recipe, Value
 from nastavnik.task import Task
 
 _ROWS_FOR_DISTINCT = 5000
-_PREPARATION = "preparation.numbers"
+_PREPARATIONS = ("preparation.numbers", "preparation.target")
 _REPEAT = 7_368_787  # between the seeds of two repeats
 
 
@@ -65,7 +65,7 @@ class Workbench:
         self._families = {family.name: family for family in families}
         self.linear_families = {family.name for family in families if family.linear}
         self._settings = dict(settings)
-        self._variants: dict[Value, Workbench] = {}
+        self._variants: dict[tuple[Value, ...], Workbench] = {}
         self._distinct = _distinct(columns, split.development)
         self.parts = [self._fit(train, split.repeat_of(g)) for g, (train, _) in enumerate(split.parts)]
         pairs = list(split.parts)
@@ -83,21 +83,23 @@ class Workbench:
         return len(self.parts)
 
     def of(self, recipe: Mapping[str, Value]) -> Workbench:
-        """The workbench whose numbers are prepared as a recipe says; made when first asked for."""
-        wanted = recipe.get(_PREPARATION, self._settings.get(_PREPARATION, "auto"))
-        if wanted == self._settings.get(_PREPARATION, "auto"):
+        """The workbench whose rows are prepared as a recipe says; made when first asked for."""
+        own = {name: self._settings.get(name, "auto") for name in _PREPARATIONS}
+        wanted = {name: recipe.get(name, value) for name, value in own.items()}
+        if wanted == own:
             return self
-        if wanted not in self._variants:
-            self._variants[wanted] = Workbench(
+        key = tuple(wanted.values())
+        if key not in self._variants:
+            self._variants[key] = Workbench(
                 self.columns,
                 self.task,
                 self.split,
                 families=list(self._families.values()),
-                settings={**self._settings, _PREPARATION: wanted},
+                settings={**self._settings, **wanted},
                 seed=self.seed,
                 device=self.device,
             )
-        return self._variants[wanted]
+        return self._variants[key]
 
     @property
     def settings(self) -> dict[str, Value]:
@@ -156,7 +158,7 @@ class Workbench:
         preparation = Preparation.fit(
             self.columns,
             train,
-            numbers=str(self._settings.get(_PREPARATION, "auto")),
+            numbers=str(self._settings.get("preparation.numbers", "auto")),
             structure=structure,
         )
         target = self.task.fit_target(train, str(self._settings.get("preparation.target", "auto")), structure)

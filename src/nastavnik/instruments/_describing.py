@@ -1,0 +1,140 @@
+"""What is known of a training without training: the network's parts, the batch, the data's two parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from nastavnik.instruments._sight import Inputs, Sight, has_matrix
+from nastavnik.nets import Dropout, Normalization, is_activation
+
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+_SQUASHING = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.ReLU)
+
+
+def network_facts(sight: Sight) -> list[dict[str, Any]]:
+    """Each layer in the order it ran: name, kind, role, units, parameters, whether they are trained."""
+    found: list[dict[str, Any]] = []
+    said: torch.Tensor | None = None  # by the last layer with weights
+    trained = {name[len(sight.prefix) :] for name in sight.moment.before if name.startswith(sight.prefix)}
+    for layer in sight.layers:
+        module = layer.module
+        own = [n for n, _ in module.named_parameters(recurse=False)]
+        names = [f"{layer.name}.{n}" if layer.name else n for n in own]
+        raw = said is not None and said.shape == layer.given.shape and bool(torch.equal(said, layer.given))
+        extra: dict[str, Any] = {}
+        if is_activation(module):
+            extra["steepest"] = float(layer.steepest)
+        elif role_of(module) == "dropout":
+            extra["rate"] = float(getattr(module, "p", getattr(module, "rate", 0.0)))
+        elif has_matrix(module):
+            extra["fed raw"], said = raw, layer.said
+        found.append(
+            {
+                "name": layer.name,
+                "kind": type(module).__name__,
+                "role": role_of(module),
+                "fan_in": int(layer.given[0].numel()) if layer.given.ndim > 1 else 1,
+                "units": int(layer.said.shape[1]) if layer.said.ndim > 1 else 1,
+                "parameters": sum(p.numel() for _, p in module.named_parameters(recurse=False)),
+                "trained": sum(n in trained for n in names),
+                "tensors": len(names),
+                **extra,
+            }
+        )
+    return found
+
+
+def role_of(module: nn.Module) -> str:
+    """weights, batch normalization, normalization, dropout, softmax, activation, or other."""
+    if isinstance(module, (nn.Softmax, nn.LogSoftmax)):
+        return "softmax"
+    if is_activation(module):
+        return "activation"
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) or getattr(module, "name", "") == "batch":
+        return "batch normalization"
+    if isinstance(module, (*_NORMS, Normalization)):
+        return "normalization" if getattr(module, "name", "") != "none" else "other"
+    if isinstance(module, (nn.modules.dropout._DropoutNd, Dropout)):
+        return "dropout"
+    return "weights" if has_matrix(module) else "other"
+
+
+def batch_facts(inputs: Inputs, targets: torch.Tensor, classes: int) -> dict[str, Any]:
+    """Sizes and spreads of rows as the network is given them: columns' centres and scales, the target's.
+
+    Pictures and series count as one column. ``leak`` is the strongest single column's share of the target it tells.
+    """
+    numbers = [t for t in inputs if t.is_floating_point() and t.ndim > 1 and t[0].numel()]
+    facts: dict[str, Any] = {"rows": len(targets), "classes": classes}
+    if numbers:
+        x = numbers[0].detach().double().cpu()
+        x = x if x.ndim == 2 else x.reshape(len(x), -1, 1)[..., 0]
+        facts["finite"] = bool(torch.isfinite(x).all())
+        x = x.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        scale, centre = x.std(0, correction=0), x.mean(0)
+        alive = scale > 1e-12
+        facts["columns"] = int(x.shape[1])
+        facts["constant columns"] = int((~alive).sum())
+        facts["input size"] = float(x.square().mean().sqrt())
+        facts["largest column"] = float((centre.square() + scale.square()).sqrt().amax())
+        facts["column spread"] = float(scale[alive].amax() / scale[alive].median()) if alive.any() else 1.0
+    y = targets.detach().double().cpu().reshape(len(targets), -1)[:, 0]
+    if classes:
+        counts = torch.bincount(y.long().clamp(min=0), minlength=classes)
+        facts["class shares"] = (counts / counts.sum()).tolist()
+    else:
+        facts["target mean"], facts["target deviation"] = float(y.mean()), float(y.std(correction=0))
+    return facts
+
+
+def data_facts(
+    train: tuple[Inputs, torch.Tensor], validation: tuple[Inputs, torch.Tensor] | None, classes: int
+) -> dict[str, Any]:
+    """``batch_facts`` of the training rows, the strongest single column, and how validation rows differ from them."""
+    facts = batch_facts(*train, classes)
+    x, y = _table(train[0]), _targets(train[1])
+    if x is not None:
+        told = [told_by(x[:, j], y, classes) for j in range(x.shape[1])] if x.shape[1] <= 512 else []
+        facts["told by columns"] = sorted(told, reverse=True)[:3]
+        facts["telling column"] = int(np.argmax(told)) if told else -1
+    if validation is not None and x is not None:
+        other, theirs = _table(validation[0]), _targets(validation[1])
+        assert other is not None
+        facts["validation rows"] = len(other)
+        spread = np.maximum(x.std(0), 1e-9)
+        error = np.sqrt(1 / len(x) + 1 / len(other))
+        moved = np.abs(x.mean(0) - other.mean(0)) / spread
+        facts["shift"] = float(moved.max(initial=0.0))
+        facts["shift errors"] = float((moved / error).max(initial=0.0))
+        facts["shifted column"] = int(moved.argmax()) if len(moved) else -1
+        known = {row.tobytes() for row in np.column_stack([x, y]).astype(np.float32)}
+        again = [row.tobytes() in known for row in np.column_stack([other, theirs]).astype(np.float32)]
+        facts["shared rows"] = float(np.mean(again))
+        own = {row.tobytes() for row in np.column_stack([x, y]).astype(np.float32)}
+        facts["repeated rows"] = 1 - len(own) / len(x)
+    return facts
+
+
+def told_by(column: np.ndarray, y: np.ndarray, classes: int) -> float:
+    """Share of the target's variance (of its classes' Gini variance) that twenty equal parts of one column tell."""
+    bins = min(20, max(2, len(y) // 10))
+    place = np.searchsorted(np.quantile(column, np.linspace(0, 1, bins + 1)[1:-1]), column, side="right")
+    hot = np.eye(classes)[y.astype(int)] if classes else y[:, None]
+    whole = hot.var(0).sum()
+    if whole <= 0:
+        return 0.0
+    inside = sum(hot[place == b].var(0).sum() * (place == b).sum() for b in np.unique(place)) / len(y)
+    return float(1 - inside / whole)
+
+
+def _table(inputs: Inputs) -> np.ndarray | None:
+    numbers = [t for t in inputs if t.is_floating_point() and t.ndim > 1 and t[0].numel()]
+    return np.nan_to_num(numbers[0].detach().double().cpu().reshape(len(numbers[0]), -1).numpy()) if numbers else None
+
+
+def _targets(targets: torch.Tensor) -> np.ndarray:
+    return targets.detach().double().cpu().reshape(len(targets), -1)[:, 0].numpy()

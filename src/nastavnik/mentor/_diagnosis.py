@@ -1,0 +1,109 @@
+"""From a history to findings: every rule asked, what follows from another folded under it, the causes first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nastavnik.errors import UserError, nearest
+from nastavnik.files import plain
+from nastavnik.mentor._rule import SEVERITIES, Advice, Rule, Sign
+from nastavnik.mentor.rules import RULES
+from nastavnik.trace import History
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a history shows by one rule: where, since when, the numbers, why, and what to do about it.
+
+    ``root`` is the rule whose finding this one follows from, None for a cause; ``weight`` is score over threshold;
+    ``trial`` what a trial of the advice found, if there was one; ``networks`` which networks showed it.
+    """
+
+    rule: str
+    severity: str
+    title: str
+    layer: str
+    steps: tuple[int, int] | None
+    evidence: Mapping[str, Any]
+    explanation: str
+    advice: tuple[Advice, ...]
+    source: str
+    weight: float
+    root: str | None = None
+    trial: Mapping[str, Any] | None = None
+    networks: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``findings.json`` has it."""
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        record = {**own, "advice": [advice.to_json() for advice in self.advice], "evidence": dict(self.evidence)}
+        return plain({**record, "steps": None if self.steps is None else list(self.steps), "networks": list(self.networks)})
+
+
+def diagnose(
+    history: History, *, suppress: Iterable[str] = (), rules: Mapping[str, Rule] | None = None
+) -> list[Finding]:
+    """What is wrong with one training, the causes first, each followed by what follows from it.
+
+    Args:
+        history: its measurements.
+        suppress: names of rules that are not asked.
+        rules: those that are; all by default.
+
+    Raises:
+        UserError: a suppressed rule that does not exist.
+    """
+    rules = RULES if rules is None else rules
+    left_out = set(suppress)
+    for name in left_out - set(rules):
+        raise UserError(f"there is no rule {name!r}{nearest(name, rules)}")
+    found = {}
+    for name, rule in rules.items():
+        if name not in left_out:
+            sign = rule.strongest(history)
+            if sign is not None and sign.score >= rule.threshold:
+                found[name] = _finding(rule, sign, history)
+    rooted = {name: replace(f, root=_root(name, found, rules)) for name, f in found.items()}
+    return _ordered(rooted)
+
+
+def _finding(rule: Rule, sign: Sign, history: History) -> Finding:
+    evidence = {**sign.evidence, "score": sign.score, "threshold": rule.threshold}
+    explanation = f"{rule.symptom} {rule.mechanism}".strip()
+    return Finding(
+        rule.name, rule.severity, rule.title, sign.layer, sign.steps, evidence, explanation,
+        tuple(rule.advise(history)), rule.source, sign.score / rule.threshold,
+    )  # fmt: skip
+
+
+def _root(name: str, found: Mapping[str, Finding], rules: Mapping[str, Rule]) -> str | None:
+    """The last cause on the way up from a finding, the strongest first; None where nothing explains it."""
+    seen, at = {name}, name
+    while True:
+        above = [cause for cause in rules[at].causes if cause in found and cause not in seen]
+        if not above:
+            return None if at == name else at
+        at = max(above, key=lambda cause: _rank(found[cause]))
+        seen.add(at)
+
+
+def _rank(finding: Finding) -> tuple[int, float]:
+    return SEVERITIES.index(finding.severity), finding.weight
+
+
+def _ordered(found: Mapping[str, Finding]) -> list[Finding]:
+    roots = sorted((f for f in found.values() if f.root is None), key=_rank, reverse=True)
+    ordered = []
+    for root in roots:
+        below = [f for f in found.values() if f.root == root.rule]
+        ordered += [root, *sorted(below, key=_rank, reverse=True)]
+    return ordered
+
+
+def root_causes(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that follow from nothing else, the gravest first; mere information last."""
+    return [finding for finding in findings if finding.root is None]

@@ -1,0 +1,76 @@
+"""What several rules ask of a history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nastavnik.trace import History
+
+_TINY = 1e-12
+
+
+def matrices(history: History) -> list[dict[str, Any]]:
+    """The layers that have a weight matrix, in the order they run."""
+    return [layer for layer in history.facts.get("layers", []) if layer["role"] == "weights"]
+
+
+def hidden(history: History) -> list[str]:
+    """Names of those before the last."""
+    return [layer["name"] for layer in matrices(history)[:-1]]
+
+
+def chance(history: History) -> float:
+    """The score of saying the same of every row: the share of the commonest class; 0 for R²."""
+    return max(history.facts.get("class shares", [0.0]), default=0.0)
+
+
+def skills(history: History, part: str) -> np.ndarray:
+    """The score of one part's rows as a share of the way from chance (0) to perfect (1), look by look."""
+    base = chance(history)
+    return (history.series(f"{part} rows' score") - base) / max(1 - base, _TINY)
+
+
+def losses(history: History, part: str = "training") -> np.ndarray:
+    """The loss of one part's rows, look by look."""
+    return history.series(f"{part} rows' loss")
+
+
+def at(history: History, instrument: str, share: float, layer: str = "") -> float:
+    """The value at the last look within the first ``share`` of the training; NaN where nothing was measured."""
+    steps, values = history.steps(instrument, layer), history.series(instrument, layer)
+    if not len(values):
+        return float("nan")
+    return float(values[max(0, np.searchsorted(steps, share * steps[-1], side="right") - 1)])
+
+
+def late(history: History, instrument: str, layer: str = "", share: float = 0.5) -> np.ndarray:
+    """The values of the later part of the training."""
+    steps, values = history.steps(instrument, layer), history.series(instrument, layer)
+    return values[steps >= share * steps[-1]] if len(values) else values
+
+
+def early(history: History, instrument: str, layer: str = "", share: float = 0.25) -> np.ndarray:
+    """The values of the first part of the training, at least three looks."""
+    steps, values = history.steps(instrument, layer), history.series(instrument, layer)
+    return values[: max(3, int((steps <= share * steps[-1]).sum()))] if len(values) else values
+
+
+def span(history: History, instrument: str, layer: str = "") -> tuple[int, int] | None:
+    """The first and the last step of an instrument."""
+    steps = history.steps(instrument, layer)
+    return (int(steps[0]), int(steps[-1])) if len(steps) else None
+
+
+def since(history: History, instrument: str, threshold: float, layer: str = "") -> tuple[int, int] | None:
+    """From the first step at which a series reached a threshold."""
+    steps, values = history.steps(instrument, layer), history.series(instrument, layer)
+    reached = np.flatnonzero(values >= threshold)
+    return (int(steps[reached[0]]), int(steps[-1])) if len(reached) else None
+
+
+def recipe_value(history: History, name: str, default: float) -> float:
+    """A number of the recipe."""
+    value = history.facts.get("recipe", {}).get(name, default)
+    return float(value) if isinstance(value, (int, float)) else default

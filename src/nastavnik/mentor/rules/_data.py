@@ -1,0 +1,185 @@
+"""Rules about the data: what the rows themselves say before a network has seen them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nastavnik.mentor._rule import Advice, Sign, rule
+from nastavnik.trace import History
+
+
+def _standardize(history: History) -> Iterator[Advice]:
+    yield Advice(
+        "bring every input column to mean 0 and deviation 1 by the training rows", {"preparation.numbers": "standard"}
+    )
+
+
+@rule(
+    severity="error",
+    title="Inputs are not scaled",
+    source="LeCun et al. 1998, Efficient BackProp §4.3; notes/001 U11, notes/003-a L629-631, notes/003-f 16672-16675",
+    usual=10.0,
+    advise=_standardize,
+)
+def unscaled_inputs(history: History) -> Iterator[Sign]:
+    """Some input column is far from mean 0 and deviation 1, or columns are of very different sizes.
+
+    A unit's sum is of the size of its largest input. Large inputs saturate or blow up the first layer, and the loss's
+    curvature along them is larger by the square of their size: the rate that is safe for them is too small for the
+    others (score: the largest root mean square of a column, its inverse for all of them, or the ratio of the largest
+    to the median deviation).
+    """
+    facts = history.facts
+    if "input size" in facts:
+        size, largest = facts["input size"], facts["largest column"]
+        evidence = {"root mean square": size, "largest column": largest, "spread of columns": facts["column spread"]}
+        yield Sign(max(largest, 0.5 / max(size, 1e-9), facts["column spread"] / 3), evidence=evidence)
+
+
+def _scale_target(history: History) -> Iterator[Advice]:
+    yield Advice("train on (y − mean) / deviation of the training rows, and scale the predictions back",
+                 {"preparation.target": "auto"})  # fmt: skip
+
+
+@rule(
+    severity="error",
+    title="The target is not scaled",
+    source="Bishop 1995 §8.2; notes/004 I10",
+    usual=10.0,
+    advise=_scale_target,
+)
+def unscaled_target(history: History) -> Iterator[Sign]:
+    """The target's mean or deviation is far from 0 and 1, while a fresh network's outputs are about that size.
+
+    The first part of the training is spent on moving the outputs to the target's place, gradients are as large as the
+    target, and the rate that suits the one task does not suit the other (score: the largest of |mean|, deviation and
+    the inverse of the deviation).
+    """
+    facts = history.facts
+    if "target deviation" in facts:
+        mean, deviation = abs(facts["target mean"]), facts["target deviation"]
+        yield Sign(
+            max(mean, deviation, 0.3 / max(deviation, 1e-12)), evidence={"mean": mean, "deviation": deviation}
+        )
+
+
+def _weigh(history: History) -> Iterator[Advice]:
+    yield Advice("weigh classes by their rarity, judge by balanced accuracy (fit --class-weights balanced)")
+    yield Advice("or collect more rows of the rare classes")
+
+
+@rule(
+    severity="warning",
+    title="One class is far more common than another",
+    source="He & Garcia 2009; notes/003-f 16846-16858",
+    usual=10.0,
+    advise=_weigh,
+    measured=False,
+)
+def imbalanced_classes(history: History) -> Iterator[Sign]:
+    """The commonest class has many times the rows of the rarest.
+
+    Most of the gradient comes from the common class; saying it always is already a good score, and accuracy hides that
+    the rare one is never found (score: rows of the commonest over rows of the rarest class).
+    """
+    shares = history.facts.get("class shares", [])
+    if len(shares) > 1 and max(shares) > 0:
+        yield Sign(max(shares) / max(min(shares), 1e-6), evidence={"shares": [round(s, 4) for s in shares]})
+
+
+def _leave_out(history: History) -> Iterator[Advice]:
+    yield Advice(f"ask whether column {history.facts.get('telling column')} is known before the target is; if not, "
+                 "leave it out")  # fmt: skip
+
+
+@rule(
+    severity="warning",
+    title="One column tells the target almost alone",
+    source="Kaufman et al. 2012, Leakage in data mining; deepchecks' FeatureLabelCorrelation; notes/003-f 17441",
+    usual=5.0,
+    advise=_leave_out,
+)
+def leaked_target(history: History) -> Iterator[Sign]:
+    """A single column leaves far less of the target untold than the next best one does.
+
+    Such a column is often a consequence of the target, or another name for it. It will not be there when the network is
+    used, and until then it makes every score too good (score: what the second column leaves untold over what the first
+    leaves, of columns that tell nine tenths or more).
+    """
+    told = history.facts.get("told by columns", [])
+    if len(told) > 1 and told[0] >= 0.85:
+        left = max(1 - told[0], 0.005)
+        yield Sign((1 - told[1]) / left, evidence={"told": told[0], "next": told[1],
+                                                  "column": history.facts["telling column"]})  # fmt: skip
+
+
+def _split_again(history: History) -> Iterator[Advice]:
+    yield Advice("split anew, at random or by group and time as the network will be used; then look where the rows "
+                 "of the two parts come from")  # fmt: skip
+
+
+@rule(
+    severity="warning",
+    title="Validation rows are not like training rows",
+    source="Quionero-Candela et al. 2009, Dataset Shift; notes/003-g 20621-20649",
+    usual=0.5,
+    advise=_split_again,
+)
+def shifted_parts(history: History) -> Iterator[Sign]:
+    """The mean of a column differs between training and validation rows by more than chance allows.
+
+    The network is judged where it was not taught, and its validation score says little about rows like those it was
+    taught (score: the largest difference in deviations, where it is more than six standard errors).
+    """
+    facts = history.facts
+    if facts.get("shift errors", 0.0) > 6:
+        yield Sign(facts["shift"], evidence={"column": facts["shifted column"], "standard errors": facts["shift errors"]})
+
+
+def _deduplicate(history: History) -> Iterator[Advice]:
+    yield Advice("remove repeated rows, or split so that equal rows stay in one part")
+
+
+@rule(
+    severity="warning",
+    title="Validation rows were trained on",
+    source="deepchecks' TrainTestSamplesMix (5 %); notes/003-f 17495-17500",
+    usual=0.05,
+    advise=_deduplicate,
+)
+def shared_rows(history: History) -> Iterator[Sign]:
+    """Rows of the validation part, target included, stand in the training part too.
+
+    What was learned by heart counts as understood (score: their share of the validation rows, less the share of
+    training rows that are repeated among themselves).
+    """
+    facts = history.facts
+    if "shared rows" in facts:
+        yield Sign(facts["shared rows"] - facts["repeated rows"],
+                   evidence={"shared": facts["shared rows"], "repeated in training": facts["repeated rows"]})  # fmt: skip
+
+
+def _mend_inputs(history: History) -> Iterator[Advice]:
+    yield Advice("find the rows that hold NaN or infinity and mend or leave them out")
+
+
+@rule(
+    severity="error",
+    title="Inputs hold NaN or infinity",
+    source="notes/003-a L1876-1884; traintools' BatchInspector",
+    usual=0.5,
+    advise=_mend_inputs,
+    measured=False,
+)
+def nonfinite_inputs(history: History) -> Iterator[Sign]:
+    """Some input is no finite number.
+
+    One NaN in a batch makes every gradient of that batch NaN, and with it every weight.
+    """
+    if history.facts.get("finite") is False:
+        yield Sign(1.0)
+
+
+RULES = (
+    unscaled_inputs, unscaled_target, imbalanced_classes, leaked_target, shifted_parts, shared_rows, nonfinite_inputs,
+)  # fmt: skip

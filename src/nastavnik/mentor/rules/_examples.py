@@ -1,0 +1,103 @@
+"""Rules about single rows and their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nastavnik.instruments import area_under_margin, forgetting_events
+from nastavnik.mentor._reading import skills
+from nastavnik.mentor._rule import Advice, Sign, rule
+from nastavnik.trace import History
+
+
+def _relabel(history: History) -> Iterator[Advice]:
+    yield Advice("look at the rows of the smallest margin (AUM) first: most of the wrong labels are there")
+    yield Advice("stop early, before they are learned by heart",
+                 {"epochs": max(1, int(history.facts.get("recipe", {}).get("epochs", 3)) // 3)})  # fmt: skip
+    yield Advice("or smooth the labels", {"loss.name": "label_smoothing", "loss.label_smoothing": 0.2})
+
+
+@rule(
+    severity="warning",
+    title="Many training labels look wrong",
+    source="Pleiss et al. 2020 (AUM); Arpit et al. 2017 (patterns are learned before noise); notes/003-b 9756-9777",
+    usual=0.1,
+    advise=_relabel,
+    causes=("labels_without_signal",),
+)
+def noisy_labels(history: History) -> Iterator[Sign]:
+    """The network does better on validation rows than on the rows it is trained on.
+
+    Patterns are learned before exceptions: while the common rule is known and the wrong labels are not yet learned by
+    heart, training rows contradict the network more often than others do. Wrong labels in both parts cannot be told
+    from a hard task (score: the largest lead of the validation rows' skill, in deviations of such a score).
+    """
+    own, held = skills(history, "training"), skills(history, "validation")
+    if len(own) < 6 or not np.isfinite(own).all() or not np.isfinite(held).all():
+        return
+    half = len(own) // 4
+    lead = np.sort((held - own)[half:])[-3:].mean() if len(own) > half + 3 else 0.0
+    margins = history.row_values("margin")
+    wrong = float((area_under_margin(margins) < 0).mean()) if len(margins) and history.facts.get("classes") else float("nan")
+    rows = history.facts.get("validation rows", 0)
+    if held[half:].max() > 0.1:
+        error = np.sqrt(max(held.max() * (1 - held.max()), 0.01) / max(min(rows, 512), 1))
+        yield Sign(float(lead - 2 * error), evidence={
+            "lead of the validation rows": float(lead), "share of rows of negative margin": wrong})  # fmt: skip
+
+
+def _check_pairs(history: History) -> Iterator[Advice]:
+    yield Advice("check that inputs and targets of a row still belong together after sorting, joining, shuffling")
+    yield Advice("ask whether these inputs can tell the target at all: how well does a person, or a forest, do?")
+
+
+@rule(
+    severity="error",
+    title="Training rows are learned by heart, and say nothing of others",
+    source="Zhang et al. 2017, Understanding deep learning requires rethinking generalization",
+    usual=0.9,
+    advise=_check_pairs,
+    causes=("shifted_parts",),
+)
+def labels_without_signal(history: History) -> Iterator[Sign]:
+    """The training rows are fitted better and better, while validation rows never get better than chance.
+
+    What is learned are the single rows. Inputs and targets have nothing to do with each other: they were shuffled
+    apart, or the target is not in these inputs (score: 1 − the best skill on validation rows, where that on training
+    rows goes on rising).
+    """
+    own, held = skills(history, "training"), skills(history, "validation")
+    if len(own) < 6 or not np.isfinite(own[-3:]).all():
+        return
+    learned = float(own[-3:].mean() - max(float(np.sort(held)[-3:].mean()), 0.0))
+    if learned > 0.05:
+        yield Sign(1 - float(np.sort(held)[-3:].mean()), evidence={
+            "skill on training rows": float(own[-1]), "best on validation rows": float(held.max())})  # fmt: skip
+
+
+def _look_at(history: History) -> Iterator[Advice]:
+    yield Advice("look at these rows before judging the rest of the error: ambiguous ones, wrong ones, rare ones")
+
+
+@rule(
+    severity="info",
+    title="Rows are learned and forgotten again",
+    source="Toneva et al. 2019; notes/003-d 11411-11441",
+    usual=0.3,
+    advise=_look_at,
+    causes=("rate_too_large", "not_shuffled", "oscillating", "noisy_labels", "tiny_batch_norm", "dropout_too_strong"),
+)
+def forgotten_rows(history: History) -> Iterator[Sign]:
+    """Many training rows go from right to wrong more than twice.
+
+    (score: their share of the rows watched).
+    """
+    margins = history.row_values("margin")
+    if history.facts.get("classes") and len(margins) > 6:
+        events = forgetting_events(margins[4:])
+        yield Sign(float((events > 2).mean()), evidence={"forgotten more than twice": float((events > 2).mean())})
+
+
+RULES = (noisy_labels, labels_without_signal, forgotten_rows)

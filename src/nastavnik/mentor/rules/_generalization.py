@@ -1,0 +1,184 @@
+"""Rules about what is held out: whether what was learned holds for other rows, and whether it was learned at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nastavnik.mentor._reading import at, losses, skills, span
+from nastavnik.mentor._rule import Advice, Sign, rule
+from nastavnik.trace import History
+
+_BLOCKERS = (
+    "rate_too_large", "rate_too_small", "nonfinite", "undefined_operation", "constant_initialization", "dead_units",
+    "vanishing_gradients", "network_paralysis", "saturated_units", "regularization_too_strong", "unscaled_inputs",
+    "unscaled_target", "double_softmax", "squashed_outputs", "not_shuffled", "frozen_parameters",
+    "labels_without_signal", "stopped_too_early", "dropout_too_strong", "oversized_initialization", "bottleneck",
+    "undersized_initialization", "accumulated_gradients", "no_nonlinearity", "tiny_batch_norm", "constant_output",
+)  # fmt: skip
+
+
+def _regularize(history: History) -> Iterator[Advice]:
+    steps, values = history.steps("validation rows' loss"), losses(history, "validation")
+    epochs = history.facts.get("recipe", {}).get("epochs")
+    if isinstance(epochs, int) and len(values) > 2 and np.isfinite(values).all():
+        best = max(1, round(epochs * float(steps[int(values.argmin())]) / max(1, steps[-1])))
+        if best < epochs:
+            yield Advice("stop where the validation rows were best", {"epochs": best})
+    yield Advice("drop half of the units", {"network.dropout": 0.5})
+    yield Advice("let weights decay", {"optimizer.weight_decay": 0.1})
+    yield Advice("or more rows: the gap closes with them")
+
+
+@rule(
+    severity="warning",
+    title="Overfitting",
+    source="Nielsen 2015 ch. 3 (notes/003-b 4464-4533); notes/003-g 18492-18500, 18644-18679",
+    usual=0.15,
+    advise=_regularize,
+    causes=("noisy_labels", "labels_without_signal", "rate_too_large", "shifted_parts", "oversized_initialization",
+            "unscaled_inputs", "unscaled_target", "not_shuffled", "tiny_batch_norm", "accumulated_gradients"),
+)  # fmt: skip
+def overfitting(history: History) -> Iterator[Sign]:
+    """The validation rows' loss has its best behind it and rises, while that of the training rows falls.
+
+    What is learned now is these rows and not what they have in common. On small algorithmic data the validation rows
+    may follow much later (delayed generalization); look on a logarithmic axis of steps before stopping there (score:
+    the rise from the best, over the fall from the start to the best).
+    """
+    held, own = losses(history, "validation"), losses(history)
+    if len(held) < 6 or not np.isfinite(held).all() or not np.isfinite(own).all():
+        return
+    best = int(held.argmin())
+    fall = held[0] - held[best]
+    if fall > 0 and own[-1] < own[best] + 1e-9:
+        rise = float(np.median(held[-3:]) - held[best])
+        steps = history.steps("validation rows' loss")
+        yield Sign(rise / fall, steps=(int(steps[best]), int(steps[-1])), evidence={
+            "best at step": int(steps[best]), "rise": rise, "fall before": float(fall),
+            "gap at the end": float(held[-1] - own[-1])})  # fmt: skip
+
+
+def _longer(history: History) -> Iterator[Advice]:
+    epochs = history.facts.get("recipe", {}).get("epochs")
+    rate = history.facts.get("learning rate", 0.0)
+    yield Advice("train four times as long", {"epochs": epochs * 4} if isinstance(epochs, int) else {})
+    yield Advice("or with three times the rate", {"optimizer.learning_rate": rate * 3} if rate else {})
+
+
+@rule(
+    severity="warning",
+    title="Stopped too early",
+    source="notes/003-c 7051-7114; SageMaker Debugger's LossNotDecreasing turned round",
+    usual=0.1,
+    advise=_longer,
+    causes=("rate_too_small", "network_paralysis", "vanishing_gradients", "constant_initialization",
+            "regularization_too_strong", "frozen_parameters", "dropout_too_strong", "dead_units", "unscaled_inputs",
+            "undersized_initialization", "gradients_clipped_away", "double_softmax", "not_shuffled", "unscaled_target"),
+)  # fmt: skip
+def stopped_too_early(history: History) -> Iterator[Sign]:
+    """The validation rows' loss was still falling when the training ended.
+
+    More steps would have made it better (score: its fall in the last third of the steps, over the whole fall).
+    """
+    held = losses(history, "validation")
+    if len(held) < 6 or not np.isfinite(held).all():
+        return
+    middle, end = at(history, "validation rows' loss", 0.67), float(np.median(held[-2:]))
+    fall = float(held[0] - end)
+    if fall > 0:
+        yield Sign((middle - end) / fall, steps=span(history, "validation rows' loss"),
+                   evidence={"fall in the last third": middle - end, "whole fall": fall})  # fmt: skip
+
+
+def _suspects(history: History) -> Iterator[Advice]:
+    rate = history.facts.get("learning rate", 0.0)
+    yield Advice("the rate, ten times smaller", {"optimizer.learning_rate": rate / 10} if rate else {})
+    yield Advice("the rate, ten times larger", {"optimizer.learning_rate": rate * 10} if rate else {})
+    yield Advice("the penalty", {"optimizer.weight_decay": 0.0})
+    yield Advice("too few units", {"network.width": 128})
+    yield Advice("several hidden layers", {"network.depth": 3})
+    yield Advice("the coding of the target: are inputs and targets of one row still together?")
+    yield Advice("more epochs", {"epochs": int(history.facts.get("recipe", {}).get("epochs", 10)) * 4})
+    yield Advice("a batch of another size", {"batch_size": 32})
+    yield Advice("another initialization", {"initialization.name": "matched"})
+
+
+@rule(
+    severity="error",
+    title="No better than chance",
+    source="Nielsen 2015 ch. 3 (notes/003-c 6714-6746: the ordered list of suspects)",
+    usual=0.95,
+    advise=_suspects,
+    causes=_BLOCKERS,
+)
+def chance_level(history: History) -> Iterator[Sign]:
+    """Even on the training rows the network does no better than saying the same of every row.
+
+    Either nothing is learned or there is nothing to learn. Where no other rule names the cause, try the suspects in
+    their order, one at a time (score: 1 − the training rows' score as a share of the way from chance to perfect).
+    """
+    known = skills(history, "training")
+    if len(known) > 2:
+        skill = float(np.median(np.nan_to_num(known[-3:], nan=0.0)))
+        yield Sign(1 - max(skill, 0.0), steps=span(history, "training rows' score"), evidence={"skill": skill})
+
+
+def _calibrate(history: History) -> Iterator[Advice]:
+    yield Advice("smooth the labels a little", {"loss.name": "label_smoothing", "loss.label_smoothing": 0.05})
+    yield Advice("or take one temperature for all logits, found on validation rows (nastavnik does by itself)")
+
+
+@rule(
+    severity="info",
+    title="The same mistakes with growing confidence",
+    source="Guo et al. 2017; notes/003-g 18494-18500, notes/003-f 15940-15942",
+    usual=0.1,
+    advise=_calibrate,
+    causes=("overfitting", "noisy_labels", "labels_without_signal", "rate_too_large", "shifted_parts"),
+)
+def growing_confidence(history: History) -> Iterator[Sign]:
+    """The validation rows' loss rises while their accuracy stays: loss and accuracy disagree.
+
+    No more rows are wrong than before, but the wrong ones are wrong with more certainty. Choose by what matters for the
+    use (score: the loss's rise from its best over its fall before, where accuracy has not fallen by a hundredth).
+    """
+    held, score = losses(history, "validation"), history.series("validation rows' score")
+    if not history.facts.get("classes", 0) or len(held) < 6 or not np.isfinite(held).all():
+        return
+    best = int(held.argmin())
+    fall = held[0] - held[best]
+    if fall > 0 and score[-1] > score[best] - 0.01:
+        yield Sign(float((np.median(held[-3:]) - held[best]) / fall), evidence={"accuracy then": float(score[best]),
+                   "accuracy now": float(score[-1])})  # fmt: skip
+
+
+def _again(history: History) -> Iterator[Advice]:
+    yield Advice("start again from another seed; judge recipes by several seeds")
+
+
+@rule(
+    severity="warning",
+    title="A stuck run",
+    source="Nielsen 2015 ch. 3 (notes/003-b 4945-4954: runs that get stuck)",
+    usual=6.0,
+    advise=_again,
+)
+def stuck_run(history: History) -> Iterator[Sign]:
+    """This network ended far worse than others of the same recipe from other seeds.
+
+    The recipe is not to blame, the start is (score: its distance from the median of the others, in their median
+    absolute deviations times 1.48).
+    """
+    others = np.array(history.facts.get("siblings", []), dtype=float)
+    others = others[np.isfinite(others)]
+    own = history.last("validation rows' loss")
+    if len(others) >= 4:
+        spread = 1.4826 * float(np.median(np.abs(others - np.median(others))))
+        worse = (own if np.isfinite(own) else 1e9) - float(np.median(others))
+        yield Sign(worse / max(spread, 0.01 * abs(float(np.median(others))) + 1e-9),
+                   evidence={"own loss": own, "median of the others": float(np.median(others))})  # fmt: skip
+
+
+RULES = (overfitting, stopped_too_early, chance_level, growing_confidence, stuck_run)

@@ -1,0 +1,217 @@
+"""Rules about the loss: whether it suits the outputs, whether all of it is heard, where it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nastavnik.mentor._reading import late, matrices, recipe_value
+from nastavnik.mentor._rule import Advice, Sign, rule
+from nastavnik.trace import History
+
+
+def _logits(history: History) -> Iterator[Advice]:
+    yield Advice("give the loss the plain sums of the last layer (logits); it takes the softmax itself")
+
+
+@rule(
+    severity="error",
+    title="Softmax twice",
+    source="notes/003-g 19418-19429; UMLAUT, mldoct",
+    usual=0.5,
+    advise=_logits,
+    measured=False,
+)
+def double_softmax(history: History) -> Iterator[Sign]:
+    """The outputs given to a loss that expects logits are probabilities already: positive, and a row sums to 1.
+
+    The softmax of numbers between 0 and 1 can never be sure: of ten classes the largest is at most e / (e + 9), so the
+    loss cannot come near zero and gradients stay small.
+    """
+    classes = history.facts.get("classes", 0)
+    sums, least = history.series("output sum deviation"), history.series("output least")
+    if classes > 1 and len(sums) and history.facts.get("outputs", classes) > 1:
+        yield Sign(float(sums.max() < 1e-3 and least.min() >= 0), evidence={"largest distance of a row's sum from 1": float(sums.max())})
+
+
+def _plain_output(history: History) -> Iterator[Advice]:
+    yield Advice("end the network with a linear layer; let the likelihood apply what belongs to it")
+
+
+@rule(
+    severity="error",
+    title="The outputs are squashed",
+    source="Bishop 2006 §5.2 (canonical links); notes/003-b 3867-3890, 4301-4317; AutoTrainer, DeepDiagnosis",
+    usual=0.5,
+    advise=_plain_output,
+    measured=False,
+    causes=("double_softmax",),
+)
+def squashed_outputs(history: History) -> Iterator[Sign]:
+    """The last thing the network does is an activation, or many outputs sit on one bound.
+
+    A rectifier cannot say what is negative, a sigmoid not what is above 1; beyond the bound there is no gradient that
+    would bring the output back (score: 1 for an activation at the end, else the share of outputs on a bound).
+    """
+    layers = history.facts.get("layers", [])
+    if layers and layers[-1]["role"] in ("activation", "softmax") and layers[-1]["kind"] != "Identity":
+        yield Sign(1.0, layer=layers[-1]["name"], evidence={"last": layers[-1]["kind"]})
+    stuck = late(history, "output stuck")
+    if len(stuck) and history.facts.get("rows", 0) and history.facts.get("batch", 0) >= 8:
+        yield Sign(float(np.median(stuck)), evidence={"outputs on a bound": float(np.median(stuck))})
+
+
+def _weaker(history: History) -> Iterator[Advice]:
+    recipe = history.facts.get("recipe", {})
+    changes = {
+        name: 1e-4 if name.startswith("optimizer") else 0.0
+        for name in ("optimizer.weight_decay", "regularization.l2", "regularization.l1", "regularization.decoupled_l2")
+        if recipe.get(name)
+    }
+    yield Advice("make the penalty a hundred times weaker, then look for it by factors of ten", changes)
+    yield Advice("λ is a sum over the rows in some formulas and a mean in others: rescale it with their number")
+
+
+@rule(
+    severity="error",
+    title="Weights are pressed to nothing",
+    source="Krogh & Hertz 1991; notes/003-b 4895-4902 (λ scales with n), notes/003-c 6842-6845",
+    usual=2.0,
+    advise=_weaker,
+)
+def regularization_too_strong(history: History) -> Iterator[Sign]:
+    """Weight matrices end much shorter than they began, while the training rows are not fitted.
+
+    The penalty pulls harder than the rows do. It often comes from a λ that was not rescaled when the number of rows
+    changed: the penalty is a sum over the training set, the loss a mean (score: the largest ratio of a layer's length
+    at the start to that at the end).
+    """
+    if not (history.facts.get("weight decay", 0.0) > 0 or np.nanmax(history.series("loss term", "penalty"), initial=0) > 0):
+        return
+    for layer in matrices(history):
+        norms = history.series("layer weight norm", layer["name"])
+        if len(norms) > 2 and np.isfinite(norms).all():
+            yield Sign(float(norms[0] / max(norms[-1], 1e-9)), layer=layer["name"],
+                       evidence={"length at the start": float(norms[0]), "at the end": float(norms[-1])})  # fmt: skip
+
+
+def _weigh_terms(history: History) -> Iterator[Advice]:
+    yield Advice("weigh the terms so that their gradients are of one size, or look at the front of both")
+
+
+@rule(
+    severity="warning",
+    title="A term of the loss is ignored",
+    source="notes/003-f 15195-15207, 15302-15311",
+    usual=0.9,
+    advise=_weigh_terms,
+)
+def ignored_loss_term(history: History) -> Iterator[Sign]:
+    """One term of the loss stands where it began, while another falls.
+
+    The sum is dominated by the other term, whose gradient is many times larger; watching the sum alone hides it
+    (score: what is left of the term's first value, where another term has lost half of its own).
+    """
+    terms = [t for t in history.layers("loss term") if t != "penalty"]
+    left = {}
+    for term in terms:
+        values = history.series("loss term", term)
+        if len(values) >= 6 and abs(values[:2].mean()) > 1e-12:
+            left[term] = float(values[-3:].mean() / values[:2].mean())
+    for term, share in left.items():
+        if any(other < 0.5 for name, other in left.items() if name != term):
+            yield Sign(share, layer=term, evidence={"left of its first value": share, "terms": left})
+
+
+def _less_smoothing(history: History) -> Iterator[Advice]:
+    yield Advice("smooth by 0.1 at most", {"loss.label_smoothing": 0.05})
+
+
+@rule(
+    severity="warning",
+    title="Labels are smoothed away",
+    source="Szegedy et al. 2016 (0.1); Müller et al. 2019",
+    usual=0.3,
+    advise=_less_smoothing,
+    measured=False,
+)
+def smoothed_away(history: History) -> Iterator[Sign]:
+    """Label smoothing gives much of every row's label to the other classes.
+
+    The network is asked to be unsure, and obeys: its probabilities are far from the frequencies they stand for.
+    """
+    recipe = history.facts.get("recipe", {})
+    if recipe.get("loss.name") == "label_smoothing":
+        yield Sign(recipe_value(history, "loss.label_smoothing", 0.05))
+
+
+def _find_nan(history: History) -> Iterator[Advice]:
+    rate = history.facts.get("learning rate", 0.0)
+    yield Advice("take a tenth of the rate", {"optimizer.learning_rate": rate / 10} if rate else {})
+    yield Advice("guard logarithms, roots and divisions in your own code with a small number")
+
+
+@rule(
+    severity="error",
+    title="NaN or infinity",
+    source="SageMaker Debugger's ExplodingTensor; notes/003-c 6935-6979",
+    usual=0.5,
+    advise=_find_nan,
+    measured=False,
+    causes=(
+        "rate_too_large", "unscaled_inputs", "unscaled_target", "oversized_initialization", "nonfinite_inputs",
+        "exploding_gradients", "accumulated_gradients",
+    ),
+)  # fmt: skip
+def nonfinite(history: History) -> Iterator[Sign]:
+    """The loss, a gradient or a weight is no longer a finite number.
+
+    From then on every step keeps it so; nothing recovers. The layer named is the first one in which it was seen.
+    """
+    begun: list[tuple[int, int, str, str]] = []
+    for order, name in enumerate(("activation most", "batch loss", "layer gradient norm", "layer weight norm")):
+        for layer in history.layers(name):
+            bad = np.flatnonzero(~np.isfinite(history.series(name, layer)))
+            if len(bad):
+                begun.append((int(history.steps(name, layer)[bad[0]]), order, layer, name))
+    if begun:
+        step, _, layer, name = min(begun)
+        yield Sign(1.0, layer=layer, steps=(step, int(history.steps("batch loss")[-1])), evidence={"first seen in": name})
+
+
+def _mend_numbers(history: History) -> Iterator[Advice]:
+    yield Advice("keep the logarithm, root or division away from zero; compute it from logits where there is a form")
+
+
+@rule(
+    severity="error",
+    title="NaN without a large step before it",
+    source="notes/003-g 19418-19429 (numerics of softmax and logarithm)",
+    usual=0.5,
+    advise=_mend_numbers,
+    measured=False,
+)
+def undefined_operation(history: History) -> Iterator[Sign]:
+    """The loss became NaN while weights and activations were of ordinary size.
+
+    It was not the rate: some operation was asked for a value it does not have (the logarithm or root of zero or less,
+    0 / 0, infinity less infinity).
+    """
+    loss = history.series("batch loss")
+    bad = np.flatnonzero(~np.isfinite(loss))
+    if not len(bad):
+        return
+    before = slice(0, max(1, int(bad[0])))
+    moves = [history.series("layer update ratio", layer)[before] for layer in history.layers("layer update ratio")]
+    largest = max((float(np.nanmax(m[np.isfinite(m)], initial=0.0)) for m in moves), default=0.0)
+    grown = np.isfinite(loss[before]).all() and loss[before].max() <= 3 * abs(loss[0]) + 1e-9
+    if bad[0] == 0 or (grown and largest < 0.3):
+        step = int(history.steps("batch loss")[bad[0]])
+        yield Sign(1.0, steps=(step, step), evidence={"largest update ratio before": largest})
+
+
+RULES = (
+    double_softmax, squashed_outputs, regularization_too_strong, ignored_loss_term, smoothed_away, nonfinite,
+    undefined_operation,
+)  # fmt: skip

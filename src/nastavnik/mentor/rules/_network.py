@@ -1,0 +1,170 @@
+"""Rules about the network as it was built: known before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nastavnik.mentor._reading import matrices
+from nastavnik.mentor._rule import Advice, Sign, rule
+from nastavnik.trace import History
+
+
+def _rectify(history: History) -> Iterator[Advice]:
+    yield Advice("take a rectifier with the initialization it asks for", {"network.activation": "relu"})
+    yield Advice("or normalize each layer", {"network.normalization": "layer"})
+    yield Advice("or fewer layers", {"network.depth": 2})
+
+
+@rule(
+    severity="warning",
+    title="Many layers of sigmoids in a row",
+    source="Hochreiter 1991; Nielsen 2015 ch. 5; notes/001 U1 (network paralysis), notes/003-d 10304-10392",
+    usual=60.0,
+    advise=_rectify,
+    measured=False,
+)
+def network_paralysis(history: History) -> Iterator[Sign]:
+    """Gradients pass through several activations whose slope is never more than a quarter.
+
+    Each such layer makes the gradient of the layers before it at least four times smaller for weights of size 1: the
+    first layers stand still (score: the product of 1 / steepest slope of the activations, those with a normalization
+    before them left out).
+    """
+    product, names = 1.0, []
+    for layer in history.facts.get("layers", []):
+        if layer["role"] in ("normalization", "batch normalization"):
+            product, names = 1.0, []
+        elif layer["role"] == "activation" and 0 < layer.get("steepest", 0.0) < 0.5:
+            product, names = product / layer["steepest"], [*names, layer["name"]]
+    if len(names) > 2:
+        yield Sign(product, layer=names[0], evidence={"layers": len(names), "gradient at most": 1 / product})
+
+
+def _bend(history: History) -> Iterator[Advice]:
+    yield Advice("put an activation between the layers", {"network.activation": "relu"})
+
+
+@rule(
+    severity="warning",
+    title="Two layers without an activation between them",
+    source="notes/003-c 2c (universal approximation needs a bend); AutoTrainer, UMLAUT",
+    usual=0.5,
+    advise=_bend,
+    measured=False,
+)
+def no_nonlinearity(history: History) -> Iterator[Sign]:
+    """A layer is given exactly what the layer before it says, or an activation that changes nothing stands between.
+
+    Two linear maps in a row are one linear map: the depth buys nothing.
+    """
+    for layer in history.facts.get("layers", []):
+        if layer.get("fed raw"):
+            yield Sign(1.0, layer=layer["name"])
+
+
+def _train_them(history: History) -> Iterator[Advice]:
+    yield Advice("give them to the optimizer and let requires_grad be true, unless they are meant to stay")
+
+
+@rule(
+    severity="warning",
+    title="Parameters that do not learn",
+    source="SageMaker Debugger's UnchangedTensor; torch-audit TA104, TA500; notes/003-a L617-626",
+    usual=0.5,
+    advise=_train_them,
+    measured=False,
+)
+def frozen_parameters(history: History) -> Iterator[Sign]:
+    """A layer's weights are not trained: without gradient, not with the optimizer, or without part in the output.
+
+    The rest of the network has to work with what chance put there.
+    """
+    for layer in history.facts.get("layers", []):
+        if layer["tensors"] and layer["parameters"] and not layer["trained"]:
+            yield Sign(1.0, layer=layer["name"], evidence={"parameters": layer["parameters"]})
+    for name in history.facts.get("unused", []):
+        yield Sign(1.0, layer=name, evidence={"why": "it has no part in the loss"})
+    for name in history.facts.get("without optimizer", []):
+        yield Sign(1.0, layer=name, evidence={"why": "no optimizer holds it"})
+
+
+def _reorder(history: History) -> Iterator[Advice]:
+    yield Advice("leave dropout out where there is batch normalization", {"network.dropout": 0.0})
+    yield Advice("or take layer normalization", {"network.normalization": "layer"})
+
+
+@rule(
+    severity="info",
+    title="Batch normalization behind dropout",
+    source="Li et al. 2019, Disharmony between dropout and batch normalization; notes/001 U13",
+    usual=0.2,
+    advise=_reorder,
+    measured=False,
+)
+def batch_norm_with_dropout(history: History) -> Iterator[Sign]:
+    """Dropout stands before batch normalization.
+
+    Dropout makes variances larger in training than in evaluation; batch normalization remembers those of training, and
+    divides by them in evaluation (score: the dropout's rate).
+    """
+    dropped = ""
+    for layer in history.facts.get("layers", []):
+        if layer["role"] == "dropout" and layer.get("rate", 0.0) > 0:
+            dropped = layer["name"]
+            rate = layer["rate"]
+        elif layer["role"] == "batch normalization" and dropped:
+            yield Sign(rate, layer=layer["name"], evidence={"dropout": dropped, "rate": rate})
+
+
+def _widen(history: History) -> Iterator[Advice]:
+    yield Advice("give every hidden layer at least eight units", {"network.width": 32})
+
+
+@rule(
+    severity="warning",
+    title="A hidden layer is very narrow",
+    source="notes/003-c 6730-6746 (too few hidden units); Tishby & Zaslavsky 2015",
+    usual=2.6,
+    advise=_widen,
+    measured=False,
+)
+def bottleneck(history: History) -> Iterator[Sign]:
+    """Everything must pass through a layer of a few units.
+
+    What the target needs to know of the inputs may not fit (score: the fewer of 8 and the inputs, over its units).
+    """
+    layers = matrices(history)
+    for layer in layers[:-1]:
+        yield Sign(
+            min(8, max(layers[0]["fan_in"], 1)) / max(layer["units"], 1),
+            layer=layer["name"],
+            evidence={"units": layer["units"]},
+        )
+
+
+def _less_dropout(history: History) -> Iterator[Advice]:
+    yield Advice("halve or quarter the rate", {"network.dropout": 0.2})
+
+
+@rule(
+    severity="warning",
+    title="Dropout silences most units",
+    source="Srivastava et al. 2014 (0.5 for hidden units); UMLAUT (0.5); notes/001 U14",
+    usual=0.7,
+    advise=_less_dropout,
+    measured=False,
+)
+def dropout_too_strong(history: History) -> Iterator[Sign]:
+    """A dropout layer leaves out far more than half of its units.
+
+    What is left in one step is too narrow to learn what the whole could, and the noise of the steps grows as
+    rate / (1 − rate).
+    """
+    for layer in history.facts.get("layers", []):
+        if layer["role"] == "dropout":
+            yield Sign(layer.get("rate", 0.0), layer=layer["name"], evidence={"rate": layer.get("rate", 0.0)})
+
+
+RULES = (
+    network_paralysis, no_nonlinearity, frozen_parameters, batch_norm_with_dropout, bottleneck, dropout_too_strong,
+)  # fmt: skip

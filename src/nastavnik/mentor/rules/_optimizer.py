@@ -1,0 +1,192 @@
+"""Rules about steps: too large, too small, not the ones that were meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from nastavnik.mentor._reading import losses, matrices, skills, span
+from nastavnik.mentor._rule import Advice, Sign, rule
+from nastavnik.trace import History
+
+
+def overshoot(history: History) -> float:
+    """1 − (actual change of the loss / change predicted by the gradient), the median over looks of the first half.
+
+    0 while the loss is a plane on the step's way, 0.5 at its valley's floor, above 1 when the step climbed past where
+    it began. Looks at which the step did not point downhill (momentum) do not count.
+    """
+    predicted, actual = history.series("predicted change"), history.series("actual change")
+    half = max(6, int((history.steps("predicted change") <= 0.5 * history.facts.get("steps", np.inf)).sum()))
+    predicted, actual = predicted[:half], actual[:half]
+    downhill = predicted < -1e-12
+    if downhill.sum() < 3:
+        return float("nan")
+    ratio = actual[downhill] / predicted[downhill]
+    return float(np.median(np.where(np.isfinite(ratio), 1 - ratio, 100.0)))
+
+
+def _smaller(history: History) -> Iterator[Advice]:
+    rate = history.facts.get("learning rate", 0.0)
+    yield Advice("take a tenth of the rate", {"optimizer.learning_rate": rate / 10} if rate else {})
+    yield Advice("or a hundredth", {"optimizer.learning_rate": rate / 100} if rate else {})
+    yield Advice("clip the gradient's length to 1", {"optimizer.clip_norm": 1.0})
+
+
+@rule(
+    severity="error",
+    title="The learning rate is too large",
+    source="Nielsen 2015 (ΔC against ∇C·Δv: notes/003-a L437-439, 1651-1662; threshold search: 003-c 6935-7018)",
+    usual=1.0,
+    advise=_smaller,
+    causes=("unscaled_inputs", "unscaled_target", "oversized_initialization", "undefined_operation", "double_softmax",
+            "accumulated_gradients"),
+)  # fmt: skip
+def rate_too_large(history: History) -> Iterator[Sign]:
+    """Steps go past the valley they aim at: they change the loss by less than the gradient promised, or raise it.
+
+    On the way of a good step the loss is nearly a plane. A step that is too long climbs the other side (score: 1 −
+    actual / predicted change, median over the first half; or the training rows' loss at the end over that at the start;
+    or how far a layer moves in one early step over its own length, in units of a tenth).
+    """
+    evidence = {"1 - actual / predicted change": overshoot(history)}
+    score = overshoot(history)
+    loss = losses(history)
+    if len(loss) > 4:
+        ended = loss[-3:]
+        grown = float(np.median(ended) / max(abs(loss[0]), 1e-9)) if np.isfinite(ended).all() else 100.0
+        evidence["loss at the end over the start"] = grown
+        score = np.nanmax([score, min(grown, 100.0)])
+    moves = []
+    for layer in matrices(history):
+        ratios = history.series("layer update ratio", layer["name"])[1:6]
+        if len(ratios):
+            moves.append(float(np.median(np.where(np.isfinite(ratios), ratios, 100.0))))
+    if moves:
+        evidence["largest early update ratio"] = max(moves)
+        score = np.nanmax([score, max(moves) / 0.3])
+    yield Sign(float(score), steps=span(history, "actual change"), evidence=evidence)
+
+
+def _larger(history: History) -> Iterator[Advice]:
+    rate = history.facts.get("learning rate", 0.0)
+    yield Advice("take ten times the rate", {"optimizer.learning_rate": rate * 10} if rate else {})
+    yield Advice("or a hundred times", {"optimizer.learning_rate": rate * 100} if rate else {})
+
+
+@rule(
+    severity="error",
+    title="The learning rate is too small",
+    source="notes/003-a L437-439 (changes are tiny), notes/003-c 6982-7018; SageMaker Debugger's WeightUpdateRatio",
+    usual=12.0,
+    advise=_larger,
+    causes=("vanishing_gradients", "constant_initialization", "dead_units", "undersized_initialization", "frozen_parameters",
+            "gradients_clipped_away", "saturated_units", "network_paralysis", "regularization_too_strong",
+            "unscaled_inputs", "double_softmax"),
+)  # fmt: skip
+def rate_too_small(history: History) -> Iterator[Sign]:
+    """The weights have hardly left their start when the training ends, and the loss was still on its way down.
+
+    Every step did what the gradient promised; there were only too few of them for their size (score: 1 over twice the
+    distance of the layer that moved most, over its length at the start, times the share of the loss that is left).
+    """
+    moved = [history.last("distance from start", layer["name"]) for layer in matrices(history)]
+    moved = [m for m in moved if np.isfinite(m)]
+    loss = losses(history)
+    if not moved or len(loss) < 6 or not np.isfinite(loss).all():
+        return
+    left = float(np.clip(1 - skills(history, "training")[-1], 0, 1)) if len(skills(history, "training")) else 1.0
+    score = left * 0.5 / max(max(moved), 1e-9)
+    yield Sign(score, steps=span(history, "distance from start"),
+               evidence={"largest distance from the start": max(moved), "skill left to learn": left})  # fmt: skip
+
+
+def _steadier(history: History) -> Iterator[Advice]:
+    rate = history.facts.get("learning rate", 0.0)
+    momentum = history.facts.get("momentum", 0.0)
+    if momentum > 0.95:
+        yield Advice("take momentum 0.9", {"optimizer.momentum": 0.9})
+    yield Advice("take a third of the rate", {"optimizer.learning_rate": rate / 3} if rate else {})
+    yield Advice("let the rate fall to zero at the end", {"schedule.name": "cosine"})
+
+
+@rule(
+    severity="warning",
+    title="The loss goes up and down",
+    source="Nielsen 2015 ch. 3 (notes/003-c 6935-6979); AutoTrainer's oscillating loss",
+    usual=0.6,
+    advise=_steadier,
+    causes=("rate_too_large", "not_shuffled", "unscaled_inputs", "tiny_batch_norm", "oversized_initialization",
+            "regularization_too_strong", "accumulated_gradients"),
+)  # fmt: skip
+def oscillating(history: History) -> Iterator[Sign]:
+    """The training rows' loss rises from look to look nearly as much as it falls.
+
+    Steps jump from one wall of a valley to the other, or momentum carries them past its floor again and again (score:
+    sum of the rises over sum of the falls).
+    """
+    loss = losses(history)[1:]
+    if len(loss) < 8 or not np.isfinite(loss).all():
+        return
+    change = np.diff(loss)
+    falls = -change[change < 0].sum()
+    rises = change[change > 0].sum()
+    if rises > 0.02 * abs(loss[0]):
+        yield Sign(float(min(rises / max(falls, 1e-12), 10.0)), evidence={"rises": float(rises), "falls": float(falls)})
+
+
+def _zero(history: History) -> Iterator[Advice]:
+    yield Advice("call optimizer.zero_grad() before each backward pass")
+
+
+@rule(
+    severity="error",
+    title="Gradients of earlier steps are still there",
+    source="mldoct's missing zero_grad; PyTorch's documentation of Tensor.backward (gradients are added)",
+    usual=0.5,
+    advise=_zero,
+    measured=False,
+)
+def accumulated_gradients(history: History) -> Iterator[Sign]:
+    """A backward pass adds to gradients that the optimizer has already used.
+
+    Each step then goes along the sum of all gradients so far: an endless momentum that never forgets. Adding up several
+    batches before one step of the optimizer is no fault and is not reported.
+    """
+    values = history.series("leftover gradient")
+    if len(values):
+        yield Sign(float(np.median(values)), steps=span(history, "leftover gradient"),
+                   evidence={"share of steps": float(np.mean(values))})  # fmt: skip
+
+
+def _unclip(history: History) -> Iterator[Advice]:
+    yield Advice("clip at the length that one gradient in ten exceeds, or not at all", {"optimizer.clip_norm": 5.0})
+
+
+@rule(
+    severity="warning",
+    title="Clipping leaves nothing of the gradient",
+    source="Pascanu et al. 2013; traintools' GradientHealthMonitor (clip coefficient)",
+    usual=30.0,
+    advise=_unclip,
+)
+def gradients_clipped_away(history: History) -> Iterator[Sign]:
+    """Gradients are many times longer than the length they are clipped to, at nearly every step.
+
+    Clipping is for rare spikes. As a rule it is a smaller rate in disguise: the step has always the same length (score:
+    median length of the gradient over the bound; 0 with optimizers that divide by the gradient's size).
+    """
+    bound = history.facts.get("recipe", {}).get("optimizer.clip_norm")
+    layers = history.layers("layer gradient norm")
+    if not isinstance(bound, (int, float)) or not bound > 0 or not layers:
+        return
+    if history.facts.get("optimizer") not in ("sgd", "momentum", "nesterov"):
+        return
+    lengths = np.sqrt(np.sum([history.series("layer gradient norm", name) ** 2 for name in layers], axis=0))
+    lengths = lengths[np.isfinite(lengths)]
+    if len(lengths):
+        yield Sign(float(np.median(lengths) / bound), evidence={"median length": float(np.median(lengths)), "bound": bound})
+
+
+RULES = (rate_too_large, rate_too_small, oscillating, accumulated_gradients, gradients_clipped_away)

@@ -1,0 +1,81 @@
+"""Rules about weights: how they begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nastavnik.mentor._reading import hidden, matrices
+from nastavnik.mentor._rule import Advice, Sign, rule
+from nastavnik.trace import History
+
+
+def _start_again(history: History) -> Iterator[Advice]:
+    yield Advice("take the initialization that the activation asks for",
+                 {"initialization.name": "matched", "initialization.gain": 1.0})  # fmt: skip
+
+
+@rule(
+    severity="error",
+    title="All units of a layer begin alike",
+    source="notes/001 U7; notes/003-a L633-648",
+    usual=0.5,
+    advise=_start_again,
+    measured=False,
+)
+def constant_initialization(history: History) -> Iterator[Sign]:
+    """Every unit of a hidden layer begins with the same weights.
+
+    Equal units get equal gradients and stay equal: the layer is one unit wide, however many it has.
+    """
+    for name in hidden(history):
+        spread = history.series("unit spread", name)
+        if len(spread) and spread[0] < 1e-6:
+            yield Sign(1.0, layer=name, steps=(0, 0), evidence={"difference between units": float(spread[0])})
+
+
+@rule(
+    severity="warning",
+    title="Weights begin too large",
+    source="He et al. 2015, Glorot & Bengio 2010 (notes/001 U8-U10); notes/003-a L633-648",
+    usual=4.0,
+    advise=_start_again,
+)
+def oversized_initialization(history: History) -> Iterator[Sign]:
+    """A layer's weights begin several times larger than keeps the size of what passes through it.
+
+    Each layer multiplies: rectifiers blow the signal up, bounded units saturate (score: the root mean square of the
+    weights times √inputs; 1.4 by He's rule, 1 by LeCun's).
+    """
+    for name in [layer["name"] for layer in matrices(history)]:
+        scale = history.series("weight scale", name)
+        if len(scale):
+            yield Sign(float(scale[0]), layer=name, steps=(0, 0), evidence={"rms · √inputs": float(scale[0])})
+
+
+@rule(
+    severity="warning",
+    title="Weights begin too small",
+    source="Glorot & Bengio 2010; notes/001 U8 (a third of the variance a layer decays)",
+    usual=5.0,
+    advise=_start_again,
+    causes=("constant_initialization",),
+)
+def undersized_initialization(history: History) -> Iterator[Sign]:
+    """Hidden layers' weights begin far smaller than keeps the size of what passes through them.
+
+    What passes several such layers is the same for every row but for a trace, and gradients going back as well. With a
+    normalization behind the layer it does no harm and is not reported (score: 1 over the root mean square of the
+    weights times √inputs).
+    """
+    layers = history.facts.get("layers", [])
+    normalized = set()
+    for one, other in zip(layers, layers[1:], strict=False):
+        if "normalization" in other["role"]:
+            normalized.add(one["name"])
+    for name in hidden(history):
+        scale = history.series("weight scale", name)
+        if len(scale) and name not in normalized and scale[0] > 0:
+            yield Sign(1 / float(scale[0]), layer=name, steps=(0, 0), evidence={"rms · √inputs": float(scale[0])})
+
+
+RULES = (constant_initialization, oversized_initialization, undersized_initialization)
