@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from nastavnik.gradient_check import GradientCheck as GradientCheck
     from nastavnik.gradient_check import check_gradients as check_gradients
     from nastavnik.jobs import Run as Run
+    from nastavnik.jobs import check as check
     from nastavnik.jobs import compare as compare
     from nastavnik.jobs import fit as fit
     from nastavnik.jobs import predict as predict
+    from nastavnik.mentor import Mentor as Mentor
     from nastavnik.model import Model as Model
     from nastavnik.nets import initial_variances as initial_variances
     from nastavnik.population import Population as Population
@@ -32,6 +34,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "GradientCheck": "nastavnik.gradient_check",
+    "Mentor": "nastavnik.mentor",
     "Model": "nastavnik.model",
     "NastavnikClassifier": "nastavnik.estimators",
     "NastavnikRegressor": "nastavnik.estimators",
@@ -39,6 +42,7 @@ _HOMES = {
     "Recipe": "nastavnik.recipe",
     "Run": "nastavnik.jobs",
     "UserError": "nastavnik.errors",
+    "check": "nastavnik.jobs",
     "check_gradients": "nastavnik.gradient_check",
     "compare": "nastavnik.jobs",
     "evidence": "nastavnik.selection.evidence",

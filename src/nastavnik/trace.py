@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,19 @@ class History:
     def row_values(self, name: str) -> np.ndarray:
         """[moments, n]; empty where rows were not watched."""
         return np.array(self.rows.get(name, []), dtype=float)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; rows' values to four digits."""
+        rows = {name: [[float(f"{v:.4g}") for v in look] for look in looks] for name, looks in self.rows.items()}
+        values = [[name, layer, *pair] for (name, layer), pair in self.values.items()]
+        return {"facts": self.facts, "values": values, "rows": rows}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> History:
+        """Read what ``to_json`` wrote."""
+        values = {(name, layer): (list(steps), list(v)) for name, layer, steps, v in record["values"]}
+        rows = {name: [np.array(look) for look in looks] for name, looks in record["rows"].items()}
+        return cls(dict(record["facts"]), values, rows)
 
     def frame(self, network: int = 0) -> pd.DataFrame:
         """The measurements as a tidy table in the form of a run's trace."""

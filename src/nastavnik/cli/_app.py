@@ -32,6 +32,7 @@ def make_app() -> tuple[Any, type[Exception], type[BaseException]]:
     app.command("fit")(fit)
     app.command("predict")(predict)
     app.command("compare")(compare)
+    app.command("check")(check)
     app.command("list")(list_vocabulary)
     command = typer.main.get_command(app)
     return command, _usage_error(), typer.Abort
@@ -275,6 +276,48 @@ def compare(
         print((run / "compare.json").read_text(encoding="utf-8"), end="")
     else:
         print(comparison(found.to_json()))
+
+
+def check(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder, or one that Mentor.save wrote.")],
+    try_rule: Annotated[
+        str | None,
+        typer.Option("--try", help="Try the advice of a rule, with and without, seed by seed; 'all' for every cause."),
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="Trainings with and without a change.")] = 10,
+    network: Annotated[int | None, typer.Option(help="Another network than the chosen one (networks.csv).")] = None,
+    suppress: Annotated[str, typer.Option(help="Rules that are not asked, with commas between.")] = "",
+    baseline: Annotated[Path | None, typer.Option(help="An earlier findings.json; what it holds is known.")] = None,
+    fail_level: Annotated[
+        str | None, typer.Option(help="Exit with 3 if a finding that is not known is as grave: info, warning, error.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print findings.json on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Say what is wrong with a training, why, and what to do; try it."""
+    from nastavnik.cli._display import checkup, make_watcher
+
+    levels = ("info", "warning", "error")
+    if fail_level is not None and fail_level not in levels:
+        raise UserError(f"--fail-level must be one of {', '.join(levels)}, but got {fail_level!r}")
+    from nastavnik.jobs import check as run_check
+
+    with make_watcher(quiet) as watcher:
+        found = run_check(
+            run,
+            try_rule=try_rule,
+            network=network,
+            pairs=pairs,
+            suppress=suppress.split(","),
+            baseline=baseline,
+            watcher=watcher,
+        )
+    if as_json:
+        print((run / "findings.json").read_text(encoding="utf-8"), end="")
+    else:
+        print(checkup(found))
+    if fail_level is not None and found.reaches(fail_level):
+        raise typer.Exit(3)
 
 
 def list_vocabulary(

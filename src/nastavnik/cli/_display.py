@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nastavnik.clock import Clock
 from nastavnik.progress import Progress, Watcher
+
+if TYPE_CHECKING:
+    from nastavnik.jobs import Checkup
 
 
 @contextmanager
@@ -158,4 +161,21 @@ def comparison(found: Mapping[str, Any]) -> str:
         lines.append(f"{record['criterion']:20} {chosen:>7} {record['seconds']:8.2f}  {interval}{record['says']}")
     lines.append("")
     lines.append(f"{len(found['networks'])} networks; the test rows have been touched {found['test_touches']} times")
+    return "\n".join(lines)
+
+
+def checkup(found: Checkup) -> str:
+    """Findings in words, what was wrong with other networks, and advice against advice."""
+    from nastavnik.mentor import in_words as findings_in_words
+
+    about = "" if found.network is None else f"network {found.network}: "
+    lines = [about + findings_in_words(found.findings)]
+    if found.known:
+        lines.append(f"known by the baseline: {', '.join(sorted(found.known))}")
+    if found.together:
+        best, t = " and ".join(found.together["best"]) or "leave it as it is", found.together
+        lines.append(f"together: {best}: {t['effect']:+.4g} nats a row ({t['low']:+.4g} to {t['high']:+.4g})")
+    for other in found.others:
+        causes = "; ".join(cause["title"] for cause in other["causes"]) or "nothing is found to be wrong"
+        lines.append(f"network {other['network']} ({other['status']}): {causes}")
     return "\n".join(lines)

@@ -41,8 +41,10 @@ def curvature(sight: Sight, steps: int = _STEPS) -> Measured:
     if beside:
         off = torch.diag(torch.stack(beside), 1)
         matrix = matrix + off + off.T
-    values = torch.linalg.eigvalsh(matrix.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0))
-    return {"largest": values[-1], "trace": diagonal[0] * size}
+    size_of = matrix.abs().amax().clamp(min=1e-30)  # scaled, and in float64: then the few eigenvalues always converge
+    scaled = (matrix / size_of).double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    largest = torch.linalg.eigvalsh(scaled)[-1].to(matrix.dtype) * size_of
+    return {"largest": largest, "trace": diagonal[0] * size}
 
 
 def hessian_product(sight: Sight) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:

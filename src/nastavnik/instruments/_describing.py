@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from nastavnik.instruments._sight import Inputs, Sight, has_matrix
-from nastavnik.nets import Dropout, Normalization, is_activation
+from nastavnik.nets import Normalization, RandomMask, is_activation
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
-_SQUASHING = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.ReLU)
 
 
 def network_facts(sight: Sight) -> list[dict[str, Any]]:
@@ -58,7 +57,7 @@ def role_of(module: nn.Module) -> str:
         return "batch normalization"
     if isinstance(module, (*_NORMS, Normalization)):
         return "normalization" if getattr(module, "name", "") != "none" else "other"
-    if isinstance(module, (nn.modules.dropout._DropoutNd, Dropout)):
+    if isinstance(module, (nn.modules.dropout._DropoutNd, RandomMask)):
         return "dropout"
     return "weights" if has_matrix(module) else "other"
 
@@ -105,7 +104,7 @@ def data_facts(
         other, theirs = _table(validation[0]), _targets(validation[1])
         assert other is not None
         facts["validation rows"] = len(other)
-        spread = np.maximum(x.std(0), 1e-9)
+        spread = np.maximum(np.sqrt((len(x) * x.var(0) + len(other) * other.var(0)) / (len(x) + len(other))), 1e-9)
         error = np.sqrt(1 / len(x) + 1 / len(other))
         moved = np.abs(x.mean(0) - other.mean(0)) / spread
         facts["shift"] = float(moved.max(initial=0.0))
@@ -120,15 +119,23 @@ def data_facts(
 
 
 def told_by(column: np.ndarray, y: np.ndarray, classes: int) -> float:
-    """Share of the target's variance (of its classes' Gini variance) that twenty equal parts of one column tell."""
-    bins = min(20, max(2, len(y) // 10))
-    place = np.searchsorted(np.quantile(column, np.linspace(0, 1, bins + 1)[1:-1]), column, side="right")
+    """Share of the target's variance (of its classes' Gini variance) that up to a hundred equal parts of a column tell.
+
+    Variances inside a part are unbiased, so that a column of noise tells about nothing however small the parts are.
+    """
+    parts = min(100, max(2, len(y) // 8))
+    place = np.searchsorted(np.quantile(column, np.linspace(0, 1, parts + 1)[1:-1]), column, side="right")
     hot = np.eye(classes)[y.astype(int)] if classes else y[:, None]
     whole = hot.var(0).sum()
     if whole <= 0:
         return 0.0
-    inside = sum(hot[place == b].var(0).sum() * (place == b).sum() for b in np.unique(place)) / len(y)
-    return float(1 - inside / whole)
+    rows = np.bincount(place)
+    inside = 0.0
+    for values in hot.T:
+        sums, squares = np.bincount(place, values), np.bincount(place, values**2)
+        spread = squares - sums**2 / np.maximum(rows, 1)
+        inside += float((spread * rows / np.maximum(rows - 1, 1)).sum())
+    return float(np.clip(1 - inside / len(y) / whole, 0.0, 1.0))
 
 
 def _table(inputs: Inputs) -> np.ndarray | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch.func import grad, vmap
 
-from nastavnik.instruments._sight import Sight, plain_grad
+from nastavnik.instruments._norms import Tensors
+from nastavnik.instruments._sight import Inputs, Sight, plain_grad
 
 Measured = dict[str, torch.Tensor]
 
@@ -13,7 +14,7 @@ Measured = dict[str, torch.Tensor]
 def gradient_noise_scale(sight: Sight) -> Measured:
     """tr Σ / |G|², in rows: a batch much smaller than this is mostly noise (McCandlish et al. 2018, B_simple).
 
-    Both are unbiased from n rows' own gradients g_i with mean g: tr Σ = Σ |g_i − g|² / (n − 1), |G|² = |g|² − tr Σ / n.
+    ``spread`` is tr Σ and ``signal`` |G|², whose means over several looks give a steadier ratio. Both are unbiased from n rows' own gradients g_i with mean g: tr Σ = Σ |g_i − g|² / (n − 1), |G|² = |g|² − tr Σ / n.
     Infinite where no direction is left that the rows agree on.
     """
     each = row_gradients(sight)
@@ -21,7 +22,8 @@ def gradient_noise_scale(sight: Sight) -> Measured:
     mean = each.mean(0)
     spread = (each - mean).square().sum() / (n - 1)
     signal = mean.square().sum() - spread / n
-    return {"": torch.where(signal > 0, spread / signal.clamp(min=1e-30), torch.full_like(spread, torch.inf))}
+    scale = torch.where(signal > 0, spread / signal.clamp(min=1e-30), torch.full_like(spread, torch.inf))
+    return {"": scale, "spread": spread, "signal": signal}
 
 
 def row_gradient_norm(sight: Sight) -> Measured:
@@ -39,7 +41,11 @@ def row_gradients(sight: Sight) -> torch.Tensor:
         return torch.cat([g.reshape(len(targets), -1) for g in each.values()], dim=1)
     rows = []
     for i in range(len(targets)):
-        one = tuple(t[i] for t in inputs)
-        gradient, _ = plain_grad(lambda p, one=one, i=i: sight.row_loss(p, one, targets[i]), has_aux=False)(before)
+        one, target = tuple(t[i] for t in inputs), targets[i]
+
+        def own(parameters: Tensors, one: Inputs = one, target: torch.Tensor = target) -> torch.Tensor:
+            return sight.row_loss(parameters, one, target)
+
+        gradient, _ = plain_grad(own, has_aux=False)(before)
         rows.append(torch.cat([g.reshape(-1) for g in gradient.values()]))
     return torch.stack(rows)

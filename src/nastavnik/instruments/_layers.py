@@ -88,10 +88,11 @@ def saturated_share(sight: Sight) -> Measured:
 
 
 def effective_rank(sight: Sight) -> Measured:
-    """exp of the entropy of the squared singular values' shares of what each activation says, over its largest value.
+    """How many directions what an activation says spreads over, as a share of the most there can be.
 
-    1 where all directions are used alike, near 0 where rows differ along one only. Rows are taken as they are, without
-    centring (Roy & Vetterli 2007).
+    The participation ratio (Σ s²)² / Σ s⁴ of the singular values s, without centring, over the smaller of rows and
+    units: 1 where all directions are used alike, near 0 where rows differ along one only. From the Gram matrix alone,
+    tr² / ‖·‖², as eigenvalues of degenerate matrices may not converge.
     """
     found = {}
     for layer in sight.activations:
@@ -99,11 +100,10 @@ def effective_rank(sight: Sight) -> Measured:
         rows, width = units.shape
         if min(rows, width) < 2:
             continue
+        units = units / units.abs().amax().clamp(min=_TINY)
         gram = units @ units.T if rows <= width else units.T @ units
-        values = torch.linalg.eigvalsh(_finite(gram)).clamp(min=0)
-        share = values / values.sum().clamp(min=_TINY)
-        entropy = -(share * share.clamp(min=_TINY).log()).sum()
-        found[layer.name] = entropy.exp() / min(rows, width)
+        ratio = gram.diagonal().sum().square() / gram.square().sum().clamp(min=_TINY)
+        found[layer.name] = ratio / min(rows, width)
     return found
 
 
@@ -155,10 +155,6 @@ def _units(t: torch.Tensor) -> torch.Tensor:
     if t.ndim <= 2:
         return t.reshape(len(t), -1)
     return t.movedim(1, -1).reshape(-1, t.shape[1]) if t.ndim == 4 else t.reshape(-1, t.shape[-1])
-
-
-def _finite(t: torch.Tensor) -> torch.Tensor:
-    return t.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _by_layer(sight: Sight, tensors: Tensors) -> Measured:

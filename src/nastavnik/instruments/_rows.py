@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 
-def appraise(outputs: torch.Tensor, losses: torch.Tensor, targets: torch.Tensor, classes: int) -> dict[str, torch.Tensor]:
+def appraise(
+    outputs: torch.Tensor, losses: torch.Tensor, targets: torch.Tensor, classes: int
+) -> dict[str, torch.Tensor]:
     """What outputs [n, o] say of rows with these targets [n]: loss, score, and each row's margin and error.
 
     ``classes``: 0 for numbers, whose score is R² of the first output and whose margin is minus the squared error over

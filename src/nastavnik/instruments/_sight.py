@@ -56,7 +56,8 @@ class Sight(NamedTuple):
     ``moment``: the batch's gradients, and the parameters before and after the step it was used for; ``start``: those
     the training began with; ``layers`` in the order they ran; ``outputs`` [n, …], ``targets`` [n, …], ``losses`` [n]
     before the step and ``losses_after`` it on the same rows with the same noise; ``loss`` and ``row_losses`` are the
-    mean loss and the rows' losses in evaluation mode as functions of the parameters, of the first ``rows`` rows.
+    mean loss and the rows' losses in evaluation mode as functions of the parameters, of the first ``rows`` rows;
+    ``fixed`` is what is not trained.
     """
 
     moment: Moment
@@ -70,7 +71,8 @@ class Sight(NamedTuple):
     row_loss: Callable[[Tensors, Inputs, torch.Tensor], torch.Tensor]
     rows: tuple[Inputs, torch.Tensor]
     alone: bool
-    prefix: str = ""
+    prefix: str
+    fixed: Tensors
 
     @property
     def activations(self) -> list[Layer]:
@@ -84,7 +86,8 @@ class Sight(NamedTuple):
 
     def weight(self, layer: Layer) -> torch.Tensor:
         """A weighted layer's matrix before the step."""
-        return self.moment.before[f"{self.prefix}{layer.name}.weight"]
+        name = f"{self.prefix}{layer.name}.weight"
+        return self.moment.before[name] if name in self.moment.before else self.fixed[name]
 
 
 def has_matrix(module: nn.Module) -> bool:
@@ -138,14 +141,14 @@ def look(
         return subject.evaluation({**parameters, **_copied(buffers)}, *few)[1].mean()
 
     def row_loss(parameters: Tensors, one: Inputs, target: torch.Tensor) -> torch.Tensor:
-        return subject.evaluation(
-            {**parameters, **_copied(buffers)}, tuple(t[None] for t in one), target[None]
-        )[1].mean()
+        return subject.evaluation({**parameters, **_copied(buffers)}, tuple(t[None] for t in one), target[None])[
+            1
+        ].mean()
 
     moment = Moment(gradients, before, after)
     return Sight(
         moment, start, layers, outputs.detach(), targets, losses.detach(), later, loss, row_loss, few,
-        subject.alone, subject.prefix,
+        subject.alone, subject.prefix, buffers,
     )  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Jobs: a page of code each, that reads like the sentence describing it."""
 
+from nastavnik.jobs._check import Checkup as Checkup
+from nastavnik.jobs._check import check as check
 from nastavnik.jobs._compare import Comparison as Comparison
 from nastavnik.jobs._compare import compare as compare
 from nastavnik.jobs._fit import Run as Run

@@ -13,8 +13,7 @@ from nastavnik.clock import Clock, Deadline
 from nastavnik.dataset import Dataset, make_dataset
 from nastavnik.errors import UserError
 from nastavnik.files import plain, read_json, write_json
-from nastavnik.jobs._checkpoint import restore
-from nastavnik.jobs._setup import dataset_options, prepare, read_table
+from nastavnik.jobs._reopening import reopened
 from nastavnik.model import Member, member_predictive
 from nastavnik.nets import FAMILIES, Family
 from nastavnik.progress import Watcher
@@ -69,7 +68,7 @@ def compare(
         raise UserError(f"{run} is no finished run with a checkpoint; finish it with 'nastavnik fit --resume {run}'")
     folder.claim()
     try:
-        dataset, search = _reopened(folder, family, clock)
+        dataset, search = reopened(folder, family, clock)
         verdicts = {c: _verdicts(search, c, names, watcher) for c in search.ranking if c.number in search.pool}
         watcher.doing("testing")
         tested = _tested(search, dataset, list(verdicts)) if len(dataset.split.test) else {}
@@ -79,19 +78,6 @@ def compare(
     finally:
         folder.release()
     return found
-
-
-def _reopened(folder: RunFolder, family: Family | None, clock: Clock) -> tuple[Dataset, Search]:
-    """The run's dataset, and its search where the last checkpoint was written."""
-    request = FitRequest.from_json(folder.record["asked"])
-    dataset = make_dataset(read_table(request, folder, None, None), dataset_options(request, None))
-    families = [family] if family is not None else families_named(request.families or tuple(FAMILIES))
-    bench, space, strategy = prepare(dataset, families, request)
-    search = Search(
-        bench, space, seed=request.seed, deadline=Deadline(clock, 0.0), networks=None, trace=Trace(), strategy=strategy
-    )
-    restore(search, folder)
-    return dataset, search
 
 
 def _verdicts(search: Search, candidate: Candidate, names: Sequence[str], watcher: Watcher) -> dict[str, Verdict]:

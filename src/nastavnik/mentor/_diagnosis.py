@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,11 +41,17 @@ class Finding:
         """As ``findings.json`` has it."""
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
         record = {**own, "advice": [advice.to_json() for advice in self.advice], "evidence": dict(self.evidence)}
-        return plain({**record, "steps": None if self.steps is None else list(self.steps), "networks": list(self.networks)})
+        return plain(
+            {**record, "steps": None if self.steps is None else list(self.steps), "networks": list(self.networks)}
+        )
 
 
 def diagnose(
-    history: History, *, suppress: Iterable[str] = (), rules: Mapping[str, Rule] | None = None
+    history: History,
+    *,
+    suppress: Iterable[str] = (),
+    rules: Mapping[str, Rule] | None = None,
+    broken: Callable[[str, Exception], None] | None = None,
 ) -> list[Finding]:
     """What is wrong with one training, the causes first, each followed by what follows from it.
 
@@ -53,6 +59,7 @@ def diagnose(
         history: its measurements.
         suppress: names of rules that are not asked.
         rules: those that are; all by default.
+        broken: told of a rule that fails, which is then passed over; without it the failure is raised.
 
     Raises:
         UserError: a suppressed rule that does not exist.
@@ -64,9 +71,14 @@ def diagnose(
     found = {}
     for name, rule in rules.items():
         if name not in left_out:
-            sign = rule.strongest(history)
-            if sign is not None and sign.score >= rule.threshold:
-                found[name] = _finding(rule, sign, history)
+            try:
+                sign = rule.strongest(history)
+                if sign is not None and sign.score >= rule.threshold:
+                    found[name] = _finding(rule, sign, history)
+            except Exception as error:
+                if broken is None:
+                    raise
+                broken(name, error)
     rooted = {name: replace(f, root=_root(name, found, rules)) for name, f in found.items()}
     return _ordered(rooted)
 

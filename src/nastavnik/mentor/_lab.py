@@ -67,9 +67,8 @@ class Lab:
                     found[i] = self.score(outcome.learners[0], recipes[i])
         return found
 
-    def watch(self, recipe: Recipe, seeds: Sequence[int], *, count: int = LOOKS, dear: bool = True) -> Watched:
-        """Train a recipe from these seeds to its end, watched; each knows the others' last scores as its siblings."""
-        recipes = [recipe.replace({"seed": seed}) for seed in seeds]
+    def watch(self, recipes: Sequence[Recipe], *, count: int = LOOKS, dear: bool = True) -> Watched:
+        """Train recipes of one shape to their end, watched; each knows the others' last scores as its siblings."""
         population = self.population(recipes, evaluations=0)
         histories = watch(population, self.classes, count=count, dear=dear)
         self.network_steps += population.network_steps

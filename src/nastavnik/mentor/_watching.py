@@ -96,10 +96,16 @@ def _facts(population: Population, classes: int) -> list[dict[str, Any]]:
         if layers is None:
             layers = _layer_facts(population)
         steps = data.steps_per_epoch(population.batch)
+        dropout = {"rate": recipe.number("network.dropout")}  # may differ from network to network
         own = {
-            "batch": population.batch, "steps": population.total_steps, "steps per epoch": steps, "layers": layers,
+            "batch": population.batch,
+            "steps": population.total_steps,
+            "steps per epoch": steps,
+            "layers": [
+                {**x, **dropout} if x["role"] == "dropout" and "network.dropout" in recipe else x for x in layers
+            ],
             **recipe_facts(recipe),
-        }  # fmt: skip
+        }
         facts.append({**by_part[part], **own})
     return facts
 

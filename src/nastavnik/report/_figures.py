@@ -18,7 +18,7 @@ _MOST_POINTS = 4000
 
 def curves(trace: pd.DataFrame, search: Search, chosen: set[int]) -> go.Figure:
     """Validation loss of every network over its steps; the chosen ones in colour."""
-    figure = _blank("steps", "validation loss (nats per row)")
+    figure = blank("steps", "validation loss (nats per row)")
     losses = trace[trace["instrument"] == "validation loss"]
     status = {n: c.status for c in search.history for n in c.numbers}
     highlighted = {n for c in search.history if c.number in chosen for n in c.numbers}
@@ -68,7 +68,7 @@ def _lines(parts: list[pd.DataFrame]) -> tuple[list[Any], list[Any], list[Any]]:
 
 def candidates(rows: list[dict[str, Any]]) -> go.Figure:
     """Validation loss of the best candidates with intervals; the chosen one in colour."""
-    figure = _blank("validation loss (nats per row)", "")
+    figure = blank("validation loss (nats per row)", "")
     figure.add_trace(
         go.Scatter(
             x=[r["nll"] for r in rows],
@@ -92,7 +92,7 @@ def fit_picture(predictive: Predictive, y: np.ndarray, classes: tuple[str, ...],
         return _reliability(predictive, y, part)
     point = predictive.point()
     some = np.random.default_rng(0).permutation(len(y))[:_MOST_POINTS]
-    figure = _blank(f"predicted ({part} rows)", "true")
+    figure = blank(f"predicted ({part} rows)", "true")
     figure.add_trace(
         go.Scattergl(
             x=point[some],
@@ -114,7 +114,7 @@ def _reliability(predictive: ClassPredictive, y: np.ndarray, part: str) -> go.Fi
     right = predictive.point() == y
     edges = np.linspace(0, 1, 11)
     place = np.clip(np.digitize(confidence, edges) - 1, 0, 9)
-    figure = _blank(f"confidence ({part} rows)", "share that is right")
+    figure = blank(f"confidence ({part} rows)", "share that is right")
     used = [b for b in range(10) if (place == b).any()]
     figure.add_trace(
         go.Bar(
@@ -138,7 +138,7 @@ def _reliability(predictive: ClassPredictive, y: np.ndarray, part: str) -> go.Fi
 def columns(delivery: Delivery, most: int = 20) -> go.Figure:
     """How much the loss rises when a column is shuffled."""
     rows = delivery.columns[:most]
-    figure = _blank("rise of the loss when shuffled (nats per row)", "")
+    figure = blank("rise of the loss when shuffled (nats per row)", "")
     figure.add_trace(
         go.Bar(
             x=[r["rise"] for r in rows],
@@ -157,7 +157,7 @@ def columns(delivery: Delivery, most: int = 20) -> go.Figure:
 def hyperparameters(rows: list[dict[str, Any]], most: int = 12) -> go.Figure:
     """How much of the scores' variance each hyperparameter explains, with intervals over forests."""
     rows = rows[:most]
-    figure = _blank("share of the ranks' variance that is lost when shuffled", "")
+    figure = blank("share of the ranks' variance that is lost when shuffled", "")
     figure.add_trace(
         go.Bar(
             x=[r["importance"] for r in rows],
@@ -184,7 +184,7 @@ def front(delivery: Delivery, search: Search) -> go.Figure:
     """All candidates by the first two criteria, the front as a staircase, sure members darker."""
     names = search.strategy.objectives
     every = [c.values for c in search.ranking if all(np.isfinite(c.values))]
-    figure = _blank(_criterion(names[1]), _criterion(names[0]))
+    figure = blank(_criterion(names[1]), _criterion(names[0]))
     figure.add_trace(
         go.Scatter(
             x=[v[1] for v in every],
@@ -225,7 +225,7 @@ def baselines(result: dict[str, Any], head: str) -> go.Figure:
     scored = {n: v for n, v in scored.items() if None not in v.values()}
     names = ["this model", *scored]
     values = [result["test"][head], *scored.values()]
-    figure = _blank(f"{'accuracy' if head == 'accuracy' else 'R²'} on the test rows", "")
+    figure = blank(f"{'accuracy' if head == 'accuracy' else 'R²'} on the test rows", "")
     figure.add_trace(
         go.Scatter(
             x=[v["value"] for v in values],
@@ -248,7 +248,7 @@ def baselines(result: dict[str, Any], head: str) -> go.Figure:
     return figure
 
 
-def _blank(x: str, y: str) -> go.Figure:
+def blank(x: str, y: str) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         template="plotly_white",

@@ -64,9 +64,7 @@ def table_space(
         "epochs": Number(
             1, 10_000, log=True, integer=True, default=_FULL_STEPS if whole else default_epochs(rows, batch)
         ),
-        "preparation.numbers": Choice.of(
-            "auto", "standard", "robust", "quantile", "identity", default="auto"
-        ),
+        "preparation.numbers": Choice.of("auto", "standard", "robust", "quantile", "identity", default="auto"),
     }
     settled = {name: default_of(node) for name, node in nodes.items() if name != "network.family"}
     losses = {name: loss for name, loss in LOSSES.items() if _KINDS[classification] in loss.targets}

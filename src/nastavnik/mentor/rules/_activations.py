@@ -14,7 +14,9 @@ from nastavnik.trace import History
 def _revive(history: History) -> Iterator[Advice]:
     yield Advice("take leaky_relu, which no unit dies of", {"network.activation": "leaky_relu"})
     rate = history.facts.get("learning rate", 0.0)
-    yield Advice("or a third of the rate, and biases that begin at 0", {"optimizer.learning_rate": rate / 3} if rate else {})
+    yield Advice(
+        "or a third of the rate, and biases that begin at 0", {"optimizer.learning_rate": rate / 3} if rate else {}
+    )
 
 
 @rule(
@@ -65,7 +67,9 @@ def saturated_units(history: History) -> Iterator[Sign]:
         if len(values):
             half = len(values) // 2
             score = max(float(np.median(values[: half + 1])), float(np.median(values[half:])))
-            yield Sign(score, layer=layer, steps=since(history, "saturated share", 0.5, layer), evidence={"share": score})
+            yield Sign(
+                score, layer=layer, steps=since(history, "saturated share", 0.5, layer), evidence={"share": score}
+            )
 
 
 def _diversify(history: History) -> Iterator[Advice]:

@@ -67,19 +67,19 @@ def _noise(history: History) -> Iterator[Advice]:
     severity="info",
     title="Batches are mostly noise",
     source="McCandlish et al. 2018, An empirical model of large-batch training; traintools (4 B)",
-    usual=100.0,
+    usual=10.0,
     advise=_noise,
 )
 def noisy_batches(history: History) -> Iterator[Sign]:
-    """The gradient noise scale of the first quarter is many times the batch's size.
+    """The gradient noise scale of the first half is many times the batch's size.
 
     Most of each step is then chance. Late in a training this is usual and no fault: the gradient itself is small.
     """
-    values, batch = history.series("gradient noise scale"), history.facts.get("batch", 0)
-    values = values[: max(1, len(values) // 4)]
-    values = values[np.isfinite(values)]
-    if len(values) and batch:
-        yield Sign(float(np.median(values)) / batch, evidence={"noise scale": float(np.median(values)), "batch": batch})
+    spread, signal = (history.series("gradient noise scale", part) for part in ("spread", "signal"))
+    batch, half = history.facts.get("batch", 0), max(1, len(spread) // 2)
+    if len(spread) and batch and np.isfinite(spread[:half]).all():
+        scale = float(spread[:half].mean() / max(signal[:half].mean(), 1e-6 * spread[:half].mean() + 1e-30))
+        yield Sign(scale / batch, evidence={"noise scale": scale, "batch": batch})
 
 
 RULES = (not_shuffled, tiny_batch_norm, noisy_batches)

@@ -11,7 +11,9 @@ from nastavnik.trace import History
 
 
 def _feed(history: History) -> Iterator[Advice]:
-    yield Advice("prepare rows beforehand, keep them in memory, or load them with more workers (DataLoader(num_workers))")
+    yield Advice(
+        "prepare rows beforehand, keep them in memory, or load them with more workers (DataLoader(num_workers))"
+    )
 
 
 @rule(

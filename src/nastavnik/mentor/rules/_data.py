@@ -58,9 +58,7 @@ def unscaled_target(history: History) -> Iterator[Sign]:
     facts = history.facts
     if "target deviation" in facts:
         mean, deviation = abs(facts["target mean"]), facts["target deviation"]
-        yield Sign(
-            max(mean, deviation, 0.3 / max(deviation, 1e-12)), evidence={"mean": mean, "deviation": deviation}
-        )
+        yield Sign(max(mean, deviation, 0.3 / max(deviation, 1e-12)), evidence={"mean": mean, "deviation": deviation})
 
 
 def _weigh(history: History) -> Iterator[Advice]:
@@ -133,7 +131,9 @@ def shifted_parts(history: History) -> Iterator[Sign]:
     """
     facts = history.facts
     if facts.get("shift errors", 0.0) > 6:
-        yield Sign(facts["shift"], evidence={"column": facts["shifted column"], "standard errors": facts["shift errors"]})
+        yield Sign(
+            facts["shift"], evidence={"column": facts["shifted column"], "standard errors": facts["shift errors"]}
+        )
 
 
 def _deduplicate(history: History) -> Iterator[Advice]:

@@ -35,29 +35,30 @@ def _regularize(history: History) -> Iterator[Advice]:
     severity="warning",
     title="Overfitting",
     source="Nielsen 2015 ch. 3 (notes/003-b 4464-4533); notes/003-g 18492-18500, 18644-18679",
-    usual=0.15,
+    usual=0.3,
     advise=_regularize,
     causes=("noisy_labels", "labels_without_signal", "rate_too_large", "shifted_parts", "oversized_initialization",
             "unscaled_inputs", "unscaled_target", "not_shuffled", "tiny_batch_norm", "accumulated_gradients"),
 )  # fmt: skip
 def overfitting(history: History) -> Iterator[Sign]:
-    """The validation rows' loss has its best behind it and rises, while that of the training rows falls.
+    """Much of what is learned of the training rows does not hold for validation rows, or their loss rises again.
 
-    What is learned now is these rows and not what they have in common. On small algorithmic data the validation rows
-    may follow much later (delayed generalization); look on a logarithmic axis of steps before stopping there (score:
-    the rise from the best, over the fall from the start to the best).
+    What is learned are these rows and not what they have in common. On small algorithmic data the validation rows may
+    follow much later (delayed generalization); look on a logarithmic axis of steps before stopping there (score: the
+    validation rows' loss above the training rows' at the end, over the fall of the training rows' loss; or, if that is
+    more, the validation loss's rise from its best over its fall before).
     """
     held, own = losses(history, "validation"), losses(history)
-    if len(held) < 6 or not np.isfinite(held).all() or not np.isfinite(own).all():
+    if len(held) < 6 or len(own) != len(held) or not np.isfinite(held).all() or not np.isfinite(own).all():
         return
-    best = int(held.argmin())
-    fall = held[0] - held[best]
-    if fall > 0 and own[-1] < own[best] + 1e-9:
-        rise = float(np.median(held[-3:]) - held[best])
+    best, learned = int(held.argmin()), float(own[0] - own[-1])
+    rise, fall = float(np.median(held[-3:]) - held[best]), float(held[0] - held[best])
+    if learned > 0.05 * abs(own[0]) and skills(history, "validation").max(initial=0) > 0.05:
+        gap = float(np.median(held[-3:]) - np.median(own[-3:]))
         steps = history.steps("validation rows' loss")
-        yield Sign(rise / fall, steps=(int(steps[best]), int(steps[-1])), evidence={
-            "best at step": int(steps[best]), "rise": rise, "fall before": float(fall),
-            "gap at the end": float(held[-1] - own[-1])})  # fmt: skip
+        score = max(gap / learned, rise / fall if fall > 0 and own[-1] <= own[best] else 0.0)
+        yield Sign(score, steps=(int(steps[best]), int(steps[-1])), evidence={
+            "best at step": int(steps[best]), "rise since": rise, "gap at the end": gap, "learned": learned})  # fmt: skip
 
 
 def _longer(history: History) -> Iterator[Advice]:
@@ -142,14 +143,14 @@ def growing_confidence(history: History) -> Iterator[Sign]:
     """The validation rows' loss rises while their accuracy stays: loss and accuracy disagree.
 
     No more rows are wrong than before, but the wrong ones are wrong with more certainty. Choose by what matters for the
-    use (score: the loss's rise from its best over its fall before, where accuracy has not fallen by a hundredth).
+    use (score: the loss's rise from its best over its fall before, where accuracy has not fallen by three hundredths).
     """
     held, score = losses(history, "validation"), history.series("validation rows' score")
-    if not history.facts.get("classes", 0) or len(held) < 6 or not np.isfinite(held).all():
+    if not history.facts.get("classes", 0) or len(held) < 6 or len(score) != len(held) or not np.isfinite(held).all():
         return
     best = int(held.argmin())
     fall = held[0] - held[best]
-    if fall > 0 and score[-1] > score[best] - 0.01:
+    if fall > 0 and score[-1] > score[best] - 0.03:
         yield Sign(float((np.median(held[-3:]) - held[best]) / fall), evidence={"accuracy then": float(score[best]),
                    "accuracy now": float(score[-1])})  # fmt: skip
 
@@ -168,17 +169,17 @@ def _again(history: History) -> Iterator[Advice]:
 def stuck_run(history: History) -> Iterator[Sign]:
     """This network ended far worse than others of the same recipe from other seeds.
 
-    The recipe is not to blame, the start is (score: its distance from the median of the others, in their median
-    absolute deviations times 1.48).
+    The recipe is not to blame, the start is (score: its distance from the median of the others, over their median
+    absolute deviation times 1.48 and three hundredths of what they have learned).
     """
     others = np.array(history.facts.get("siblings", []), dtype=float)
     others = others[np.isfinite(others)]
-    own = history.last("validation rows' loss")
-    if len(others) >= 4:
-        spread = 1.4826 * float(np.median(np.abs(others - np.median(others))))
-        worse = (own if np.isfinite(own) else 1e9) - float(np.median(others))
-        yield Sign(worse / max(spread, 0.01 * abs(float(np.median(others))) + 1e-9),
-                   evidence={"own loss": own, "median of the others": float(np.median(others))})  # fmt: skip
+    own, began = history.last("validation rows' loss"), losses(history, "validation")
+    if len(others) >= 4 and len(began):
+        usual = float(np.median(others))
+        spread = 1.4826 * float(np.median(np.abs(others - usual))) + 0.03 * max(float(began[0]) - usual, 0.0) + 1e-9
+        worse = (own if np.isfinite(own) else 1e9) - usual
+        yield Sign(worse / spread, evidence={"own loss": own, "median of the others": usual})
 
 
 RULES = (overfitting, stopped_too_early, chance_level, growing_confidence, stuck_run)

@@ -83,11 +83,11 @@ def exploding_gradients(history: History) -> Iterator[Sign]:
         whole = np.sqrt(np.sum([history.series("layer gradient norm", n) ** 2 for n in layers], axis=0))
         sizes = np.sqrt(np.sum([history.series("layer weight norm", n) ** 2 for n in layers], axis=0))
     usable = np.isfinite(whole) & np.isfinite(sizes)
-    if usable.sum() > 3:
-        began = np.median(whole[usable][:3])
-        later = whole[usable][3:]
-        score = max(later.max(initial=0.0) / max(began, 1e-12), float(np.median(whole[usable] / sizes[usable])) )
-        yield Sign(float(score), evidence={"longest": float(whole[usable].max()), "at the start": float(began)})
+    if usable.sum() > 1:
+        began = float(np.median(whole[usable][:2]))
+        longest = float(whole[usable].max())
+        score = max(longest / max(whole[usable][0], 1e-12), float(np.median(whole[usable] / sizes[usable])))
+        yield Sign(score, evidence={"longest": longest, "at the start": began})
 
 
 def _patience(history: History) -> Iterator[Advice]:

@@ -32,7 +32,10 @@ def double_softmax(history: History) -> Iterator[Sign]:
     classes = history.facts.get("classes", 0)
     sums, least = history.series("output sum deviation"), history.series("output least")
     if classes > 1 and len(sums) and history.facts.get("outputs", classes) > 1:
-        yield Sign(float(sums.max() < 1e-3 and least.min() >= 0), evidence={"largest distance of a row's sum from 1": float(sums.max())})
+        yield Sign(
+            float(sums.max() < 1e-3 and least.min() >= 0),
+            evidence={"largest distance of a row's sum from 1": float(sums.max())},
+        )
 
 
 def _plain_output(history: History) -> Iterator[Advice]:
@@ -87,7 +90,9 @@ def regularization_too_strong(history: History) -> Iterator[Sign]:
     changed: the penalty is a sum over the training set, the loss a mean (score: the largest ratio of a layer's length
     at the start to that at the end).
     """
-    if not (history.facts.get("weight decay", 0.0) > 0 or np.nanmax(history.series("loss term", "penalty"), initial=0) > 0):
+    if not (
+        history.facts.get("weight decay", 0.0) > 0 or np.nanmax(history.series("loss term", "penalty"), initial=0) > 0
+    ):
         return
     for layer in matrices(history):
         norms = history.series("layer weight norm", layer["name"])
@@ -177,7 +182,9 @@ def nonfinite(history: History) -> Iterator[Sign]:
                 begun.append((int(history.steps(name, layer)[bad[0]]), order, layer, name))
     if begun:
         step, _, layer, name = min(begun)
-        yield Sign(1.0, layer=layer, steps=(step, int(history.steps("batch loss")[-1])), evidence={"first seen in": name})
+        yield Sign(
+            1.0, layer=layer, steps=(step, int(history.steps("batch loss")[-1])), evidence={"first seen in": name}
+        )
 
 
 def _mend_numbers(history: History) -> Iterator[Advice]:

@@ -30,7 +30,7 @@ def network_paralysis(history: History) -> Iterator[Sign]:
     first layers stand still (score: the product of 1 / steepest slope of the activations, those with a normalization
     before them left out).
     """
-    product, names = 1.0, []
+    product, names = 1.0, list[str]()
     for layer in history.facts.get("layers", []):
         if layer["role"] in ("normalization", "batch normalization"):
             product, names = 1.0, []
@@ -124,22 +124,20 @@ def _widen(history: History) -> Iterator[Advice]:
     severity="warning",
     title="A hidden layer is very narrow",
     source="notes/003-c 6730-6746 (too few hidden units); Tishby & Zaslavsky 2015",
-    usual=2.6,
+    usual=1.3,
     advise=_widen,
     measured=False,
 )
 def bottleneck(history: History) -> Iterator[Sign]:
     """Everything must pass through a layer of a few units.
 
-    What the target needs to know of the inputs may not fit (score: the fewer of 8 and the inputs, over its units).
+    What the target needs to know of the inputs may not fit (score: 4 over its units, where it is narrower than the
+    inputs).
     """
     layers = matrices(history)
     for layer in layers[:-1]:
-        yield Sign(
-            min(8, max(layers[0]["fan_in"], 1)) / max(layer["units"], 1),
-            layer=layer["name"],
-            evidence={"units": layer["units"]},
-        )
+        if layer["units"] < layers[0]["fan_in"]:
+            yield Sign(4 / max(layer["units"], 1), layer=layer["name"], evidence={"units": layer["units"]})
 
 
 def _less_dropout(history: History) -> Iterator[Advice]:

@@ -23,7 +23,8 @@ def overshoot(history: History) -> float:
     downhill = predicted < -1e-12
     if downhill.sum() < 3:
         return float("nan")
-    ratio = actual[downhill] / predicted[downhill]
+    with np.errstate(all="ignore"):
+        ratio = actual[downhill] / predicted[downhill]
     return float(np.median(np.where(np.isfinite(ratio), 1 - ratio, 100.0)))
 
 
@@ -44,20 +45,16 @@ def _smaller(history: History) -> Iterator[Advice]:
             "accumulated_gradients"),
 )  # fmt: skip
 def rate_too_large(history: History) -> Iterator[Sign]:
-    """Steps go past the valley they aim at: they change the loss by less than the gradient promised, or raise it.
+    """Steps go past the valley they aim at, or are long for the weights they change; the loss may end above its start.
 
-    On the way of a good step the loss is nearly a plane. A step that is too long climbs the other side (score: 1 −
-    actual / predicted change, median over the first half; or the training rows' loss at the end over that at the start;
-    or how far a layer moves in one early step over its own length, in units of a tenth).
+    On the way of a good step the loss is nearly a plane. A step that is too long climbs the other side. Optimizers that
+    divide by the gradient's size hide it, as their gradients soon mean nothing: their first steps show it (score: the
+    sum of 1 − actual / predicted change of the loss, median over the first half; four times how far the layer that
+    moves most goes in an early step, over its own length; and five times what the loss ends above its start).
     """
-    evidence = {"1 - actual / predicted change": overshoot(history)}
-    score = overshoot(history)
-    loss = losses(history)
-    if len(loss) > 4:
-        ended = loss[-3:]
-        grown = float(np.median(ended) / max(abs(loss[0]), 1e-9)) if np.isfinite(ended).all() else 100.0
-        evidence["loss at the end over the start"] = grown
-        score = np.nanmax([score, min(grown, 100.0)])
+    passed = overshoot(history)
+    evidence = {"1 - actual / predicted change": passed}
+    score = 0.0 if np.isnan(passed) else max(passed, 0.0)
     moves = []
     for layer in matrices(history):
         ratios = history.series("layer update ratio", layer["name"])[1:6]
@@ -65,8 +62,15 @@ def rate_too_large(history: History) -> Iterator[Sign]:
             moves.append(float(np.median(np.where(np.isfinite(ratios), ratios, 100.0))))
     if moves:
         evidence["largest early update ratio"] = max(moves)
-        score = np.nanmax([score, max(moves) / 0.3])
-    yield Sign(float(score), steps=span(history, "actual change"), evidence=evidence)
+        score += 4 * max(moves)
+    loss = losses(history)
+    if len(loss) > 4:
+        ended = float(np.median(loss[-3:]))
+        grown = ended / max(abs(loss[0]), 1e-9) if np.isfinite(ended) else 100.0
+        evidence["loss at the end over the start"] = grown
+        score += 5 * max(min(grown, 100.0) - 1, 0.0)
+    if moves or not np.isnan(passed):
+        yield Sign(float(score), steps=span(history, "actual change"), evidence=evidence)
 
 
 def _larger(history: History) -> Iterator[Advice]:
@@ -89,9 +93,10 @@ def rate_too_small(history: History) -> Iterator[Sign]:
     """The weights have hardly left their start when the training ends, and the loss was still on its way down.
 
     Every step did what the gradient promised; there were only too few of them for their size (score: 1 over twice the
-    distance of the layer that moved most, over its length at the start, times the share of the loss that is left).
+    distance of the hidden layer that moved most, over its length at the start, times the share of the loss that is left).
     """
-    moved = [history.last("distance from start", layer["name"]) for layer in matrices(history)]
+    judged = matrices(history)[:-1] or matrices(history)  # the output layer begins small
+    moved = [history.last("distance from start", layer["name"]) for layer in judged]
     moved = [m for m in moved if np.isfinite(m)]
     loss = losses(history)
     if not moved or len(loss) < 6 or not np.isfinite(loss).all():
@@ -186,7 +191,9 @@ def gradients_clipped_away(history: History) -> Iterator[Sign]:
     lengths = np.sqrt(np.sum([history.series("layer gradient norm", name) ** 2 for name in layers], axis=0))
     lengths = lengths[np.isfinite(lengths)]
     if len(lengths):
-        yield Sign(float(np.median(lengths) / bound), evidence={"median length": float(np.median(lengths)), "bound": bound})
+        yield Sign(
+            float(np.median(lengths) / bound), evidence={"median length": float(np.median(lengths)), "bound": bound}
+        )
 
 
 RULES = (rate_too_large, rate_too_small, oscillating, accumulated_gradients, gradients_clipped_away)

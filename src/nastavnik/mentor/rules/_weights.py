@@ -63,18 +63,15 @@ def oversized_initialization(history: History) -> Iterator[Sign]:
 def undersized_initialization(history: History) -> Iterator[Sign]:
     """Hidden layers' weights begin far smaller than keeps the size of what passes through them.
 
-    What passes several such layers is the same for every row but for a trace, and gradients going back as well. With a
-    normalization behind the layer it does no harm and is not reported (score: 1 over the root mean square of the
+    What passes several such layers is the same for every row but for a trace, and gradients going back as well. Networks
+    with normalization undo it and are not judged (score: 1 over the root mean square of the
     weights times √inputs).
     """
-    layers = history.facts.get("layers", [])
-    normalized = set()
-    for one, other in zip(layers, layers[1:], strict=False):
-        if "normalization" in other["role"]:
-            normalized.add(one["name"])
+    if any("normalization" in layer["role"] for layer in history.facts.get("layers", [])):
+        return
     for name in hidden(history):
         scale = history.series("weight scale", name)
-        if len(scale) and name not in normalized and scale[0] > 0:
+        if len(scale) and scale[0] > 0:
             yield Sign(1 / float(scale[0]), layer=name, steps=(0, 0), evidence={"rms · √inputs": float(scale[0])})
 
 

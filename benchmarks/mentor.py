@@ -1,0 +1,283 @@
+"""The fault bench: are planted faults found, named first, and mended by the advice that its own trial recommends?
+
+python benchmarks/mentor.py bench --out benchmarks/results/mentor.json       # train, set thresholds, judge; about 20 min
+python benchmarks/mentor.py cure  --out benchmarks/results/mentor-cure.json  # try the advice; about 30 min
+python benchmarks/mentor.py bench --short                                    # two tasks, a few faults: as CI runs it
+
+Every fault of ``mentor_tasks.py`` is planted in every task it suits, five seeds each, trained as a population and
+watched; healthy trainings differ in rate, decay, dropout and seed. A fault counts only where the five trainings score
+significantly worse (nats a validation row, last weights) than the task's healthy ones (one-sided rank test, 1 %), or
+by construction (leaks, shifts and the like, which do not show in the score).
+
+Thresholds are set on the tasks that are not held out, by their healthy trainings and the faults that are not held out
+(``set_thresholds``); nothing else of them is used. ``--histories FOLDER`` keeps what was measured, so that rules can be
+worked on without training again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mentor_tasks import FAULTS, HEALTHY, TASKS, Case, healthy_recipes
+from scipy import stats
+
+from nastavnik.files import plain, write_json
+from nastavnik.mentor import RULES, diagnose, root_causes
+from nastavnik.trace import History
+
+SEEDS = 5
+HEALTHY_SEEDS = {False: 25, True: 60}  # of a task that is not held out, and of one that is
+SIGNIFICANT = 0.01
+FALSE_ALARMS = 0.005  # of healthy trainings, that a threshold aims at
+TOP = 3
+CALIBRATION = Path(__file__).parents[1] / "src" / "nastavnik" / "mentor" / "calibration.json"
+_SHORT = ("waveform", "friedman2")
+_SHORT_FAULTS = ("rate x1000", "rate /100", "zeros", "dead units", "softmax twice", "frozen layers", "leaked target")
+
+
+# Training
+
+
+def train_cell(task: str, fault: str, seeds: int) -> dict[str, Any]:
+    """The watched trainings of one task with one fault."""
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    case = Case(TASKS[task], FAULTS.get(fault, HEALTHY))
+    if fault == HEALTHY.name:
+        recipes = healthy_recipes(case, seeds, seed=1)
+    else:
+        recipes = [case.recipe.replace({"seed": 100 + i}) for i in range(seeds)]
+    trainings = []
+    for start in range(0, seeds, 15):
+        watched = case.lab.watch(recipes[start : start + 15])
+        for history, score in zip(watched.histories, watched.scores, strict=True):
+            trainings.append({"score": float(score), "history": history.to_json()})
+    return {"task": task, "fault": fault, "trainings": trainings, "seconds": time.perf_counter() - started}
+
+
+def cells(short: bool) -> list[tuple[str, str, int]]:
+    """What is trained: (task, fault, seeds)."""
+    found = []
+    for task in TASKS.values():
+        if short and task.name not in _SHORT:
+            continue
+        found.append((task.name, HEALTHY.name, 10 if short else HEALTHY_SEEDS[task.held_out]))
+        for fault in FAULTS.values():
+            if fault.suits(task) and not (short and fault.name not in _SHORT_FAULTS):
+                found.append((task.name, fault.name, 3 if short else SEEDS))
+    return found
+
+
+def train_all(wanted: list[tuple[str, str, int]], folder: Path | None, workers: int) -> list[dict[str, Any]]:
+    """All cells, those in the folder read from there."""
+    known, missing = [], []
+    for cell in wanted:
+        path = None if folder is None else folder / f"{cell[0]}--{cell[1].replace('/', '_')}.json.gz"
+        if path is not None and path.exists():
+            known.append(json.loads(gzip.decompress(path.read_bytes())))
+        else:
+            missing.append((cell, path))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting = [(pool.submit(train_cell, *cell), path) for cell, path in missing]
+        for future, path in waiting:
+            try:
+                cell = future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            print(f"{cell['seconds']:6.1f} s  {cell['task']}, {cell['fault']}", flush=True)
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(gzip.compress(json.dumps(plain(cell)).encode(), 1))
+            known.append(cell)
+    return known
+
+
+# Thresholds
+
+
+def is_faulty(cell: Mapping[str, Any], healthy: Mapping[str, Any]) -> tuple[bool, float]:
+    """Whether a cell counts as faulty, and by how many nats a row its median is worse."""
+    scores = np.array([t["score"] if t["score"] is not None else np.inf for t in cell["trainings"]])
+    usual = np.array([t["score"] for t in healthy["trainings"]], dtype=float)
+    worse = float(np.median(scores) - np.median(usual))
+    if FAULTS[cell["fault"]].constructed:
+        return True, worse
+    return bool(stats.mannwhitneyu(scores, usual, alternative="greater").pvalue < SIGNIFICANT), worse
+
+
+def rule_scores(cells: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Every measured rule's strongest score in each training (0 where it saw nothing)."""
+    found: dict[str, list[float]] = {name: [] for name, rule in RULES.items() if rule.measured}
+    for cell in cells:
+        for training in cell["trainings"]:
+            history = History.from_json(training["history"])
+            for name, scores in found.items():
+                sign = RULES[name].strongest(history)
+                scores.append(0.0 if sign is None else min(float(sign.score), 1e12))
+    return {name: np.array(scores) for name, scores in found.items()}
+
+
+def set_thresholds(cells: list[dict[str, Any]], faulty: Mapping[tuple[str, str], bool]) -> dict[str, float]:
+    """Between what healthy trainings reach and what the rule's own faults do, on tasks and faults not held out.
+
+    The geometric middle of the healthy trainings' highest (but for half a per cent) and the lower quartile of the
+    faulty ones', never below a fifth above the healthy one; the usual threshold where that separates them as well, or
+    where the rule has no fault to be set by.
+    """
+    own = [c for c in cells if not TASKS[c["task"]].held_out]
+    healthy = rule_scores([c for c in own if c["fault"] == HEALTHY.name])
+    thresholds = {}
+    for name, usual in ((n, RULES[n].usual) for n in healthy):
+        high = max(float(np.quantile(healthy[name], 1 - FALSE_ALARMS)), 1e-6)
+        planted = [
+            c for c in own
+            if c["fault"] != HEALTHY.name and name == FAULTS[c["fault"]].named_by[0]
+            and not FAULTS[c["fault"]].held_out and faulty[c["task"], c["fault"]]
+        ]  # fmt: skip
+        if not planted:
+            thresholds[name] = max(usual, 1.2 * high)
+            continue
+        low = float(np.quantile(rule_scores(planted)[name], 0.25))
+        middle = math.sqrt(high * max(low, 1e-6))
+        separated = 1.2 * high < usual < low
+        thresholds[name] = float(f"{usual if separated else max(1.2 * high, middle):.3g}")
+    return thresholds
+
+
+# Judging
+
+
+def judge(cells: list[dict[str, Any]], faulty: Mapping[tuple[str, str], bool]) -> list[dict[str, Any]]:
+    """A record a training: its root causes in order, all rules that fired, and whether the planted fault was named."""
+    records = []
+    for cell in cells:
+        for training in cell["trainings"]:
+            findings = diagnose(History.from_json(training["history"]))
+            roots = [f.rule for f in root_causes(findings) if f.severity != "info"]
+            names = FAULTS[cell["fault"]].named_by if cell["fault"] != HEALTHY.name else ()
+            records.append(
+                {
+                    "task": cell["task"], "fault": cell["fault"], "score": training["score"],
+                    "faulty": cell["fault"] != HEALTHY.name and faulty[cell["task"], cell["fault"]],
+                    "roots": roots, "fired": [f.rule for f in findings],
+                    "errors": [f.rule for f in findings if f.severity == "error"],
+                    "named": any(name in roots[:TOP] for name in names),
+                    "seen": any(f.rule in names for f in findings),
+                }
+            )  # fmt: skip
+    return records
+
+
+def precision_and_recall(records: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of each rule on held-out tasks: how often its root cause was what was planted, and how often it was found.
+
+    A rule is right in a training whose planted fault it names; faults that did no harm there are left out.
+    """
+    held = [r for r in records if TASKS[r["task"]].held_out and (r["faulty"] or r["fault"] == HEALTHY.name)]
+    found = {}
+    for name in RULES:
+        raised = [r for r in held if name in r["roots"][:TOP]]
+        own = [r for r in held if r["fault"] != HEALTHY.name and name in FAULTS[r["fault"]].named_by]
+        right = [r for r in raised if r["fault"] != HEALTHY.name and name in FAULTS[r["fault"]].named_by]
+        alone = [r for r in own if name == FAULTS[r["fault"]].named_by[0]]
+        false = [r for r in raised if r["fault"] == HEALTHY.name]
+        found[name] = {
+            "raised": len(raised), "right": len(right), "precision": len(right) / len(raised) if raised else None,
+            "planted": len(alone), "recall": sum(r["named"] for r in alone) / len(alone) if alone else None,
+            "healthy alarms": len(false), "healthy": sum(r["fault"] == HEALTHY.name for r in held),
+        }  # fmt: skip
+    return found
+
+
+def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The bench's headline figures, on held-out tasks, on held-out faults, and on both."""
+
+    def named(chosen: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"trainings": len(chosen), "named": sum(r["named"] for r in chosen) / max(1, len(chosen)),
+                "seen": sum(r["seen"] for r in chosen) / max(1, len(chosen))}  # fmt: skip
+
+    faulty = [r for r in records if r["faulty"]]
+    healthy = [r for r in records if r["fault"] == HEALTHY.name and TASKS[r["task"]].held_out]
+    return {
+        "held-out tasks": named([r for r in faulty if TASKS[r["task"]].held_out]),
+        "held-out faults": named([r for r in faulty if FAULTS[r["fault"]].held_out]),
+        "both held out": named([r for r in faulty if TASKS[r["task"]].held_out and FAULTS[r["fault"]].held_out]),
+        "neither": named([r for r in faulty if not TASKS[r["task"]].held_out and not FAULTS[r["fault"]].held_out]),
+        "healthy": {
+            "trainings": len(healthy),
+            "without error": sum(not r["errors"] for r in healthy) / max(1, len(healthy)),
+            "without warning": sum(not r["roots"] for r in healthy) / max(1, len(healthy)),
+        },
+    }
+
+
+def bench(short: bool, histories: Path | None, workers: int, calibrate: bool) -> dict[str, Any]:
+    """Train, set thresholds, judge."""
+    started = time.perf_counter()
+    trained = train_all(cells(short), histories, workers)
+    healthy = {c["task"]: c for c in trained if c["fault"] == HEALTHY.name}
+    verdicts = {
+        (c["task"], c["fault"]): is_faulty(c, healthy[c["task"]]) for c in trained if c["fault"] != HEALTHY.name
+    }
+    faulty = {key: verdict[0] for key, verdict in verdicts.items()}
+    if calibrate:
+        thresholds = set_thresholds(trained, faulty)
+        _write_calibration({name: {"threshold": value} for name, value in thresholds.items()})
+    records = judge(trained, faulty)
+    by_rule = precision_and_recall(records)
+    if calibrate:
+        _write_calibration(
+            {n: {**({"threshold": thresholds[n]} if n in thresholds else {}), **by_rule[n]} for n in RULES}
+        )
+    by_fault = [
+        {"task": task, "fault": fault, "faulty": verdict[0], "worse": verdict[1],
+         "named": float(np.mean([r["named"] for r in records if r["task"] == task and r["fault"] == fault])),
+         "roots": _common([r["roots"][:TOP] for r in records if r["task"] == task and r["fault"] == fault])}
+        for (task, fault), verdict in verdicts.items()
+    ]  # fmt: skip
+    return {"summary": summary(records), "rules": by_rule, "cells": by_fault, "seconds": time.perf_counter() - started,
+            "healthy": [{k: r[k] for k in ("task", "roots", "errors")} for r in records
+                        if r["fault"] == HEALTHY.name and r["roots"]]}  # fmt: skip
+
+
+def _common(lists: list[list[str]]) -> list[str]:
+    names = [name for one in lists for name in one]
+    return sorted(set(names), key=lambda n: -names.count(n))[:4]
+
+
+def _write_calibration(rules: Mapping[str, Any]) -> None:
+    from nastavnik.mentor import calibration
+
+    write_json(CALIBRATION, plain({"rules": dict(rules)}))
+    calibration.cache_clear()
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("bench", "cure"))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--histories", type=Path)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--short", action="store_true")
+    args = parser.parse_args()
+    found = bench(args.short, args.histories, args.workers, calibrate=not args.short)
+    print(json.dumps(plain(found["summary"]), indent=1))
+    if args.out:
+        write_json(args.out, plain(found))
+
+
+if __name__ == "__main__":
+    main()

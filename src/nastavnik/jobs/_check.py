@@ -1,0 +1,252 @@
+"""check: is this training healthy, what to change, and does the change help?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from nastavnik.clock import Clock
+from nastavnik.errors import UserError, nearest
+from nastavnik.files import plain, read_json, write_json
+from nastavnik.jobs._reopening import reopened
+from nastavnik.mentor import (
+    PAIRS,
+    RULES,
+    SEVERITIES,
+    Advice,
+    Finding,
+    Lab,
+    applicable,
+    diagnose,
+    factorial,
+    read_history,
+    root_causes,
+    try_finding,
+)
+from nastavnik.nets import Family
+from nastavnik.progress import Watcher
+from nastavnik.recipe import Recipe
+from nastavnik.run_folder import RunFolder
+from nastavnik.selection import Candidate, Search
+from nastavnik.trace import History
+
+ALL = "all"  # what --try means without a rule
+_SIBLINGS = 4  # further seeds of the recipe, so that a stuck run is told from a bad recipe
+_OTHERS = 4  # of the run's other networks, that are looked at too
+_TOGETHER = 3  # pieces of advice of different findings in one factorial
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """``findings`` of the network that was asked about, causes first; ``others`` what was wrong with other networks.
+
+    ``together`` is the factorial of advice against advice, if there was one; ``known`` the rules that the baseline had
+    already; ``history`` what was measured.
+    """
+
+    run: str
+    findings: list[Finding]
+    known: frozenset[str] = frozenset()
+    suppressed: tuple[str, ...] = ()
+    network: int | None = None
+    recipe: Recipe | None = None
+    others: list[dict[str, Any]] = field(default_factory=list)
+    together: dict[str, Any] | None = None
+    history: History = field(default_factory=History)
+    seconds: float = 0.0
+
+    def reaches(self, level: str) -> bool:
+        """Whether a finding that the baseline did not know is as grave as ``level``."""
+        least = SEVERITIES.index(level)
+        return any(SEVERITIES.index(f.severity) >= least for f in self.findings if f.rule not in self.known)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``findings.json`` holds."""
+        findings = [{**finding.to_json(), "known": finding.rule in self.known} for finding in self.findings]
+        return plain({
+            "findings": findings, "network": self.network, "suppressed": list(self.suppressed), "others": self.others,
+            "together": self.together, "seconds": self.seconds,
+        })  # fmt: skip
+
+
+def check(
+    run: str | Path,
+    *,
+    try_rule: str | None = None,
+    network: int | None = None,
+    pairs: int = PAIRS,
+    suppress: Iterable[str] = (),
+    baseline: str | Path | None = None,
+    family: Family | None = None,
+    watcher: Watcher | None = None,
+) -> Checkup:
+    """Say what is wrong with a training, why, and what to do; with ``try_rule``, try it.
+
+    A run of ``fit`` is looked at by training its chosen recipe again from its own seed, watched by all instruments,
+    beside four other seeds; and some of its other networks, the diverged and the worst first. What ``Mentor.save`` wrote is
+    read as it is. The result is written to ``findings.json``, and into the report if there is one.
+
+    Args:
+        run: a finished run's folder, or one that ``Mentor.save`` wrote.
+        try_rule: a rule whose advice is tried; "all" for every cause that has advice to try.
+        network: the number of another network than the chosen one, as in networks.csv.
+        pairs: trainings with and without a change.
+        suppress: rules that are not asked.
+        baseline: an earlier ``findings.json``; what it holds is known.
+        family: the module factory of a run that had one.
+        watcher: hears what is done.
+
+    Raises:
+        UserError: there is no such run, network or rule, or nothing that could be tried.
+    """
+    clock, watcher = Clock(), watcher or Watcher()
+    watcher.begin(clock)
+    suppressed = _rules(suppress)
+    if try_rule is not None and try_rule != ALL:
+        _rules([try_rule])
+    if pairs < 2:
+        raise UserError(f"--pairs must be 2 or more, but got {pairs}")
+    known = _known(baseline)
+    if (Path(run) / "history.json").exists() and not (Path(run) / "run.json").exists():
+        if try_rule is not None or network is not None:
+            raise UserError(
+                f"{run} is a history of a loop of your own; --try and --network need a run of 'nastavnik fit'"
+            )
+        history = read_history(run)
+        found = Checkup(str(run), diagnose(history, suppress=suppressed), known, suppressed, history=history)
+        write_json(Path(run) / "findings.json", found.to_json())
+        return replace(found, seconds=clock.elapsed)
+    folder = RunFolder.resume(run)
+    assert folder.path is not None
+    if folder.status != "finished":
+        raise UserError(f"{run} is not finished; finish it with 'nastavnik fit --resume {run}'")
+    folder.claim()
+    try:
+        _, search = reopened(folder, family, clock)
+        found = _checked(folder, search, network, suppressed, known, watcher)
+        if try_rule is not None:
+            found = tried(found, Lab(search.bench), try_rule, pairs, watcher)
+        found = replace(found, seconds=clock.elapsed)
+        _write(folder.path, found)
+    finally:
+        folder.release()
+    return found
+
+
+def _checked(
+    folder: RunFolder, search: Search, network: int | None, suppressed: tuple[str, ...], known: frozenset[str],
+    watcher: Watcher,
+) -> Checkup:  # fmt: skip
+    """The findings of one network, and of some others of the run."""
+    assert folder.path is not None
+    number, recipe = _asked_about(folder.path, search, network)
+    lab = Lab(search.bench)
+    watcher.doing(f"training network {number} again, watched, beside {_SIBLINGS} other seeds")
+    seed = recipe.whole("seed")
+    recipes = [recipe, *(recipe.replace({"seed": seed + 1 + i}) for i in range(_SIBLINGS))]
+    history = lab.watch(recipes).histories[0]
+    findings = [replace(f, networks=(number,)) for f in diagnose(history, suppress=suppressed)]
+    others = []
+    for other in _others(search, number) if network is None else []:
+        watcher.doing(f"network {other.numbers[0]}, which {_became(other)}, again")
+        seen = diagnose(lab.watch([other.recipe], dear=False).histories[0], suppress=suppressed)
+        roots = [{"rule": f.rule, "severity": f.severity, "title": f.title} for f in root_causes(seen)]
+        others.append({"network": other.numbers[0], "status": other.status, "score": other.score, "causes": roots})
+    return Checkup(str(folder.path), findings, known, suppressed, number, recipe, others, None, history)
+
+
+def tried(found: Checkup, lab: Lab, which: str, pairs: int, watcher: Watcher) -> Checkup:
+    """The checkup with trials on record: of one rule's advice, or of every cause's; then the best of several together.
+
+    Raises:
+        UserError: the rule found nothing, or nothing of its advice can be tried.
+    """
+    assert found.recipe is not None
+    roots = [f for f in root_causes(found.findings) if which in (ALL, f.rule)] or [
+        f for f in found.findings if f.rule == which
+    ]
+    if which != ALL and not roots:
+        raise UserError(f"{which} found nothing in this run, so there is no advice to try")
+    usable = [f for f in roots if any(applicable(a, found.recipe, lab.classes) for a in f.advice)]
+    if which != ALL and not usable:
+        raise UserError(
+            f"the advice of {which} is nothing that a change of recipe could try: {roots[0].advice[0].words}"
+        )
+    done: dict[str, Finding] = {}
+    best: list[Advice] = []
+    for finding in usable:
+        watcher.doing(f"trying the advice of {finding.rule}, {pairs} pairs")
+        done[finding.rule], trial = try_finding(lab, found.recipe, finding, pairs=pairs)
+        if trial.recommended is not None:
+            best.append(trial.recommended.advice)
+    findings = [done.get(f.rule, f) for f in found.findings]
+    return replace(found, findings=findings, together=_together(lab, found.recipe, best[:_TOGETHER], pairs, watcher))
+
+
+def _together(
+    lab: Lab, recipe: Recipe, advice: Sequence[Advice], pairs: int, watcher: Watcher
+) -> dict[str, Any] | None:
+    """Advice against advice, where more than one piece of it helps."""
+    if len(advice) < 2:
+        return None
+    watcher.doing(f"{len(advice)} pieces of advice together and apart")
+    found = factorial(lab, recipe, advice, pairs=pairs)
+    effects = [{"words": list(words), "effect": e[0], "low": e[1], "high": e[2]} for words, e in found.effects.items()]
+    best = [a.words for a, on in zip(advice, found.best, strict=True) if on]
+    effect, low, high = found.best_effect
+    return {"effects": effects, "best": best, "effect": effect, "low": low, "high": high}
+
+
+def _asked_about(path: Path, search: Search, network: int | None) -> tuple[int, Recipe]:
+    """A network's number and its recipe: the chosen one, or another of the run's."""
+    if network is None:
+        chosen = read_json(path / "result.json")["chosen"]
+        return int(chosen["networks"][0]), Recipe.from_json(chosen["recipe"])
+    for candidate in search.history:
+        if network in candidate.numbers:
+            return network, candidate.recipe
+    known = [n for c in search.history for n in c.numbers]
+    raise UserError(
+        f"there is no network {network} in this run; networks.csv has {len(known)}, from 0 to {max(known, default=0)}"
+    )
+
+
+def _others(search: Search, chosen: int) -> list[Candidate]:
+    """Networks that show what went wrong elsewhere: half of them diverged, the rest the worst that finished."""
+    rest = [c for c in search.history if chosen not in c.numbers]
+    diverged = [c for c in rest if c.status == "diverged"][: _OTHERS // 2]
+    worst = sorted((c for c in rest if c.status != "diverged"), key=lambda c: -c.score)
+    return [*diverged, *worst[: _OTHERS - len(diverged)]]
+
+
+def _became(candidate: Candidate) -> str:
+    return {"diverged": "diverged", "dropped": "was dropped"}.get(candidate.status, "scored badly")
+
+
+def _rules(names: Iterable[str]) -> tuple[str, ...]:
+    given = tuple(name.strip() for name in names if name.strip())
+    for name in given:
+        if name not in RULES:
+            raise UserError(f"there is no rule {name!r}{nearest(name, RULES)}; 'nastavnik list rules' names them")
+    return given
+
+
+def _known(baseline: str | Path | None) -> frozenset[str]:
+    """The rules an earlier findings.json holds."""
+    if baseline is None:
+        return frozenset()
+    record = read_json(Path(baseline))
+    if not isinstance(record.get("findings"), list):
+        raise UserError(f"{baseline} is no findings.json; write one with 'nastavnik check RUN'")
+    return frozenset(str(finding["rule"]) for finding in record["findings"])
+
+
+def _write(path: Path, found: Checkup) -> None:
+    """findings.json, and the section of the report that shows it."""
+    from nastavnik.report import show_findings
+
+    write_json(path / "findings.json", found.to_json())
+    if (path / "report.html").exists():
+        show_findings(path / "report.html", found.to_json(), found.history)

@@ -1,0 +1,27 @@
+"""A finished run taken up again: its dataset, and its search where the last checkpoint was written."""
+
+from __future__ import annotations
+
+from nastavnik.clock import Clock, Deadline
+from nastavnik.dataset import Dataset, make_dataset
+from nastavnik.jobs._checkpoint import restore
+from nastavnik.jobs._setup import dataset_options, prepare, read_table
+from nastavnik.nets import FAMILIES, Family
+from nastavnik.request import FitRequest
+from nastavnik.run_folder import RunFolder
+from nastavnik.selection import Search, families_named
+from nastavnik.trace import Trace
+
+
+def reopened(folder: RunFolder, family: Family | None, clock: Clock) -> tuple[Dataset, Search]:
+    """The run's dataset, and its search where the last checkpoint was written."""
+    request = FitRequest.from_json(folder.record["asked"])
+    dataset = make_dataset(read_table(request, folder, None, None), dataset_options(request, None))
+    families = [family] if family is not None else families_named(request.families or tuple(FAMILIES))
+    bench, space, strategy = prepare(dataset, families, request)
+    search = Search(
+        bench, space, seed=request.seed, deadline=Deadline(clock, 0.0), networks=None, trace=Trace(), strategy=strategy
+    )
+    if folder.path is not None and (folder.path / "checkpoint" / "search.json").exists():
+        restore(search, folder)
+    return dataset, search

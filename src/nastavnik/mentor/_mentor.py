@@ -1,0 +1,433 @@
+"""The mentor of any PyTorch loop: looks at some steps, keeps what it saw, and never stands in the way."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+
+from nastavnik.errors import UserError
+from nastavnik.files import plain, write_json
+from nastavnik.instruments import COSTS, appraise, data_facts, look, network_facts, observe, order_dispersion
+from nastavnik.mentor._diagnosis import FORMAT, Finding, diagnose
+from nastavnik.mentor._live import Batch, captured, flat_batch, live_subject, live_tensors, unused_parameters
+from nastavnik.mentor._words import in_words
+from nastavnik.trace import History
+
+_GROWTH = 1.15  # a look's step over that of the look before
+_GRACE = 2.0  # seconds of looking that are free, so that short trainings are seen too
+_BATCHES = 64  # whose targets are kept at first, for the data's facts
+_MOST_NUMBERS = 2_000_000  # of inputs that are kept for them
+_ROWS = 512
+_STEP_ONLY = ("layer update ratio", "predicted change", "actual change")
+
+
+class Mentor:
+    """Watches a training loop that is not ours, and says what is wrong with it.
+
+    Put ``with mentor.step(x, y):`` around a step of your own (forward, backward, optimizer), whatever it looks like:
+    updates are measured from weights, so any optimizer, frozen layers, mixed precision and accumulation are fine. At
+    some steps the network is run once more on the batch, with copies of its buffers and torch's random state put
+    back: the training takes the course it would have taken. Its own faults are kept in ``faults``.
+
+    Args:
+        model: what is trained.
+        optimizer: what trains it; without it, what no optimizer holds and forgotten gradients are not seen.
+        loss_fn: ``loss_fn(model(x), y)``; None if the model gives an object with a ``loss`` (transformers do).
+        train: some rows that are trained on, (x, y): they are appraised in evaluation mode at each look.
+        validation: rows that are not.
+        classes: how many the target has, 0 for numbers; by default found from the first batch.
+        costs: which instruments look: "pass" (a forward and backward pass), "example" (a backward pass a row),
+            "curvature" (products with the Hessian).
+        every: look every so many steps; by default at 0, 1, 2, 4, 8 and then at steps 15 % apart.
+        budget: share of the time that looking may take; looks that would go beyond are left out, after two seconds
+            that are free. With ``every`` it does not hold.
+        on: False leaves everything out.
+
+    Example:
+        >>> mentor = nastavnik.Mentor(model, optimizer, loss_fn, validation=(x_val, y_val))  # doctest: +SKIP
+        >>> for x, y in loader:  # doctest: +SKIP
+        ...     with mentor.step(x, y):
+        ...         optimizer.zero_grad()
+        ...         loss_fn(model(x), y).backward()
+        ...         optimizer.step()
+        >>> print(mentor)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        loss_fn: Callable[[Any, Any], torch.Tensor] | None = None,
+        *,
+        train: tuple[Any, Any] | None = None,
+        validation: tuple[Any, Any] | None = None,
+        classes: int | None = None,
+        costs: Sequence[str] = ("pass",),
+        every: int | None = None,
+        budget: float = 0.05,
+        on: bool = True,
+    ) -> None:
+        self.model, self.optimizer, self.loss_fn = bare(model), optimizer, loss_fn
+        if not isinstance(self.model, nn.Module):
+            raise UserError(f"Mentor watches a torch.nn.Module, but got {type(model).__name__}")
+        wrong = [c for c in costs if c not in COSTS]
+        if wrong or not 0 < budget <= 1 or (every is not None and every < 1):
+            raise UserError(f"costs are of {', '.join(COSTS)}, 0 < budget <= 1 and every >= 1 must hold, but got "
+                            f"costs={list(costs)}, budget={budget}, every={every}")  # fmt: skip
+        self.history = History()
+        self.faults: list[str] = []
+        self.on, self.costs, self.every, self.budget = on, list(costs), every, budget
+        self.parts = {"training": train, "validation": validation}
+        self.classes = classes
+        self.steps = 0
+        self.seconds = 0.0  # spent looking
+        self._next = 0
+        self._start: dict[str, torch.Tensor] = {}
+        self._means: list[torch.Tensor] = []
+        self._kept: list[Batch] = []
+        self._numbers = 0
+        self._fresh = True  # whether a gradient has arrived since the optimizer's last step
+        self._stepped = False
+        self._left = self._begun = time.perf_counter()
+        self._handles: list[Any] = []
+        if on:
+            with self._guarded("the start"):
+                self._attach()
+
+    # A step
+
+    def step(self, x: Any = None, y: Any = None) -> _Step:
+        """A context around one step of training on the batch (x, y); x may be a tensor, or a tuple or dict of them.
+
+        Without x, the batch is taken from the model's own first call inside the context.
+        """
+        return _Step(self, x, y)
+
+    def terms(self, **losses: torch.Tensor | float) -> None:
+        """Tell the parts a loss is the sum of, at each step: ``mentor.terms(data=a, physics=b)``."""
+        if self.on and (self.steps == self._next or self.every is None or self.steps % self.every == 0):
+            with self._guarded("terms"):
+                for name, value in losses.items():
+                    self.history.add("loss term", self.steps, float(value), name)
+
+    # What it says
+
+    def findings(self, suppress: Iterable[str] = ()) -> list[Finding]:
+        """What is wrong so far, the causes first; before the first step, what the network alone shows."""
+        if not self.on:
+            return []
+        with self._guarded("facts"):
+            self._settle_facts()
+        return diagnose(
+            self.history, suppress=suppress, broken=lambda rule, error: self._note_fault(f"the rule {rule}", error)
+        )
+
+    def __str__(self) -> str:
+        """The findings as a text."""
+        text = in_words(self.findings())
+        return text + "".join(f"\nthe mentor's own fault: {fault}" for fault in self.faults)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``findings.json`` and ``history.json`` into a folder, for ``nastavnik check FOLDER``."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = [finding.to_json() for finding in self.findings()]
+        write_json(folder / "findings.json", {"findings": found, "faults": self.faults})
+        write_json(folder / "history.json", plain(self.history.to_json()))
+
+    def close(self) -> None:
+        """Take its hooks off the model and the optimizer."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    # Inside
+
+    def _attach(self) -> None:
+        """Two hooks that only set a flag: a gradient arrived, the optimizer has used it."""
+        self._begin_facts()
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        if self.optimizer is None or not trained:
+            return
+
+        def arrived(p: torch.Tensor) -> None:
+            self._fresh = True
+
+        def used(*_: Any) -> None:
+            self._fresh, self._stepped = False, True
+
+        self._handles.append(trained[-1].register_post_accumulate_grad_hook(arrived))
+        if hasattr(self.optimizer, "register_step_post_hook"):
+            self._handles.append(self.optimizer.register_step_post_hook(used))
+
+    def _begin_facts(self) -> None:
+        facts = self.history.facts
+        if self.optimizer is not None:
+            group = self.optimizer.param_groups[0]
+            facts["optimizer"] = type(self.optimizer).__name__
+            facts["learning rate"] = float(group.get("lr", 0.0))
+            facts["weight decay"] = float(group.get("weight_decay", 0.0))
+            facts["momentum"] = float(group.get("momentum", 0.0))
+            held = {id(p) for g in self.optimizer.param_groups for p in g["params"]}
+            facts["without optimizer"] = [
+                n for n, p in self.model.named_parameters() if p.requires_grad and id(p) not in held
+            ]
+
+    def _due(self) -> bool:
+        """Whether this step is looked at."""
+        if self.every is not None:
+            return self.steps % self.every == 0
+        if self.steps < self._next:
+            return False
+        elapsed = time.perf_counter() - self._begun
+        if self.seconds > _GRACE + self.budget * max(elapsed - self.seconds, 0.0) and self.steps > 8:
+            return False
+        self._next = max(self.steps + 1, math.ceil(self.steps * (_GROWTH if self.steps >= 8 else 2)))
+        return True
+
+    @contextmanager
+    def _guarded(self, what: str) -> Iterator[None]:
+        """Its own faults end here, and are reported; the user's loop goes on."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            self._note_fault(what, error)
+
+    def _note_fault(self, what: str, error: Exception) -> None:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        fault = f"{what}: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+        if fault not in self.faults:
+            self.faults.append(fault)
+
+    def _keep(self, batch: Batch) -> None:
+        """The first batches, as far as they are small, and every batch's mean target for a while after each look."""
+        target = batch.targets
+        if target is None or len(self._means) >= _BATCHES:
+            return
+        self._means.append(target.detach().float().reshape(len(target), -1)[:, 0].mean())
+        size = sum(t.numel() for t in batch.inputs)
+        if len(self._kept) < _BATCHES and self._numbers + size <= _MOST_NUMBERS:
+            self._numbers += size
+            self._kept.append(batch)
+
+    def _look(self, batch: Batch, before: dict[str, torch.Tensor]) -> None:
+        """Everything the instruments see of a step that was just taken."""
+        if not self._start:
+            self._start = {n: t.clone() for n, t in before.items()}
+        after = {n: p.detach() for n, p in self.model.named_parameters() if n in before}
+        moved = self._stepped or self.optimizer is None
+        with self._undisturbed():
+            subject = live_subject(self.model, self.loss_fn, batch)
+            buffers = live_tensors(self.model, trained=False)
+            assert batch.targets is not None
+            arguments = (subject, before, after, self._start, buffers, batch.inputs, batch.targets)
+            if not self.history.facts.get("layers"):
+                sight = look(*arguments, rows=1)
+                self.history.facts["layers"] = network_facts(sight)
+                self.history.facts["unused"] = unused_parameters(subject, before, buffers, batch)
+                self.history.facts["batch"] = len(batch.targets)
+                self._find_classes(sight.outputs, batch.targets)
+            rows = min(32, len(batch.targets))
+            for cost in list(self.costs):
+                try:
+                    seen = observe(*arguments, costs=(cost,), rows=rows)
+                except RuntimeError as error:
+                    self.costs.remove(cost)  # what cannot be measured here is not tried again
+                    self.faults.append(f"{cost} instruments are left out: {str(error).splitlines()[0]}")
+                    continue
+                for name, measured in seen.items():
+                    if moved or name not in _STEP_ONLY:
+                        for layer, value in measured.items():
+                            self.history.add(name, self.steps, float(value), layer)
+            self._appraise(subject, {**before, **buffers}, batch)
+        self._look_at_order(len(batch.targets))
+        self.history.facts["steps"] = self.steps + 1
+
+    def _find_classes(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+        """Whole-number targets and several outputs are classes; so are zeros and ones with a logistic loss."""
+        if self.classes is None:
+            whole = not targets.is_floating_point() and targets.ndim == 1 and outputs.ndim == 2
+            logistic = isinstance(self.loss_fn, (nn.BCEWithLogitsLoss, nn.BCELoss))
+            self.classes = int(outputs.shape[1]) if whole and outputs.shape[1] > 1 else 2 if logistic else 0
+        self.history.facts["classes"] = self.classes
+        self.history.facts["outputs"] = int(outputs.shape[-1]) if outputs.ndim > 1 else 1
+
+    def _appraise(self, subject: Any, tensors: dict[str, torch.Tensor], batch: Batch) -> None:
+        """Score the given rows of each part; without training rows, the batch itself."""
+        for part, rows in self.parts.items():
+            own = flat_batch(*rows) if rows is not None else batch if part == "training" else None
+            if own is None or own.targets is None:
+                continue
+            own = own.first(_ROWS)
+            targets = own.targets
+            assert targets is not None
+            with torch.no_grad():
+                speaking = live_subject(self.model, self.loss_fn, own)
+                outputs, losses = speaking.evaluation(tensors, own.inputs, targets)
+            if outputs.ndim > 2 or len(outputs) != len(targets):
+                self.history.add(f"{part} rows' loss", self.steps, float(losses.mean()))
+                continue
+            found = appraise(outputs, losses, targets, self.classes or 0)
+            for name in ("loss", "score", "confidence"):
+                if name in found:
+                    self.history.add(f"{part} rows' {name}", self.steps, float(found[name]))
+            if part == "training" and rows is not None:
+                for name in ("margin", "error"):
+                    self.history.rows.setdefault(name, []).append(found[name].float().cpu().numpy())
+
+    def _look_at_order(self, rows: int) -> None:
+        if len(self._means) >= 8 and self._kept:
+            means = torch.stack(self._means).double().cpu().numpy()
+            targets = torch.cat(
+                [b.targets.reshape(len(b.targets), -1)[:, 0] for b in self._kept if b.targets is not None]
+            )
+            spread = float(targets.double().var(correction=0))
+            self.history.add("order dispersion", self.steps, order_dispersion(means, rows, spread))
+            if len(self._means) >= _BATCHES:
+                self._means = []
+
+    def _settle_facts(self) -> None:
+        """The data's facts: from the rows that were given, or from the first batches."""
+        facts = self.history.facts
+        if self.classes is None or "input size" in facts and self.parts["training"] is not None:
+            return
+        train = self.parts["training"]
+        own = flat_batch(*train) if train is not None else Batch.joined(self._kept)
+        if own is None or own.targets is None or own.targets.ndim > 2:
+            return
+        validation = self.parts["validation"]
+        held = None if validation is None or train is None else flat_batch(*validation)
+        pair = None if held is None or held.targets is None else (held.inputs, held.targets)
+        classes = self.classes
+        if classes and own.targets.is_floating_point():
+            classes = 2
+        facts |= data_facts((own.inputs, own.targets), pair, classes)
+        if train is None and len(own.targets) < 20 * max(classes, 1):
+            facts.pop("class shares", None)  # too few rows to tell a rare class from chance
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """The random state and the modes of the user's modules are what they were."""
+        modes = {module: module.training for module in self.model.modules()}
+        devices = sorted({p.device.index or 0 for p in self.model.parameters() if p.device.type == "cuda"})
+        try:
+            with torch.random.fork_rng(devices=devices):
+                yield
+        finally:
+            for module, training in modes.items():
+                module.training = training
+
+
+class _Step:
+    """One step of the user's, looked at or not."""
+
+    __slots__ = ("_batch", "_before", "_capture", "_entered", "_hook", "_mentor", "_x", "_y")
+
+    def __init__(self, mentor: Mentor, x: Any, y: Any) -> None:
+        self._mentor, self._x, self._y = mentor, x, y
+        self._before: dict[str, torch.Tensor] | None = None
+        self._batch: Batch | None = None
+        self._hook: Any = None
+        self._capture: Any = None
+
+    def __enter__(self) -> Mentor:
+        mentor = self._mentor
+        if not mentor.on:
+            return mentor
+        entered = time.perf_counter()
+        due = mentor._due()
+        if due or len(mentor._means) < _BATCHES:
+            with mentor._guarded("a batch"):
+                if self._x is None:
+                    self._capture = captured(mentor.model)
+                else:
+                    self._batch = flat_batch(self._x, self._y)
+                    mentor._keep(self._batch)
+        if due:
+            with mentor._guarded("before a step"):
+                self._before = live_tensors(mentor.model, trained=True)
+                self._watch_gradients()
+        mentor._stepped = False
+        self._entered = time.perf_counter()
+        mentor.seconds += self._entered - entered
+        if due:
+            mentor.history.add("data seconds", mentor.steps, max(entered - mentor._left, 0.0))
+        return mentor
+
+    def _watch_gradients(self) -> None:
+        """See whether the first gradient of the step is added to one that the optimizer has already used."""
+        mentor = self._mentor
+        trained = [p for p in mentor.model.parameters() if p.requires_grad]
+        if mentor.optimizer is None or not trained or mentor.steps == 0:
+            return
+        asked: list[bool] = []
+
+        def arriving(gradient: torch.Tensor) -> None:
+            if not asked:
+                asked.append(True)
+                old = trained[-1].grad
+                left = not mentor._fresh and old is not None and bool((old != 0).any())
+                mentor.history.add("leftover gradient", mentor.steps, float(left))
+
+        self._hook = trained[-1].register_hook(arriving)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        mentor = self._mentor
+        if not mentor.on:
+            return
+        done = time.perf_counter()
+        if self._hook is not None:
+            self._hook.remove()
+        if self._capture is not None:
+            with mentor._guarded("a batch"):
+                self._batch = self._capture()
+                if self._batch is not None:
+                    mentor._keep(self._batch)
+        if self._before is not None and kind is None and self._batch is not None:
+            with mentor._guarded("a look"):
+                mentor.history.add("step seconds", mentor.steps, done - self._entered)
+                mentor._look(self._batch, self._before)
+        mentor.steps += 1
+        mentor._left = time.perf_counter()
+        mentor.seconds += mentor._left - done
+
+
+def bare(model: Any) -> Any:
+    """The module inside of what ``torch.compile`` and data-parallel training wrap round it."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and type(model).__name__ in ("DistributedDataParallel", "DataParallel"):
+            inner = model.module
+        if inner is None:
+            return model
+        model = inner
+
+
+def read_history(path: str | Path) -> History:
+    """A history that ``Mentor.save`` wrote.
+
+    Raises:
+        UserError: there is none, or it is of another format.
+    """
+    path = Path(path) / "history.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no history of a mentor's ({error}); write one with Mentor.save") from error
+    if record.get("format_version") != FORMAT:
+        raise UserError(f"{path} is of format {record.get('format_version')}, this version reads {FORMAT}")
+    return History.from_json(record)

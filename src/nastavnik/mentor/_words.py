@@ -1,0 +1,66 @@
+"""Findings as text, for people."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nastavnik.mentor._diagnosis import Finding
+
+_WIDTH = 100
+
+
+def in_words(findings: Iterable[Finding]) -> str:
+    """Causes with what shows them and what to do; what follows from them, a line each."""
+    listed = list(findings)
+    if not listed:
+        return "nothing is found to be wrong"
+    parts = []
+    for finding in listed:
+        if finding.root is not None:
+            parts.append(f"    follows: {finding.title} ({finding.rule}{_place(finding)})")
+            continue
+        lines = [f"{finding.severity.upper():7} {finding.title} ({finding.rule}{_place(finding)})"]
+        lines += _wrapped("shown by", evidence_in_words(finding.evidence))
+        lines += _wrapped("why", finding.explanation.split(" (score")[0])
+        lines += [line for advice in finding.advice[:3] for line in _wrapped("do", advice.words)]
+        if finding.trial:
+            lines += _wrapped("tried", trial_in_words(finding.trial))
+        parts.append("\n".join(lines))
+    return "\n".join(parts)
+
+
+def evidence_in_words(evidence: Mapping[str, Any]) -> str:
+    """Names and numbers in a row."""
+    return ", ".join(f"{name} {_number(value)}" for name, value in evidence.items() if name != "threshold")
+
+
+def trial_in_words(trial: Mapping[str, Any]) -> str:
+    """The effect of a change with its interval, and the verdict."""
+    change = ", ".join(f"{n}={_number(v)}" for n, v in trial["changes"].items())
+    return (
+        f"{change}: {trial['effect']:+.4g} nats a row ({trial['low']:+.4g} to {trial['high']:+.4g}, "
+        f"{trial['pairs']} pairs): {trial['verdict']}"
+    )
+
+
+def _place(finding: Finding) -> str:
+    where = f", in {finding.layer}" if finding.layer else ""
+    since = "" if finding.steps is None else f", steps {finding.steps[0]} to {finding.steps[1]}"
+    return where + since
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    body = textwrap.wrap(text, _WIDTH - 20) or [""]
+    return [f"        {label if i == 0 else '':9} {line}" for i, line in enumerate(body)]
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{k} {_number(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(_number(v) for v in value)
+    return str(value)
