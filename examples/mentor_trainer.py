@@ -46,7 +46,7 @@ def main() -> Mentor:
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=20, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=16, num_labels=2,
+        max_position_embeddings=16,
     )  # fmt: skip
     model = BertForSequenceClassification(config)
     model.bert.embeddings.word_embeddings.weight.requires_grad_(False)  # bug 2

@@ -37,6 +37,8 @@ class FitRequest:
 
     ``space`` is the text of a space in TOML; ``limits`` what a recipe may take; ``pareto`` the criteria of a front;
     ``stop`` says whether the search may end before its budget, ``ladder`` whether it first looks for any signal.
+    ``advice`` is the share of a budget of time that the mentor may spend on a check and on trying its advice; 0 for no
+    check.
     """
 
     source: str | None = None
@@ -60,6 +62,7 @@ class FitRequest:
     repeats: int = 1
     stop: str = "auto"
     ladder: str = "auto"
+    advice: float = 0.0
     task: str | None = None
     settings: Mapping[str, Value] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
@@ -96,6 +99,8 @@ class FitRequest:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise UserError(f"--{name} must be a whole number of at least {least}, but got {value!r}")
+        if not 0 <= self.advice <= 0.9:
+            raise UserError(f"--advice must be a share from 0 to 0.9, but got {self.advice}")
         if self.repeats > _MOST_REPEATS:
             raise UserError(f"--repeats must be at most {_MOST_REPEATS}, but got {self.repeats}")
         if self.decimal not in (None, ".", ","):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,10 +28,11 @@ class World:
         self.net = nn.Sequential(
             nn.Linear(3, 5), nn.Sigmoid(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2)
         ).double()  # fmt: skip
+        layers: list[Any] = list(self.net)
         with torch.no_grad():
-            self.net[0].weight[0] *= 60  # a saturated unit
-            self.net[2].bias += 1.5
-            self.net[2].bias[1] = -50.0  # a dead one
+            layers[0].weight[0] *= 60  # a saturated unit
+            layers[2].bias += 1.5
+            layers[2].bias[1] = -50.0  # a dead one
         self.x, self.y = torch.randn(ROWS, 3, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1, 0, 0])
         self.before = {n: p.detach().clone() for n, p in self.net.named_parameters()}
         self.start = {n: p + 0.3 * torch.randn_like(p) for n, p in self.before.items()}
@@ -274,10 +276,11 @@ def test_only_the_asked_cost_classes_look(world: World) -> None:
 def test_a_chain_of_single_units_has_the_factor_of_the_book() -> None:
     """notes/003-d T9: w = 100, biases such that every z is 0: each factor w σ′(z) is 25."""
     net = nn.Sequential(nn.Linear(1, 1), nn.Sigmoid(), nn.Linear(1, 1), nn.Sigmoid(), nn.Linear(1, 1)).double()
+    layers: list[Any] = list(net)
     with torch.no_grad():
         for i, said in ((0, 1.0), (2, 0.5), (4, 0.5)):
-            net[i].weight.fill_(100.0)
-            net[i].bias.fill_(-100.0 * said)
+            layers[i].weight.fill_(100.0)
+            layers[i].bias.fill_(-100.0 * said)
 
     def call(tensors: Tensors, inputs: tuple[torch.Tensor, ...], y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         said = torch.func.functional_call(net, tensors, inputs)
@@ -297,7 +300,7 @@ def test_a_chain_of_single_units_has_the_factor_of_the_book() -> None:
 def test_an_activation_that_writes_over_its_input_is_seen_as_it_was(activation: nn.Module) -> None:
     torch.manual_seed(0)
     plain = copy.deepcopy(activation)
-    plain.inplace = False
+    plain.inplace = False  # type: ignore[assignment]
     seen = []
     for own in (activation, plain):
         torch.manual_seed(0)

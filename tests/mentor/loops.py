@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +37,7 @@ def layers(*widths: int, activation: Callable[[], nn.Module] = nn.ReLU, seed: in
     """Linear layers with activations between them, He's initialization."""
     torch.manual_seed(seed)
     parts: list[nn.Module] = []
-    for a, b in zip(widths, widths[1:], strict=False):
+    for a, b in itertools.pairwise(widths):
         layer = nn.Linear(a, b)
         nn.init.kaiming_normal_(layer.weight)
         nn.init.zeros_(layer.bias)

@@ -98,6 +98,9 @@ def fit(
     ladder: Annotated[
         str, typer.Option(help="Look for a first signal on a small part of hard data: on, off, or auto.")
     ] = "auto",
+    advice: Annotated[
+        float, typer.Option(help="Share of the budget for a check of the result, its advice tried; see 'check'.")
+    ] = 0.0,
     show_space: Annotated[bool, typer.Option("--show-space", help="Print the tree of choices; train nothing.")] = False,
     deliver: Annotated[str, typer.Option(help="The best network (single), or several together (ensemble).")] = "single",
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
@@ -170,6 +173,7 @@ def fit(
             repeats=repeats,
             stop=stop,
             ladder=ladder,
+            advice=advice,
             task=task,
             settings=parse_settings(settings or ()),
             kinds=parse_pairs("--kind", tuple(kind or ())),
@@ -325,7 +329,7 @@ def list_vocabulary(
         str | None,
         typer.Argument(
             help="activations, initializers, normalizations, dropouts, likelihoods, losses, optimizers, wrappers, "
-            "schedules, regularizers, samplers or families; all by default."
+            "schedules, regularizers, samplers, families or rules; all but rules by default."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print records; of all kinds, by kind.")] = False,
@@ -333,6 +337,13 @@ def list_vocabulary(
     """List the vocabulary of training: what a recipe may name, with formulas, defaults and sources."""
     import json
 
+    if kind == "rules":
+        from nastavnik.mentor import rule_records
+
+        rules = rule_records()
+        text = "\n".join(f"  {r['name']:{27}} {r['severity']:8} {r['purpose']}" for r in rules)
+        print(json.dumps(rules, indent=1) if as_json else text)
+        return
     from nastavnik.vocabulary import KINDS, option, records
 
     kinds = list(KINDS) if kind is None else [kind]

@@ -167,9 +167,16 @@ def comparison(found: Mapping[str, Any]) -> str:
 def checkup(found: Checkup) -> str:
     """Findings in words, what was wrong with other networks, and advice against advice."""
     from nastavnik.mentor import in_words as findings_in_words
+    from nastavnik.mentor import stage as stage_of
 
     about = "" if found.network is None else f"network {found.network}: "
     lines = [about + findings_in_words(found.findings)]
+    stage = stage_of(found.history)
+    if stage is not None:
+        lines.append(
+            f"stage, as a hypothesis: {stage.name} since step {stage.since} (a doubling of the steps now brings "
+            f"{stage.lately:.0%} of what was gained)"
+        )
     if found.known:
         lines.append(f"known by the baseline: {', '.join(sorted(found.known))}")
     if found.together:

@@ -32,8 +32,9 @@ class Preparation:
 
     Numbers: ``(x - centre) / scale`` by column; a column with heavy tails is centred by its median, scaled by its
     quartiles and softly clipped to (-3, 3), z / sqrt(1 + (z/3)²) (Holzmüller et al. 2024); method "quantile" maps to
-    normal scores instead, "identity" leaves them as they are. Columns that share one unit (pixels) are centred and scaled as one. Missing numbers become
-    the centre, beside an indicator. Words become numbers 1…L by ``levels``; 0 stands for unseen and missing ones.
+    normal scores instead, "identity" leaves them as they are. Columns that share one unit (pixels) are centred and
+    scaled as one. Missing numbers become the centre, beside an indicator. Words become numbers 1…L by ``levels``; 0
+    stands for unseen and missing ones.
     """
 
     centre: np.ndarray

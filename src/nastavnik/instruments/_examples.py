@@ -14,7 +14,8 @@ Measured = dict[str, torch.Tensor]
 def gradient_noise_scale(sight: Sight) -> Measured:
     """tr Σ / |G|², in rows: a batch much smaller than this is mostly noise (McCandlish et al. 2018, B_simple).
 
-    ``spread`` is tr Σ and ``signal`` |G|², whose means over several looks give a steadier ratio. Both are unbiased from n rows' own gradients g_i with mean g: tr Σ = Σ |g_i − g|² / (n − 1), |G|² = |g|² − tr Σ / n.
+    ``spread`` is tr Σ and ``signal`` |G|², whose means over several looks give a steadier ratio.
+    Both are unbiased from n rows' own gradients g_i with mean g: tr Σ = Σ |g_i − g|² / (n − 1), |G|² = |g|² − tr Σ / n.
     Infinite where no direction is left that the rows agree on.
     """
     each = row_gradients(sight)

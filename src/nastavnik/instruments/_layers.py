@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from nastavnik.instruments._norms import Tensors
 from nastavnik.instruments._sight import Sight, has_matrix, owners
 

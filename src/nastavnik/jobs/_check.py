@@ -35,6 +35,7 @@ from nastavnik.trace import History
 ALL = "all"  # what --try means without a rule
 _SIBLINGS = 4  # further seeds of the recipe, so that a stuck run is told from a bad recipe
 _OTHERS = 4  # of the run's other networks, that are looked at too
+_FEWEST_PAIRS = 5  # of a trial that a budget cuts short
 _TOGETHER = 3  # pieces of advice of different findings in one factorial
 
 
@@ -43,7 +44,7 @@ class Checkup:
     """``findings`` of the network that was asked about, causes first; ``others`` what was wrong with other networks.
 
     ``together`` is the factorial of advice against advice, if there was one; ``known`` the rules that the baseline had
-    already; ``history`` what was measured.
+    already; ``history`` what was measured; ``each`` the seconds a watched training took.
     """
 
     run: str
@@ -55,6 +56,7 @@ class Checkup:
     others: list[dict[str, Any]] = field(default_factory=list)
     together: dict[str, Any] | None = None
     history: History = field(default_factory=History)
+    each: float = 0.0
     seconds: float = 0.0
 
     def reaches(self, level: str) -> bool:
@@ -81,12 +83,13 @@ def check(
     baseline: str | Path | None = None,
     family: Family | None = None,
     watcher: Watcher | None = None,
+    clock: Clock | None = None,
 ) -> Checkup:
     """Say what is wrong with a training, why, and what to do; with ``try_rule``, try it.
 
     A run of ``fit`` is looked at by training its chosen recipe again from its own seed, watched by all instruments,
-    beside four other seeds; and some of its other networks, the diverged and the worst first. What ``Mentor.save`` wrote is
-    read as it is. The result is written to ``findings.json``, and into the report if there is one.
+    beside four other seeds; and some of its other networks, the diverged and the worst first. What ``Mentor.save``
+    wrote is read as it is. The result is written to ``findings.json``, and into the report if there is one.
 
     Args:
         run: a finished run's folder, or one that ``Mentor.save`` wrote.
@@ -97,12 +100,15 @@ def check(
         baseline: an earlier ``findings.json``; what it holds is known.
         family: the module factory of a run that had one.
         watcher: hears what is done.
+        clock: with a budget, trials that would go beyond it have fewer pairs, or are left out.
 
     Raises:
         UserError: there is no such run, network or rule, or nothing that could be tried.
     """
-    clock, watcher = Clock(), watcher or Watcher()
-    watcher.begin(clock)
+    watcher = watcher or Watcher()
+    if clock is None:
+        clock = Clock()
+        watcher.begin(clock)
     suppressed = _rules(suppress)
     if try_rule is not None and try_rule != ALL:
         _rules([try_rule])
@@ -125,9 +131,9 @@ def check(
     folder.claim()
     try:
         _, search = reopened(folder, family, clock)
-        found = _checked(folder, search, network, suppressed, known, watcher)
+        found = _checked(folder, search, network, clock, suppressed, known, watcher)
         if try_rule is not None:
-            found = tried(found, Lab(search.bench), try_rule, pairs, watcher)
+            found = tried(found, Lab(search.bench), try_rule, pairs, watcher, clock)
         found = replace(found, seconds=clock.elapsed)
         _write(folder.path, found)
     finally:
@@ -136,29 +142,39 @@ def check(
 
 
 def _checked(
-    folder: RunFolder, search: Search, network: int | None, suppressed: tuple[str, ...], known: frozenset[str],
+    folder: RunFolder,
+    search: Search,
+    network: int | None,
+    clock: Clock,
+    suppressed: tuple[str, ...],
+    known: frozenset[str],
     watcher: Watcher,
-) -> Checkup:  # fmt: skip
+) -> Checkup:
     """The findings of one network, and of some others of the run."""
     assert folder.path is not None
     number, recipe = _asked_about(folder.path, search, network)
-    lab = Lab(search.bench)
+    lab, started = Lab(search.bench), clock.elapsed
     watcher.doing(f"training network {number} again, watched, beside {_SIBLINGS} other seeds")
     seed = recipe.whole("seed")
     recipes = [recipe, *(recipe.replace({"seed": seed + 1 + i}) for i in range(_SIBLINGS))]
     history = lab.watch(recipes).histories[0]
     findings = [replace(f, networks=(number,)) for f in diagnose(history, suppress=suppressed)]
+    each = (clock.elapsed - started) / len(recipes)
     others = []
     for other in _others(search, number) if network is None else []:
+        if clock.budget is not None and clock.left < 2 * _SIBLINGS * each:
+            break
         watcher.doing(f"network {other.numbers[0]}, which {_became(other)}, again")
         seen = diagnose(lab.watch([other.recipe], dear=False).histories[0], suppress=suppressed)
         roots = [{"rule": f.rule, "severity": f.severity, "title": f.title} for f in root_causes(seen)]
         others.append({"network": other.numbers[0], "status": other.status, "score": other.score, "causes": roots})
-    return Checkup(str(folder.path), findings, known, suppressed, number, recipe, others, None, history)
+    return Checkup(str(folder.path), findings, known, suppressed, number, recipe, others, None, history, each)
 
 
-def tried(found: Checkup, lab: Lab, which: str, pairs: int, watcher: Watcher) -> Checkup:
+def tried(found: Checkup, lab: Lab, which: str, pairs: int, watcher: Watcher, clock: Clock) -> Checkup:
     """The checkup with trials on record: of one rule's advice, or of every cause's; then the best of several together.
+
+    A trial whose pairs do not fit into what is left of a budget has fewer, five at least, or is left out.
 
     Raises:
         UserError: the rule found nothing, or nothing of its advice can be tried.
@@ -177,12 +193,19 @@ def tried(found: Checkup, lab: Lab, which: str, pairs: int, watcher: Watcher) ->
     done: dict[str, Finding] = {}
     best: list[Advice] = []
     for finding in usable:
-        watcher.doing(f"trying the advice of {finding.rule}, {pairs} pairs")
-        done[finding.rule], trial = try_finding(lab, found.recipe, finding, pairs=pairs)
+        arms = 1 + sum(applicable(a, found.recipe, lab.classes) for a in finding.advice)
+        most = pairs if clock.budget is None else int(clock.left / max(arms * found.each, 1e-9))
+        if most < min(pairs, _FEWEST_PAIRS):
+            watcher.note(f"no time left to try the advice of {finding.rule}")
+            continue
+        own = min(pairs, most)
+        watcher.doing(f"trying the advice of {finding.rule}, {own} pairs")
+        done[finding.rule], trial = try_finding(lab, found.recipe, finding, pairs=own)
         if trial.recommended is not None:
             best.append(trial.recommended.advice)
     findings = [done.get(f.rule, f) for f in found.findings]
-    return replace(found, findings=findings, together=_together(lab, found.recipe, best[:_TOGETHER], pairs, watcher))
+    several = best[:_TOGETHER] if clock.budget is None else []
+    return replace(found, findings=findings, together=_together(lab, found.recipe, several, pairs, watcher))
 
 
 def _together(

@@ -9,18 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from nastavnik.clock import Clock, Deadline
-from nastavnik.dataset import Dataset, make_dataset
+from nastavnik.clock import Clock
+from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
 from nastavnik.files import plain, read_json, write_json
 from nastavnik.jobs._reopening import reopened
 from nastavnik.model import Member, member_predictive
-from nastavnik.nets import FAMILIES, Family
+from nastavnik.nets import Family
 from nastavnik.progress import Watcher
-from nastavnik.request import FitRequest
 from nastavnik.run_folder import RunFolder
-from nastavnik.selection import Candidate, Rows, Search, Verdict, ask_criterion, criteria_named, families_named
-from nastavnik.trace import Trace
+from nastavnik.selection import Candidate, Rows, Search, Verdict, ask_criterion, criteria_named
 
 _FEWEST = 5  # networks that a rank correlation asks for
 

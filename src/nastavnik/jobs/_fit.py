@@ -19,6 +19,7 @@ from nastavnik.clock import Clock, Deadline
 from nastavnik.dataset import Dataset, make_dataset
 from nastavnik.errors import InterruptedEarly, UserError
 from nastavnik.files import read_json, write_atomically
+from nastavnik.jobs._check import ALL, check
 from nastavnik.jobs._checkpoint import Checkpoints, read_trace, restore
 from nastavnik.jobs._record import network_table, result_record
 from nastavnik.jobs._setup import check_device, dataset_options, prepare, read_table, use_threads
@@ -152,10 +153,14 @@ def fit_request(
 
     ``extras=False`` leaves out baselines, importance and report (the estimators do).
     """
+    clock, watcher = clock or Clock(), watcher or Watcher()
     try:
-        return _fit(request, folder, source, y, family, watcher or Watcher(), clock or Clock(), extras, fewest_rows)
+        run = _fit(request, folder, source, y, family, watcher, clock, extras, fewest_rows)
     finally:
         folder.release()
+    if request.advice and run.folder is not None and folder.status == "finished" and folder.record["asked"]["source"]:
+        check(run.folder, try_rule=ALL, family=family, watcher=watcher, clock=clock)
+    return run
 
 
 def _fit(
@@ -221,7 +226,7 @@ def _search(
         bench,
         space,
         seed=request.seed,
-        deadline=Deadline(clock, _finish_reserve(clock, dataset)),
+        deadline=Deadline(clock, _reserve(clock, dataset, request)),
         networks=None if request.networks is None else _search_networks(request, bench),
         trace=read_trace(folder, resumed),
         watcher=watcher,
@@ -240,7 +245,7 @@ def _search(
                 watcher.note("nothing beats a constant yet: looking for a first signal on a part of the data")
                 climb(search, watcher)
             members = 1 if request.deliver == "single" else FINAL_MEMBERS
-            search.deadline.reserve = _finish_reserve(clock, dataset) + search.final_seconds(members)
+            search.deadline.reserve = _reserve(clock, dataset, request) + search.final_seconds(members)
             checkpoints.save()
 
         search.run(after_bracket, checkpoints.when_due)
@@ -290,10 +295,11 @@ def _peak_megabytes() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def _finish_reserve(clock: Clock, dataset: Dataset) -> float:
-    """Seconds kept for evaluation, importance and report; bootstrap and predictions take longer on many rows."""
+def _reserve(clock: Clock, dataset: Dataset, request: FitRequest) -> float:
+    """Seconds kept for evaluation, importance and report, which take longer on many rows, and for trying advice."""
     rows = len(dataset.split.validation) + len(dataset.split.test)
-    return _FINISH_SECONDS + _FINISH_SHARE * (clock.budget or 0.0) + _SECONDS_A_ROW * rows
+    share = _FINISH_SHARE + request.advice
+    return _FINISH_SECONDS + share * (clock.budget or 0.0) + _SECONDS_A_ROW * rows
 
 
 def _search_networks(request: FitRequest, bench: Workbench) -> int:

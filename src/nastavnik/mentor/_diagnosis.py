@@ -87,20 +87,36 @@ def _finding(rule: Rule, sign: Sign, history: History) -> Finding:
     evidence = {**sign.evidence, "score": sign.score, "threshold": rule.threshold}
     explanation = f"{rule.symptom} {rule.mechanism}".strip()
     return Finding(
-        rule.name, rule.severity, rule.title, sign.layer, sign.steps, evidence, explanation,
-        tuple(rule.advise(history)), rule.source, sign.score / rule.threshold,
-    )  # fmt: skip
+        rule.name,
+        rule.severity,
+        rule.title,
+        sign.layer,
+        sign.steps,
+        evidence,
+        explanation,
+        tuple(rule.advise(history)),
+        rule.source,
+        sign.score / rule.threshold,
+    )
 
 
 def _root(name: str, found: Mapping[str, Finding], rules: Mapping[str, Rule]) -> str | None:
-    """The last cause on the way up from a finding, the strongest first; None where nothing explains it."""
-    seen, at = {name}, name
+    """The last cause on the way up from a finding, the strongest first; None where nothing explains it.
+
+    Of findings that explain each other in a circle, the gravest is the cause.
+    """
+    way = [name]
     while True:
-        above = [cause for cause in rules[at].causes if cause in found and cause not in seen]
+        above = [cause for cause in rules[way[-1]].causes if cause in found]
         if not above:
-            return None if at == name else at
-        at = max(above, key=lambda cause: _rank(found[cause]))
-        seen.add(at)
+            break
+        strongest = max(above, key=lambda cause: _rank(found[cause]))
+        if strongest in way:
+            circle = way[way.index(strongest) :]
+            way.append(max(circle, key=lambda cause: _rank(found[cause])))
+            break
+        way.append(strongest)
+    return None if way[-1] == name else way[-1]
 
 
 def _rank(finding: Finding) -> tuple[int, float]:

@@ -107,7 +107,7 @@ class Lab:
         return own.learner(recipe, own.parts[0])
 
     def score(self, learner: Learner, recipe: Recipe) -> float:
-        """Mean negative log likelihood of the validation rows, in the target's own units; infinite if it is no number."""
+        """Mean negative log likelihood of the validation rows, in own units; infinite if it is no number."""
         own = self.bench.of(recipe)
         rows = self.bench.split.parts[0][1]
         inputs = own.parts[0].preparation.apply(self.bench.columns.take(rows))

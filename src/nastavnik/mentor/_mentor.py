@@ -82,8 +82,10 @@ class Mentor:
             raise UserError(f"Mentor watches a torch.nn.Module, but got {type(model).__name__}")
         wrong = [c for c in costs if c not in COSTS]
         if wrong or not 0 < budget <= 1 or (every is not None and every < 1):
-            raise UserError(f"costs are of {', '.join(COSTS)}, 0 < budget <= 1 and every >= 1 must hold, but got "
-                            f"costs={list(costs)}, budget={budget}, every={every}")  # fmt: skip
+            raise UserError(
+                f"costs are of {', '.join(COSTS)}, 0 < budget <= 1 and every >= 1 must hold, but got "
+                f"costs={list(costs)}, budget={budget}, every={every}"
+            )
         self.history = History()
         self.faults: list[str] = []
         self.on, self.costs, self.every, self.budget = on, list(costs), every, budget
@@ -301,7 +303,7 @@ class Mentor:
     def _settle_facts(self) -> None:
         """The data's facts: from the rows that were given, or from the first batches."""
         facts = self.history.facts
-        if self.classes is None or "input size" in facts and self.parts["training"] is not None:
+        if self.classes is None or ("input size" in facts and self.parts["training"] is not None):
             return
         train = self.parts["training"]
         own = flat_batch(*train) if train is not None else Batch.joined(self._kept)

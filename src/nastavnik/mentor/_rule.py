@@ -91,9 +91,19 @@ def rule(
     def make(look: Callable[[History], Iterator[Sign]]) -> Rule:
         symptom, _, mechanism = inspect.getdoc(look).partition("\n\n")  # type: ignore[union-attr]
         return Rule(
-            look.__name__, look.__module__.rpartition(".")[2].lstrip("_"), severity, title, " ".join(symptom.split()),
-            " ".join(mechanism.split()), source, usual, look, advise, causes, measured,
-        )  # fmt: skip
+            look.__name__,
+            look.__module__.rpartition(".")[2].lstrip("_"),
+            severity,
+            title,
+            " ".join(symptom.split()),
+            " ".join(mechanism.split()),
+            source,
+            usual,
+            look,
+            advise,
+            causes,
+            measured,
+        )
 
     return make
 

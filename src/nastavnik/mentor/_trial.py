@@ -46,11 +46,20 @@ class Arm:
 
     def to_json(self) -> dict[str, Any]:
         """As ``findings.json`` has it."""
-        return plain({
-            "changes": dict(self.advice.changes), "words": self.advice.words, "pairs": len(self.scores),
-            "effect": self.effect, "low": self.low, "high": self.high, "level": LEVEL, "cost": self.cost,
-            "diverged": self.diverged, "verdict": self.verdict,
-        })  # fmt: skip
+        return plain(
+            {
+                "changes": dict(self.advice.changes),
+                "words": self.advice.words,
+                "pairs": len(self.scores),
+                "effect": self.effect,
+                "low": self.low,
+                "high": self.high,
+                "level": LEVEL,
+                "cost": self.cost,
+                "diverged": self.diverged,
+                "verdict": self.verdict,
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -107,18 +116,23 @@ def try_advice(lab: Lab, recipe: Recipe, advice: Sequence[Advice], *, pairs: int
 
 def changed(recipe: Recipe, changes: Mapping[str, Value]) -> Recipe:
     """The recipe with changes; a fraction stays a fraction, so that its shape is the same."""
-    return recipe.replace({
-        name: float(value) if isinstance(recipe.get(name), float) and not isinstance(value, str) else value
-        for name, value in changes.items()
-    })  # fmt: skip
+    return recipe.replace(
+        {
+            name: float(value) if isinstance(recipe.get(name), float) and not isinstance(value, str) else value
+            for name, value in changes.items()
+        }
+    )
 
 
 def try_finding(lab: Lab, recipe: Recipe, finding: Finding, *, pairs: int = PAIRS) -> tuple[Finding, Trial]:
     """The finding with the trial of its advice on record, and the trial."""
     trial = try_advice(lab, recipe, finding.advice, pairs=pairs)
     best = trial.recommended or min(trial.arms, key=lambda arm: arm.effect, default=None)
-    record = None if best is None else {**best.to_json(), "arms": [arm.to_json() for arm in trial.arms],
-                                        "refused": dict(trial.refused)}  # fmt: skip
+    record = (
+        None
+        if best is None
+        else {**best.to_json(), "arms": [arm.to_json() for arm in trial.arms], "refused": dict(trial.refused)}
+    )
     return replace(finding, trial=record), trial
 
 

@@ -49,12 +49,19 @@ def watch(population: Population, classes: int, *, count: int = LOOKS, dear: boo
         before: State, after: State, batch: Batch, settings: Tensors, began: Tensors, *rows: Any, costs: Sequence[str]
     ) -> Any:
         seen = observe(
-            subject, before.parameters, after.parameters, began, before.buffers, batch.inputs, batch.targets,
-            costs=costs, rows=min(32, len(batch.targets)),
-        )  # fmt: skip
+            subject,
+            before.parameters,
+            after.parameters,
+            began,
+            before.buffers,
+            batch.inputs,
+            batch.targets,
+            costs=costs,
+            rows=min(32, len(batch.targets)),
+        )
         own = {n.removeprefix("regularization."): t for n, t in settings.items() if n.startswith("regularization.")}
         step = torch.zeros((), dtype=torch.int32)
-        context = Context(own, Noise(settings[NOISE] if NOISE in settings else step, step))
+        context = Context(own, Noise(settings.get(NOISE, step), step))
         penalty = weight_penalty(method.regularizers, context, before.parameters, batch)
         seen["loss term"] = {"data": seen["batch loss"][""], "penalty": penalty}
         tensors = {**before.parameters, **before.buffers}

@@ -1,4 +1,4 @@
-"""The mentor as a callback of Hugging Face's Trainer: ``Trainer(callbacks=[MentorCallback()])``; needs ``transformers``."""
+"""The mentor as a callback of Hugging Face's Trainer: ``Trainer(callbacks=[MentorCallback()])``."""
 
 from __future__ import annotations
 

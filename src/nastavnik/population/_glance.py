@@ -69,7 +69,7 @@ def glance(training: Training, state: State, stretch: Stretch, measure: Look, ow
         part, rows = stretch.part[which], stretch.rows[0, which if stretch.own else stretch.part[which]]
         batch = tuple(t[part[:, None], rows] for t in training.data.inputs), training.data.targets[part[:, None], rows]
         settings = {name: t[which] for name, t in stretch.settings.items()}
-        mine = (some(state, which), settings, *batch, tree_map(lambda t: t[which], own))
+        mine = (some(state, which), settings, *batch, _rows(own, which))
         with torch.no_grad():
             if alone:
                 single = one(*tree_map(lambda t: t[0], mine))
@@ -78,6 +78,10 @@ def glance(training: Training, state: State, stretch: Stretch, measure: Look, ow
                 found.append(vmap(one)(*mine))
     leaves = [tree_flatten(tree)[0] for tree in found]
     return tree_unflatten([torch.cat(parts) for parts in zip(*leaves, strict=True)], tree_flatten(found[0])[1])
+
+
+def _rows(tree: Any, which: slice) -> Any:
+    return tree_map(lambda t: t[which], tree)
 
 
 def _copied(state: State) -> State:

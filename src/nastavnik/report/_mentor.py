@@ -62,7 +62,8 @@ def _finding(finding: dict[str, Any], below: list[dict[str, Any]]) -> str:
     where = f" in <code>{html.escape(finding['layer'])}</code>" if finding["layer"] else ""
     since = f", steps {finding['steps'][0]} to {finding['steps'][1]}" if finding["steps"] else ""
     lines = [
-        f'<h3><span style="color:{colour}">{finding["severity"]}</span> {html.escape(finding["title"])}{where}{since}</h3>',
+        f'<h3><span style="color:{colour}">{finding["severity"]}</span> {html.escape(finding["title"])}'
+        f"{where}{since}</h3>",
         f"<p>{html.escape(finding['explanation'])}</p>",
         f'<p class="soft">Shown by: {html.escape(evidence_in_words(finding["evidence"]))}. '
         f"Source: {html.escape(finding['source'])}</p>",

@@ -22,8 +22,18 @@ from nastavnik.mentor.rules import (
 )
 
 _THEMES = (
-    _data, _batch, _network, _loss, _optimizer, _weights, _gradients, _activations, _curvature, _generalization,
-    _examples, _cost,
-)  # fmt: skip
+    _data,
+    _batch,
+    _network,
+    _loss,
+    _optimizer,
+    _weights,
+    _gradients,
+    _activations,
+    _curvature,
+    _generalization,
+    _examples,
+    _cost,
+)
 
 RULES: dict[str, Rule] = {rule.name: rule for theme in _THEMES for rule in theme.RULES}

@@ -22,12 +22,19 @@ def _revive(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Units are dead",
-    source="notes/001 U3; notes/003-c 7796-7810; SageMaker Debugger's DeadRelu, torchmortem, DeepDiagnosis (0.5 to 0.9)",
+    source="notes/001 U3; notes/003-c 7796-7810; DeadRelu, torchmortem, DeepDiagnosis (0.5 to 0.9)",
     usual=0.5,
     advise=_revive,
-    causes=("rate_too_large", "unscaled_inputs", "oversized_initialization", "regularization_too_strong",
-            "constant_initialization", "unscaled_target", "accumulated_gradients"),
-)  # fmt: skip
+    causes=(
+        "rate_too_large",
+        "unscaled_inputs",
+        "oversized_initialization",
+        "regularization_too_strong",
+        "constant_initialization",
+        "unscaled_target",
+        "accumulated_gradients",
+    ),
+)
 def dead_units(history: History) -> Iterator[Sign]:
     """A large share of a layer's units has slope zero on every row.
 
@@ -37,8 +44,15 @@ def dead_units(history: History) -> Iterator[Sign]:
     for layer in history.layers("dead share"):
         values = late(history, "dead share", layer)
         if len(values):
-            yield Sign(float(np.median(values)), layer=layer, steps=since(history, "dead share", 0.5, layer),
-                       evidence={"share": float(np.median(values)), "at the start": float(history.series("dead share", layer)[0])})  # fmt: skip
+            yield Sign(
+                float(np.median(values)),
+                layer=layer,
+                steps=since(history, "dead share", 0.5, layer),
+                evidence={
+                    "share": float(np.median(values)),
+                    "at the start": float(history.series("dead share", layer)[0]),
+                },
+            )
 
 
 def _unsaturate(history: History) -> Iterator[Advice]:
@@ -54,7 +68,7 @@ def _unsaturate(history: History) -> Iterator[Advice]:
     usual=0.5,
     advise=_unsaturate,
     causes=("rate_too_large", "unscaled_inputs", "oversized_initialization", "accumulated_gradients"),
-)  # fmt: skip
+)
 def saturated_units(history: History) -> Iterator[Sign]:
     """A bounded activation is flat for most of its units and rows: its slope is below a twentieth of its steepest.
 
@@ -83,11 +97,26 @@ def _diversify(history: History) -> Iterator[Advice]:
     source="notes/003-g 18746-18787; traintools' PlasticityProbe (effective rank)",
     usual=30.0,
     advise=_diversify,
-    causes=("constant_initialization", "dead_units", "saturated_units", "network_paralysis", "regularization_too_strong",
-            "rate_too_small", "rate_too_large", "vanishing_gradients", "undersized_initialization", "bottleneck",
-            "dropout_too_strong", "double_softmax", "frozen_parameters", "unscaled_inputs", "labels_without_signal",
-            "no_nonlinearity", "squashed_outputs"),
-)  # fmt: skip
+    causes=(
+        "constant_initialization",
+        "dead_units",
+        "saturated_units",
+        "network_paralysis",
+        "regularization_too_strong",
+        "rate_too_small",
+        "rate_too_large",
+        "vanishing_gradients",
+        "undersized_initialization",
+        "bottleneck",
+        "dropout_too_strong",
+        "double_softmax",
+        "frozen_parameters",
+        "unscaled_inputs",
+        "labels_without_signal",
+        "no_nonlinearity",
+        "squashed_outputs",
+    ),
+)
 def constant_output(history: History) -> Iterator[Sign]:
     """Outputs hardly differ from row to row when the training ends.
 
@@ -97,8 +126,11 @@ def constant_output(history: History) -> Iterator[Sign]:
     spread = late(history, "output deviation")
     if len(spread) and np.isfinite(spread).all():
         wanted = 1.0 if history.facts.get("classes", 0) else history.facts.get("target deviation", 1.0)
-        yield Sign(float(min(wanted / max(np.median(spread), 1e-9), 1e6)), steps=span(history, "output deviation"),
-                   evidence={"deviation of the outputs": float(np.median(spread))})  # fmt: skip
+        yield Sign(
+            float(min(wanted / max(np.median(spread), 1e-9), 1e6)),
+            steps=span(history, "output deviation"),
+            evidence={"deviation of the outputs": float(np.median(spread))},
+        )
 
 
 RULES = (dead_units, saturated_units, constant_output)

@@ -31,12 +31,17 @@ def not_shuffled(history: History) -> Iterator[Sign]:
     values = history.series("order dispersion")
     values = values[np.isfinite(values)]
     if len(values):
-        yield Sign(float(np.median(values)), steps=span(history, "order dispersion"),
-                   evidence={"dispersion": float(np.median(values)), "random": 1.0})  # fmt: skip
+        yield Sign(
+            float(np.median(values)),
+            steps=span(history, "order dispersion"),
+            evidence={"dispersion": float(np.median(values)), "random": 1.0},
+        )
 
 
 def _larger_batch(history: History) -> Iterator[Advice]:
-    yield Advice("take batches of 32 rows or more", {"batch_size": 32})
+    batch, epochs = history.facts.get("batch", 2), history.facts.get("recipe", {}).get("epochs")
+    longer = {"epochs": int(epochs) * max(1, 32 // int(batch))} if isinstance(epochs, int) else {}
+    yield Advice("take batches of 32 rows, and as many steps as before", {"batch_size": 32, **longer})
     yield Advice("or layer normalization, which does not look at the batch", {"network.normalization": "layer"})
 
 

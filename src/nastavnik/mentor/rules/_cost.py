@@ -54,8 +54,10 @@ def memory_growth(history: History) -> Iterator[Sign]:
     if len(values) > 7:
         half = values[len(values) // 2 :]
         rising = float(np.mean(np.diff(half) > 0))
-        yield Sign(float((half[-1] - half[0]) / max(values[0], 1e-9)) if rising > 0.5 else 0.0,
-                   evidence={"megabytes at the start": float(values[0]), "at the end": float(values[-1])})  # fmt: skip
+        yield Sign(
+            float((half[-1] - half[0]) / max(values[0], 1e-9)) if rising > 0.5 else 0.0,
+            evidence={"megabytes at the start": float(values[0]), "at the end": float(values[-1])},
+        )
 
 
 RULES = (data_wait, memory_growth)

@@ -34,8 +34,11 @@ def edge_of_stability(history: History) -> Iterator[Sign]:
     rate, momentum = history.facts.get("learning rate", 0.0), history.facts.get("momentum", 0.0)
     if len(values) and np.isfinite(values).all() and rate:
         score = rate * float(np.median(values)) / (2 + 2 * momentum)
-        yield Sign(score, steps=span(history, "curvature", "largest"),
-                   evidence={"steepest curvature": float(np.median(values)), "2 / rate": (2 + 2 * momentum) / rate})  # fmt: skip
+        yield Sign(
+            score,
+            steps=span(history, "curvature", "largest"),
+            evidence={"steepest curvature": float(np.median(values)), "2 / rate": (2 + 2 * momentum) / rate},
+        )
 
 
 RULES = (edge_of_stability,)

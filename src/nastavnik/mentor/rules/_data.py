@@ -37,8 +37,10 @@ def unscaled_inputs(history: History) -> Iterator[Sign]:
 
 
 def _scale_target(history: History) -> Iterator[Advice]:
-    yield Advice("train on (y − mean) / deviation of the training rows, and scale the predictions back",
-                 {"preparation.target": "auto"})  # fmt: skip
+    yield Advice(
+        "train on (y − mean) / deviation of the training rows, and scale the predictions back",
+        {"preparation.target": "auto"},
+    )
 
 
 @rule(
@@ -86,8 +88,9 @@ def imbalanced_classes(history: History) -> Iterator[Sign]:
 
 
 def _leave_out(history: History) -> Iterator[Advice]:
-    yield Advice(f"ask whether column {history.facts.get('telling column')} is known before the target is; if not, "
-                 "leave it out")  # fmt: skip
+    yield Advice(
+        f"ask whether column {history.facts.get('telling column')} is known before the target is; if not, leave it out"
+    )
 
 
 @rule(
@@ -107,13 +110,16 @@ def leaked_target(history: History) -> Iterator[Sign]:
     told = history.facts.get("told by columns", [])
     if len(told) > 1 and told[0] >= 0.85:
         left = max(1 - told[0], 0.005)
-        yield Sign((1 - told[1]) / left, evidence={"told": told[0], "next": told[1],
-                                                  "column": history.facts["telling column"]})  # fmt: skip
+        yield Sign(
+            (1 - told[1]) / left, evidence={"told": told[0], "next": told[1], "column": history.facts["telling column"]}
+        )
 
 
 def _split_again(history: History) -> Iterator[Advice]:
-    yield Advice("split anew, at random or by group and time as the network will be used; then look where the rows "
-                 "of the two parts come from")  # fmt: skip
+    yield Advice(
+        "split anew, at random or by group and time as the network will be used; then look where the rows "
+        "of the two parts come from"
+    )
 
 
 @rule(
@@ -150,13 +156,15 @@ def _deduplicate(history: History) -> Iterator[Advice]:
 def shared_rows(history: History) -> Iterator[Sign]:
     """Rows of the validation part, target included, stand in the training part too.
 
-    What was learned by heart counts as understood (score: their share of the validation rows, less the share of
+    What was learned by heart counts as understood (score: the share of three or more of them, less the share of
     training rows that are repeated among themselves).
     """
     facts = history.facts
-    if "shared rows" in facts:
-        yield Sign(facts["shared rows"] - facts["repeated rows"],
-                   evidence={"shared": facts["shared rows"], "repeated in training": facts["repeated rows"]})  # fmt: skip
+    if facts.get("shared rows", 0.0) * facts.get("validation rows", 0) > 2.5:
+        yield Sign(
+            facts["shared rows"] - facts["repeated rows"],
+            evidence={"shared": facts["shared rows"], "repeated in training": facts["repeated rows"]},
+        )
 
 
 def _mend_inputs(history: History) -> Iterator[Advice]:
@@ -181,5 +189,11 @@ def nonfinite_inputs(history: History) -> Iterator[Sign]:
 
 
 RULES = (
-    unscaled_inputs, unscaled_target, imbalanced_classes, leaked_target, shifted_parts, shared_rows, nonfinite_inputs,
-)  # fmt: skip
+    unscaled_inputs,
+    unscaled_target,
+    imbalanced_classes,
+    leaked_target,
+    shifted_parts,
+    shared_rows,
+    nonfinite_inputs,
+)

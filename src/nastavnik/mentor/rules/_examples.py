@@ -14,8 +14,10 @@ from nastavnik.trace import History
 
 def _relabel(history: History) -> Iterator[Advice]:
     yield Advice("look at the rows of the smallest margin (AUM) first: most of the wrong labels are there")
-    yield Advice("stop early, before they are learned by heart",
-                 {"epochs": max(1, int(history.facts.get("recipe", {}).get("epochs", 3)) // 3)})  # fmt: skip
+    yield Advice(
+        "stop early, before they are learned by heart",
+        {"epochs": max(1, int(history.facts.get("recipe", {}).get("epochs", 3)) // 3)},
+    )
     yield Advice("or smooth the labels", {"loss.name": "label_smoothing", "loss.label_smoothing": 0.2})
 
 
@@ -48,8 +50,10 @@ def noisy_labels(history: History) -> Iterator[Sign]:
     rows = history.facts.get("validation rows", 0)
     if held[half:].max() > 0.1:
         error = np.sqrt(max(held.max() * (1 - held.max()), 0.01) / max(min(rows, 512), 1))
-        yield Sign(float(lead - 2 * error), evidence={
-            "lead of the validation rows": float(lead), "share of rows of negative margin": wrong})  # fmt: skip
+        yield Sign(
+            float(lead - 2 * error),
+            evidence={"lead of the validation rows": float(lead), "share of rows of negative margin": wrong},
+        )
 
 
 def _check_pairs(history: History) -> Iterator[Advice]:

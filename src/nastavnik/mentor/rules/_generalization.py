@@ -11,12 +11,33 @@ from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
 _BLOCKERS = (
-    "rate_too_large", "rate_too_small", "nonfinite", "undefined_operation", "constant_initialization", "dead_units",
-    "vanishing_gradients", "network_paralysis", "saturated_units", "regularization_too_strong", "unscaled_inputs",
-    "unscaled_target", "double_softmax", "squashed_outputs", "not_shuffled", "frozen_parameters",
-    "labels_without_signal", "stopped_too_early", "dropout_too_strong", "oversized_initialization", "bottleneck",
-    "undersized_initialization", "accumulated_gradients", "no_nonlinearity", "tiny_batch_norm", "constant_output",
-)  # fmt: skip
+    "rate_too_large",
+    "rate_too_small",
+    "nonfinite",
+    "undefined_operation",
+    "constant_initialization",
+    "dead_units",
+    "vanishing_gradients",
+    "network_paralysis",
+    "saturated_units",
+    "regularization_too_strong",
+    "unscaled_inputs",
+    "unscaled_target",
+    "double_softmax",
+    "squashed_outputs",
+    "not_shuffled",
+    "frozen_parameters",
+    "labels_without_signal",
+    "stopped_too_early",
+    "dropout_too_strong",
+    "oversized_initialization",
+    "bottleneck",
+    "undersized_initialization",
+    "accumulated_gradients",
+    "no_nonlinearity",
+    "tiny_batch_norm",
+    "constant_output",
+)
 
 
 def _regularize(history: History) -> Iterator[Advice]:
@@ -37,9 +58,19 @@ def _regularize(history: History) -> Iterator[Advice]:
     source="Nielsen 2015 ch. 3 (notes/003-b 4464-4533); notes/003-g 18492-18500, 18644-18679",
     usual=0.3,
     advise=_regularize,
-    causes=("noisy_labels", "labels_without_signal", "rate_too_large", "shifted_parts", "oversized_initialization",
-            "unscaled_inputs", "unscaled_target", "not_shuffled", "tiny_batch_norm", "accumulated_gradients"),
-)  # fmt: skip
+    causes=(
+        "noisy_labels",
+        "labels_without_signal",
+        "rate_too_large",
+        "shifted_parts",
+        "oversized_initialization",
+        "unscaled_inputs",
+        "unscaled_target",
+        "not_shuffled",
+        "tiny_batch_norm",
+        "accumulated_gradients",
+    ),
+)
 def overfitting(history: History) -> Iterator[Sign]:
     """Much of what is learned of the training rows does not hold for validation rows, or their loss rises again.
 
@@ -57,14 +88,18 @@ def overfitting(history: History) -> Iterator[Sign]:
         gap = float(np.median(held[-3:]) - np.median(own[-3:]))
         steps = history.steps("validation rows' loss")
         score = max(gap / learned, rise / fall if fall > 0 and own[-1] <= own[best] else 0.0)
-        yield Sign(score, steps=(int(steps[best]), int(steps[-1])), evidence={
-            "best at step": int(steps[best]), "rise since": rise, "gap at the end": gap, "learned": learned})  # fmt: skip
+        yield Sign(
+            score,
+            steps=(int(steps[best]), int(steps[-1])),
+            evidence={"best at step": int(steps[best]), "rise since": rise, "gap at the end": gap, "learned": learned},
+        )
 
 
 def _longer(history: History) -> Iterator[Advice]:
     epochs = history.facts.get("recipe", {}).get("epochs")
     rate = history.facts.get("learning rate", 0.0)
     yield Advice("train four times as long", {"epochs": epochs * 4} if isinstance(epochs, int) else {})
+    yield Advice("or sixteen times", {"epochs": epochs * 16} if isinstance(epochs, int) else {})
     yield Advice("or with three times the rate", {"optimizer.learning_rate": rate * 3} if rate else {})
 
 
@@ -74,10 +109,23 @@ def _longer(history: History) -> Iterator[Advice]:
     source="notes/003-c 7051-7114; SageMaker Debugger's LossNotDecreasing turned round",
     usual=0.1,
     advise=_longer,
-    causes=("rate_too_small", "network_paralysis", "vanishing_gradients", "constant_initialization",
-            "regularization_too_strong", "frozen_parameters", "dropout_too_strong", "dead_units", "unscaled_inputs",
-            "undersized_initialization", "gradients_clipped_away", "double_softmax", "not_shuffled", "unscaled_target"),
-)  # fmt: skip
+    causes=(
+        "rate_too_small",
+        "network_paralysis",
+        "vanishing_gradients",
+        "constant_initialization",
+        "regularization_too_strong",
+        "frozen_parameters",
+        "dropout_too_strong",
+        "dead_units",
+        "unscaled_inputs",
+        "undersized_initialization",
+        "gradients_clipped_away",
+        "double_softmax",
+        "not_shuffled",
+        "unscaled_target",
+    ),
+)
 def stopped_too_early(history: History) -> Iterator[Sign]:
     """The validation rows' loss was still falling when the training ended.
 
@@ -89,8 +137,11 @@ def stopped_too_early(history: History) -> Iterator[Sign]:
     middle, end = at(history, "validation rows' loss", 0.67), float(np.median(held[-2:]))
     fall = float(held[0] - end)
     if fall > 0:
-        yield Sign((middle - end) / fall, steps=span(history, "validation rows' loss"),
-                   evidence={"fall in the last third": middle - end, "whole fall": fall})  # fmt: skip
+        yield Sign(
+            (middle - end) / fall,
+            steps=span(history, "validation rows' loss"),
+            evidence={"fall in the last third": middle - end, "whole fall": fall},
+        )
 
 
 def _suspects(history: History) -> Iterator[Advice]:
@@ -151,8 +202,10 @@ def growing_confidence(history: History) -> Iterator[Sign]:
     best = int(held.argmin())
     fall = held[0] - held[best]
     if fall > 0 and score[-1] > score[best] - 0.03:
-        yield Sign(float((np.median(held[-3:]) - held[best]) / fall), evidence={"accuracy then": float(score[best]),
-                   "accuracy now": float(score[-1])})  # fmt: skip
+        yield Sign(
+            float((np.median(held[-3:]) - held[best]) / fall),
+            evidence={"accuracy then": float(score[best]), "accuracy now": float(score[-1])},
+        )
 
 
 def _again(history: History) -> Iterator[Advice]:
@@ -163,7 +216,7 @@ def _again(history: History) -> Iterator[Advice]:
     severity="warning",
     title="A stuck run",
     source="Nielsen 2015 ch. 3 (notes/003-b 4945-4954: runs that get stuck)",
-    usual=6.0,
+    usual=4.0,
     advise=_again,
 )
 def stuck_run(history: History) -> Iterator[Sign]:

@@ -12,9 +12,12 @@ from nastavnik.trace import History
 
 
 def _relative(history: History) -> dict[str, float]:
-    """By layer with weights, early in training: root mean square of the gradient over that of the weights."""
+    """By hidden layer, early in training: root mean square of the gradient over that of the weights.
+
+    The output layer is left out: its weights begin small on purpose.
+    """
     found = {}
-    for layer in matrices(history):
+    for layer in matrices(history)[:-1]:
         norms = early(history, "layer gradient norm", layer["name"])
         sizes = early(history, "layer weight norm", layer["name"])
         if len(norms) and np.isfinite(norms).all() and np.median(sizes) > 0:
@@ -23,11 +26,14 @@ def _relative(history: History) -> dict[str, float]:
 
 
 def _let_through(history: History) -> Iterator[Advice]:
-    yield Advice("take a rectifier with the initialization it asks for",
-                 {"network.activation": "relu", "initialization.name": "matched"})  # fmt: skip
+    yield Advice(
+        "take a rectifier with the initialization it asks for",
+        {"network.activation": "relu", "initialization.name": "matched"},
+    )
     yield Advice("or normalize each layer", {"network.normalization": "layer"})
     yield Advice("or let each layer add to what it is given", {"network.residual": True})
     yield Advice("or fewer layers", {"network.depth": 2})
+    yield Advice("or the initialization that the activation asks for", {"initialization.name": "matched"})
 
 
 @rule(
@@ -36,23 +42,34 @@ def _let_through(history: History) -> Iterator[Advice]:
     source="Hochreiter 1991; Glorot & Bengio 2010; Nielsen 2015 ch. 5 (notes/003-d 10070-10130, 10304-10392)",
     usual=100.0,
     advise=_let_through,
-    causes=("network_paralysis", "undersized_initialization", "saturated_units", "dead_units", "constant_initialization",
-            "unscaled_inputs", "oversized_initialization"),
-)  # fmt: skip
+    causes=(
+        "network_paralysis",
+        "undersized_initialization",
+        "saturated_units",
+        "dead_units",
+        "constant_initialization",
+        "unscaled_inputs",
+        "oversized_initialization",
+    ),
+)
 def vanishing_gradients(history: History) -> Iterator[Sign]:
-    """The first layers' gradients are many times smaller, for the size of their weights, than the last ones'.
+    """For the size of their weights, the first layers' gradients are many times smaller than later hidden ones'.
 
     A layer's gradient is a product over all later layers of |w σ′|. Where that is below 1, the first layers stand still
     while the last ones learn from what chance made of the inputs. A small gradient there is not convergence (score: the
-    largest relative gradient of a later layer over that of the first, in the first quarter of the training).
+    largest relative gradient of a later hidden layer over that of the first, in the first quarter).
     """
     relative = _relative(history)
     if len(relative) > 1:
         first, *others = relative.values()
         ratio = max(others) / max(first, 1e-30)
         gains = [float(np.median(early(history, "backward gain", n))) for n in history.layers("backward gain")]
-        yield Sign(min(ratio, 1e12), layer=next(iter(relative)), steps=span(history, "layer gradient norm"),
-                   evidence={"last over first": ratio, "|w σ′| by layer": [round(g, 4) for g in gains]})  # fmt: skip
+        yield Sign(
+            min(ratio, 1e12),
+            layer=next(iter(relative)),
+            steps=span(history, "layer gradient norm"),
+            evidence={"last over first": ratio, "|w σ′| by layer": [round(g, 4) for g in gains]},
+        )
 
 
 def _calm(history: History) -> Iterator[Advice]:
@@ -67,9 +84,16 @@ def _calm(history: History) -> Iterator[Advice]:
     source="Pascanu et al. 2013; Nielsen 2015 ch. 5 (notes/003-d T9: a factor of 25 a layer)",
     usual=100.0,
     advise=_calm,
-    causes=("rate_too_large", "oversized_initialization", "unscaled_inputs", "unscaled_target", "undefined_operation",
-            "accumulated_gradients", "dropout_too_strong"),
-)  # fmt: skip
+    causes=(
+        "rate_too_large",
+        "oversized_initialization",
+        "unscaled_inputs",
+        "unscaled_target",
+        "undefined_operation",
+        "accumulated_gradients",
+        "dropout_too_strong",
+    ),
+)
 def exploding_gradients(history: History) -> Iterator[Sign]:
     """The gradient becomes many times longer than it was at the start, or is that much longer than the weights.
 
@@ -86,7 +110,8 @@ def exploding_gradients(history: History) -> Iterator[Sign]:
     if usable.sum() > 1:
         began = float(np.median(whole[usable][:2]))
         longest = float(whole[usable].max())
-        score = max(longest / max(whole[usable][0], 1e-12), float(np.median(whole[usable] / sizes[usable])))
+        relative = float(np.median(whole[usable] / np.maximum(sizes[usable], 1e-12)))
+        score = max(longest / max(whole[usable][0], 1e-12), relative)
         yield Sign(score, evidence={"longest": longest, "at the start": began})
 
 
@@ -101,9 +126,18 @@ def _patience(history: History) -> Iterator[Advice]:
     source="notes/003-d 10162-10188 (a small gradient in early layers is not convergence)",
     usual=30.0,
     advise=_patience,
-    causes=("vanishing_gradients", "frozen_parameters", "network_paralysis", "dead_units", "rate_too_small",
-            "undersized_initialization", "oversized_initialization", "constant_initialization", "unscaled_inputs"),
-)  # fmt: skip
+    causes=(
+        "vanishing_gradients",
+        "frozen_parameters",
+        "network_paralysis",
+        "dead_units",
+        "rate_too_small",
+        "undersized_initialization",
+        "oversized_initialization",
+        "constant_initialization",
+        "unscaled_inputs",
+    ),
+)
 def slow_layers(history: History) -> Iterator[Sign]:
     """One hidden layer moves many times less, for its size, than the others, from beginning to end.
 

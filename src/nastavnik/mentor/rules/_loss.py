@@ -97,8 +97,11 @@ def regularization_too_strong(history: History) -> Iterator[Sign]:
     for layer in matrices(history):
         norms = history.series("layer weight norm", layer["name"])
         if len(norms) > 2 and np.isfinite(norms).all():
-            yield Sign(float(norms[0] / max(norms[-1], 1e-9)), layer=layer["name"],
-                       evidence={"length at the start": float(norms[0]), "at the end": float(norms[-1])})  # fmt: skip
+            yield Sign(
+                float(norms[0] / max(norms[-1], 1e-9)),
+                layer=layer["name"],
+                evidence={"length at the start": float(norms[0]), "at the end": float(norms[-1])},
+            )
 
 
 def _weigh_terms(history: History) -> Iterator[Advice]:
@@ -109,7 +112,7 @@ def _weigh_terms(history: History) -> Iterator[Advice]:
     severity="warning",
     title="A term of the loss is ignored",
     source="notes/003-f 15195-15207, 15302-15311",
-    usual=0.9,
+    usual=0.75,
     advise=_weigh_terms,
 )
 def ignored_loss_term(history: History) -> Iterator[Sign]:
@@ -165,10 +168,15 @@ def _find_nan(history: History) -> Iterator[Advice]:
     advise=_find_nan,
     measured=False,
     causes=(
-        "rate_too_large", "unscaled_inputs", "unscaled_target", "oversized_initialization", "nonfinite_inputs",
-        "exploding_gradients", "accumulated_gradients",
+        "rate_too_large",
+        "unscaled_inputs",
+        "unscaled_target",
+        "oversized_initialization",
+        "nonfinite_inputs",
+        "exploding_gradients",
+        "accumulated_gradients",
     ),
-)  # fmt: skip
+)
 def nonfinite(history: History) -> Iterator[Sign]:
     """The loss, a gradient or a weight is no longer a finite number.
 
@@ -219,6 +227,11 @@ def undefined_operation(history: History) -> Iterator[Sign]:
 
 
 RULES = (
-    double_softmax, squashed_outputs, regularization_too_strong, ignored_loss_term, smoothed_away, nonfinite,
+    double_softmax,
+    squashed_outputs,
+    regularization_too_strong,
+    ignored_loss_term,
+    smoothed_away,
+    nonfinite,
     undefined_operation,
-)  # fmt: skip
+)

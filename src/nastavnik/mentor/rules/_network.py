@@ -10,9 +10,13 @@ from nastavnik.trace import History
 
 
 def _rectify(history: History) -> Iterator[Advice]:
-    yield Advice("take a rectifier with the initialization it asks for", {"network.activation": "relu"})
+    yield Advice(
+        "take a rectifier with the initialization it asks for",
+        {"network.activation": "relu", "initialization.name": "matched"},
+    )
     yield Advice("or normalize each layer", {"network.normalization": "layer"})
     yield Advice("or fewer layers", {"network.depth": 2})
+    yield Advice("or both", {"network.activation": "relu", "initialization.name": "matched", "network.depth": 2})
 
 
 @rule(
@@ -164,5 +168,10 @@ def dropout_too_strong(history: History) -> Iterator[Sign]:
 
 
 RULES = (
-    network_paralysis, no_nonlinearity, frozen_parameters, batch_norm_with_dropout, bottleneck, dropout_too_strong,
-)  # fmt: skip
+    network_paralysis,
+    no_nonlinearity,
+    frozen_parameters,
+    batch_norm_with_dropout,
+    bottleneck,
+    dropout_too_strong,
+)

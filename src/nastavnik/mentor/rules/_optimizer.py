@@ -10,6 +10,8 @@ from nastavnik.mentor._reading import losses, matrices, skills, span
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
+_FEWEST_STEPS = 100  # before which nothing is said of how far weights have come
+
 
 def overshoot(history: History) -> float:
     """1 − (actual change of the loss / change predicted by the gradient), the median over looks of the first half.
@@ -32,6 +34,7 @@ def _smaller(history: History) -> Iterator[Advice]:
     rate = history.facts.get("learning rate", 0.0)
     yield Advice("take a tenth of the rate", {"optimizer.learning_rate": rate / 10} if rate else {})
     yield Advice("or a hundredth", {"optimizer.learning_rate": rate / 100} if rate else {})
+    yield Advice("or a thousandth", {"optimizer.learning_rate": rate / 1000} if rate else {})
     yield Advice("clip the gradient's length to 1", {"optimizer.clip_norm": 1.0})
 
 
@@ -41,9 +44,15 @@ def _smaller(history: History) -> Iterator[Advice]:
     source="Nielsen 2015 (ΔC against ∇C·Δv: notes/003-a L437-439, 1651-1662; threshold search: 003-c 6935-7018)",
     usual=1.0,
     advise=_smaller,
-    causes=("unscaled_inputs", "unscaled_target", "oversized_initialization", "undefined_operation", "double_softmax",
-            "accumulated_gradients"),
-)  # fmt: skip
+    causes=(
+        "unscaled_inputs",
+        "unscaled_target",
+        "oversized_initialization",
+        "undefined_operation",
+        "double_softmax",
+        "accumulated_gradients",
+    ),
+)
 def rate_too_large(history: History) -> Iterator[Sign]:
     """Steps go past the valley they aim at, or are long for the weights they change; the loss may end above its start.
 
@@ -77,6 +86,7 @@ def _larger(history: History) -> Iterator[Advice]:
     rate = history.facts.get("learning rate", 0.0)
     yield Advice("take ten times the rate", {"optimizer.learning_rate": rate * 10} if rate else {})
     yield Advice("or a hundred times", {"optimizer.learning_rate": rate * 100} if rate else {})
+    yield Advice("or a thousand times", {"optimizer.learning_rate": rate * 1000} if rate else {})
 
 
 @rule(
@@ -85,26 +95,41 @@ def _larger(history: History) -> Iterator[Advice]:
     source="notes/003-a L437-439 (changes are tiny), notes/003-c 6982-7018; SageMaker Debugger's WeightUpdateRatio",
     usual=12.0,
     advise=_larger,
-    causes=("vanishing_gradients", "constant_initialization", "dead_units", "undersized_initialization", "frozen_parameters",
-            "gradients_clipped_away", "saturated_units", "network_paralysis", "regularization_too_strong",
-            "unscaled_inputs", "double_softmax"),
-)  # fmt: skip
+    causes=(
+        "vanishing_gradients",
+        "constant_initialization",
+        "dead_units",
+        "undersized_initialization",
+        "frozen_parameters",
+        "gradients_clipped_away",
+        "saturated_units",
+        "network_paralysis",
+        "regularization_too_strong",
+        "unscaled_inputs",
+        "double_softmax",
+    ),
+)
 def rate_too_small(history: History) -> Iterator[Sign]:
     """The weights have hardly left their start when the training ends, and the loss was still on its way down.
 
     Every step did what the gradient promised; there were only too few of them for their size (score: 1 over twice the
-    distance of the hidden layer that moved most, over its length at the start, times the share of the loss that is left).
+    distance of the hidden layer that moved most, over its length at the start, times the share of the loss that is
+    left).
     """
     judged = matrices(history)[:-1] or matrices(history)  # the output layer begins small
     moved = [history.last("distance from start", layer["name"]) for layer in judged]
     moved = [m for m in moved if np.isfinite(m)]
     loss = losses(history)
-    if not moved or len(loss) < 6 or not np.isfinite(loss).all():
+    enough = len(loss) >= 6 and history.steps("training rows' loss")[-1] >= _FEWEST_STEPS
+    if not moved or not enough or not np.isfinite(loss).all():
         return
     left = float(np.clip(1 - skills(history, "training")[-1], 0, 1)) if len(skills(history, "training")) else 1.0
     score = left * 0.5 / max(max(moved), 1e-9)
-    yield Sign(score, steps=span(history, "distance from start"),
-               evidence={"largest distance from the start": max(moved), "skill left to learn": left})  # fmt: skip
+    yield Sign(
+        score,
+        steps=span(history, "training rows' loss"),
+        evidence={"largest distance from the start": max(moved), "skill left to learn": left},
+    )
 
 
 def _steadier(history: History) -> Iterator[Advice]:
@@ -112,6 +137,9 @@ def _steadier(history: History) -> Iterator[Advice]:
     momentum = history.facts.get("momentum", 0.0)
     if momentum > 0.95:
         yield Advice("take momentum 0.9", {"optimizer.momentum": 0.9})
+        yield Advice(
+            "or that and a tenth of the rate", {"optimizer.momentum": 0.9, "optimizer.learning_rate": rate / 10}
+        )
     yield Advice("take a third of the rate", {"optimizer.learning_rate": rate / 3} if rate else {})
     yield Advice("let the rate fall to zero at the end", {"schedule.name": "cosine"})
 
@@ -122,9 +150,16 @@ def _steadier(history: History) -> Iterator[Advice]:
     source="Nielsen 2015 ch. 3 (notes/003-c 6935-6979); AutoTrainer's oscillating loss",
     usual=0.6,
     advise=_steadier,
-    causes=("rate_too_large", "not_shuffled", "unscaled_inputs", "tiny_batch_norm", "oversized_initialization",
-            "regularization_too_strong", "accumulated_gradients"),
-)  # fmt: skip
+    causes=(
+        "rate_too_large",
+        "not_shuffled",
+        "unscaled_inputs",
+        "tiny_batch_norm",
+        "oversized_initialization",
+        "regularization_too_strong",
+        "accumulated_gradients",
+    ),
+)
 def oscillating(history: History) -> Iterator[Sign]:
     """The training rows' loss rises from look to look nearly as much as it falls.
 
@@ -161,8 +196,11 @@ def accumulated_gradients(history: History) -> Iterator[Sign]:
     """
     values = history.series("leftover gradient")
     if len(values):
-        yield Sign(float(np.median(values)), steps=span(history, "leftover gradient"),
-                   evidence={"share of steps": float(np.mean(values))})  # fmt: skip
+        yield Sign(
+            float(np.median(values)),
+            steps=span(history, "leftover gradient"),
+            evidence={"share of steps": float(np.mean(values))},
+        )
 
 
 def _unclip(history: History) -> Iterator[Advice]:

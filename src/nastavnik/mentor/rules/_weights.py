@@ -10,8 +10,10 @@ from nastavnik.trace import History
 
 
 def _start_again(history: History) -> Iterator[Advice]:
-    yield Advice("take the initialization that the activation asks for",
-                 {"initialization.name": "matched", "initialization.gain": 1.0})  # fmt: skip
+    yield Advice(
+        "take the initialization that the activation asks for",
+        {"initialization.name": "matched", "initialization.gain": 1.0},
+    )
 
 
 @rule(
@@ -63,8 +65,8 @@ def oversized_initialization(history: History) -> Iterator[Sign]:
 def undersized_initialization(history: History) -> Iterator[Sign]:
     """Hidden layers' weights begin far smaller than keeps the size of what passes through them.
 
-    What passes several such layers is the same for every row but for a trace, and gradients going back as well. Networks
-    with normalization undo it and are not judged (score: 1 over the root mean square of the
+    What passes several such layers is the same for every row but for a trace, and gradients going back as well.
+    Networks with normalization undo it and are not judged (score: 1 over the root mean square of the
     weights times √inputs).
     """
     if any("normalization" in layer["role"] for layer in history.facts.get("layers", [])):
