@@ -105,16 +105,22 @@ class History:
         return np.array(self.rows.get(name, []), dtype=float)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; rows' values to four digits."""
-        rows = {name: [[float(f"{v:.4g}") for v in look] for look in looks] for name, looks in self.rows.items()}
-        values = [[name, layer, *pair] for (name, layer), pair in self.values.items()]
+        """Plain JSON; rows' values to four digits, what is no finite number as a word."""
+        rows = {
+            name: [[_worded(float(f"{v:.4g}")) for v in look] for look in looks] for name, looks in self.rows.items()
+        }
+        values = [
+            [name, layer, steps, [_worded(v) for v in own]] for (name, layer), (steps, own) in self.values.items()
+        ]
         return {"facts": self.facts, "values": values, "rows": rows}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> History:
         """Read what ``to_json`` wrote."""
-        values = {(name, layer): (list(steps), list(v)) for name, layer, steps, v in record["values"]}
-        rows = {name: [np.array(look) for look in looks] for name, looks in record["rows"].items()}
+        values = {(name, layer): (list(steps), [_number(x) for x in v]) for name, layer, steps, v in record["values"]}
+        rows = {
+            name: [np.array([_number(x) for x in look]) for look in looks] for name, looks in record["rows"].items()
+        }
         return cls(dict(record["facts"]), values, rows)
 
     def frame(self, network: int = 0) -> pd.DataFrame:
@@ -126,6 +132,15 @@ class History:
             for step, value in zip(steps, values, strict=True)
         ]
         return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _worded(value: float) -> float | str:
+    """JSON has no infinity."""
+    return value if np.isfinite(value) else str(value)
+
+
+def _number(value: float | str | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:

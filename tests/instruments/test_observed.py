@@ -318,3 +318,24 @@ def test_an_activation_that_writes_over_its_input_is_seen_as_it_was(activation: 
         found = observe(subject, weights, weights, weights, {}, (x,), x[:, :1], costs=("pass",))
         seen.append({f"{n}/{layer}": float(v) for n, values in found.items() for layer, v in values.items()})
     assert seen[0] == pytest.approx(seen[1])
+
+
+@pytest.mark.parametrize("kind", ["series", "tokens"])
+def test_units_are_channels_behind_a_convolution_and_the_last_dimension_elsewhere(kind: str) -> None:
+    """Two of five units never speak; which dimension holds units depends on the layer before."""
+    torch.manual_seed(0)
+    first: nn.Module = nn.Conv1d(3, 5, 1) if kind == "series" else nn.Linear(3, 5)
+    net = nn.Sequential(first, nn.ReLU())
+    with torch.no_grad():
+        assert isinstance(first.bias, torch.Tensor)
+        first.bias[:2] = -100.0
+        first.bias[2:] = 100.0
+    x = torch.randn(4, 3, 7) if kind == "series" else torch.randn(4, 7, 3)
+
+    def call(tensors: Tensors, inputs: tuple[torch.Tensor, ...], y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        said = torch.func.functional_call(net, tensors, inputs)
+        return said, said.flatten(1).mean(1)
+
+    own = {n: p.detach() for n, p in net.named_parameters()}
+    sight = look(Subject(net, call, call), own, own, own, {}, (x,), torch.zeros(4))
+    assert float(OBSERVED["dead share"].measure(sight)["1"]) == pytest.approx(0.4)

@@ -58,7 +58,8 @@ def test_pairs_take_out_what_they_share() -> None:
     assert wild.verdict == "leave it"
     assert trial.recommended is faster
     differences = faster.scores - trial.without
-    low, high = stats.t.interval(0.95, 9, differences.mean(), stats.sem(differences))
+    assert faster.level == pytest.approx(1 - 0.05 / 3)  # three arms
+    low, high = stats.t.interval(faster.level, 9, differences.mean(), stats.sem(differences))
     assert (faster.low, faster.high) == pytest.approx((low, high))
     assert faster.cost == 1.0
 
@@ -72,11 +73,19 @@ def test_a_change_without_effect_shows_none() -> None:
 
 def test_a_factorial_finds_main_effects_and_interaction() -> None:
     found = factorial(Additive(), RECIPE, [FASTER, DECAY])  # type: ignore[arg-type]
-    assert found.effects[("faster",)][0] == pytest.approx(-0.7, abs=0.02)  # -0.5 alone, -0.9 beside decay
-    assert found.effects[("decay",)][0] == pytest.approx(0.0, abs=0.02)  # +0.2 alone, -0.2 beside the rate
-    assert found.effects[("faster", "decay")][0] == pytest.approx(-0.2, abs=0.02)
+    assert found.effects[("faster (optimizer.learning_rate=0.01)",)][0] == pytest.approx(
+        -0.7, abs=0.02
+    )  # -0.5 alone, -0.9 beside decay
+    assert found.effects[("decay (optimizer.weight_decay=0.1)",)][0] == pytest.approx(
+        0.0, abs=0.02
+    )  # +0.2 alone, -0.2 beside the rate
+    assert found.effects[("faster (optimizer.learning_rate=0.01)", "decay (optimizer.weight_decay=0.1)")][
+        0
+    ] == pytest.approx(-0.2, abs=0.02)
     assert found.best == (1, 1)
-    assert found.best_effect[0] == pytest.approx(-0.7, abs=0.02)
+    assert found.best_effect[0] == pytest.approx(-0.7, abs=0.02)  # of other seeds
+    with pytest.raises(ValueError, match="different settings"):
+        factorial(Additive(), RECIPE, [FASTER, WILD])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="two or three"):
         factorial(Additive(), RECIPE, [FASTER])  # type: ignore[arg-type]
 

@@ -18,11 +18,9 @@ def network_facts(sight: Sight) -> list[dict[str, Any]]:
     """Each layer in the order it ran: name, kind, role, units, parameters, whether they are trained."""
     found: list[dict[str, Any]] = []
     said: torch.Tensor | None = None  # by the last layer with weights
-    trained = {name[len(sight.prefix) :] for name in sight.moment.before if name.startswith(sight.prefix)}
     for layer in sight.layers:
         module = layer.module
-        own = [n for n, _ in module.named_parameters(recurse=False)]
-        names = [f"{layer.name}.{n}" if layer.name else n for n in own]
+        own = [p for _, p in module.named_parameters(recurse=False)]
         raw = said is not None and said.shape == layer.given.shape and bool(torch.equal(said, layer.given))
         extra: dict[str, Any] = {}
         if is_activation(module):
@@ -36,11 +34,11 @@ def network_facts(sight: Sight) -> list[dict[str, Any]]:
                 "name": layer.name,
                 "kind": type(module).__name__,
                 "role": role_of(module),
-                "fan_in": int(layer.given[0].numel()) if layer.given.ndim > 1 else 1,
-                "units": int(layer.said.shape[1]) if layer.said.ndim > 1 else 1,
-                "parameters": sum(p.numel() for _, p in module.named_parameters(recurse=False)),
-                "trained": sum(n in trained for n in names),
-                "tensors": len(names),
+                "fan_in": int(layer.weight[0].numel()) if has_matrix(module) else int(layer.given[0].numel()),
+                "units": int(layer.weight.shape[0]) if has_matrix(module) else int(layer.said.shape[-1]),
+                "parameters": sum(p.numel() for p in own),
+                "trained": sum(p.requires_grad for p in own),
+                "tensors": len(own),
                 **extra,
             }
         )
@@ -83,9 +81,9 @@ def batch_facts(inputs: Inputs, targets: torch.Tensor, classes: int) -> dict[str
         facts["column spread"] = float(scale[alive].amax() / scale[alive].median()) if alive.any() else 1.0
     y = targets.detach().double().cpu().reshape(len(targets), -1)[:, 0]
     if classes:
-        counts = torch.bincount(y.long().clamp(min=0), minlength=classes)
+        counts = torch.bincount(y.long()[y >= 0], minlength=classes)
         facts["class shares"] = (counts / counts.sum()).tolist()
-    else:
+    elif targets.is_floating_point():  # whole numbers that are no classes, such as words, have no size
         facts["target mean"], facts["target deviation"] = float(y.mean()), float(y.std(correction=0))
     return facts
 
@@ -113,8 +111,8 @@ def data_facts(
         known = {row.tobytes() for row in np.column_stack([x, y]).astype(np.float32)}
         again = [row.tobytes() in known for row in np.column_stack([other, theirs]).astype(np.float32)]
         facts["shared rows"] = float(np.mean(again))
-        own = {row.tobytes() for row in np.column_stack([x, y]).astype(np.float32)}
-        facts["repeated rows"] = 1 - len(own) / len(x)
+        keys, counts = np.unique(np.column_stack([x, y]).astype(np.float32), axis=0, return_counts=True)
+        facts["repeated rows"] = float(counts[counts > 1].sum() / max(1, counts.sum())) if len(keys) else 0.0
     return facts
 
 
@@ -125,7 +123,7 @@ def told_by(column: np.ndarray, y: np.ndarray, classes: int) -> float:
     """
     parts = min(100, max(2, len(y) // 8))
     place = np.searchsorted(np.quantile(column, np.linspace(0, 1, parts + 1)[1:-1]), column, side="right")
-    hot = np.eye(classes)[y.astype(int)] if classes else y[:, None]
+    hot = np.eye(classes)[np.clip(y.astype(int), 0, classes - 1)] if classes else y[:, None]
     whole = hot.var(0).sum()
     if whole <= 0:
         return 0.0

@@ -18,8 +18,10 @@ def gradient_noise_scale(sight: Sight) -> Measured:
     Both are unbiased from n rows' own gradients g_i with mean g: tr Σ = Σ |g_i − g|² / (n − 1), |G|² = |g|² − tr Σ / n.
     Infinite where no direction is left that the rows agree on.
     """
+    n = len(sight.rows[1])
+    if n < 2:
+        return {}
     each = row_gradients(sight)
-    n = len(each)
     mean = each.mean(0)
     spread = (each - mean).square().sum() / (n - 1)
     signal = mean.square().sum() - spread / n

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from nastavnik.instruments._norms import Tensors
-from nastavnik.instruments._sight import Sight, has_matrix, owners
+from nastavnik.instruments._sight import Layer, Sight, has_matrix, owners
 
 Measured = dict[str, torch.Tensor]
 _TINY = 1e-30
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _FLAT = 0.05  # of the steepest slope: an activation that is flatter hardly passes a gradient on
 
 
@@ -31,8 +33,9 @@ def layer_update_ratio(sight: Sight) -> Measured:
 
 def distance_from_start(sight: Sight) -> Measured:
     """How far each layer's parameters are from where they began, over the length they had there."""
-    moves = _by_layer(sight, {n: w - sight.start[n] for n, w in sight.moment.before.items()})
-    sizes = _by_layer(sight, sight.start)
+    began = {n: sight.start.get(n, w) for n, w in sight.moment.before.items()}  # what was unfrozen later begins then
+    moves = _by_layer(sight, {n: w - began[n] for n, w in sight.moment.before.items()})
+    sizes = _by_layer(sight, began)
     return {layer: move / (sizes[layer] + 1e-12) for layer, move in moves.items()}
 
 
@@ -40,7 +43,7 @@ def sign_persistence(sight: Sight) -> Measured:
     """Share of each layer's parameters that have the sign they began with; zeros at the start do not count."""
     found = {}
     for layer, names in owners(sight.moment.before, sight.prefix).items():
-        began = torch.cat([sight.start[n].reshape(-1) for n in names])
+        began = torch.cat([sight.start.get(n, sight.moment.before[n]).reshape(-1) for n in names])
         now = torch.cat([sight.moment.before[n].reshape(-1) for n in names])
         counted = (began != 0).to(now.dtype)
         kept = ((began.sign() == now.sign()).to(now.dtype) * counted).sum()
@@ -72,11 +75,11 @@ def dead_share(sight: Sight) -> Measured:
     """Share of an activation's units whose slope is zero on every row of the batch: no gradient reaches them."""
     found = {}
     for layer in sight.activations:
-        alive = _units(layer.slope.abs()).amax(0) > 0
+        alive = _units(sight, layer, layer.slope.abs()).amax(0) > 0
         found[layer.name] = 1 - alive.to(layer.said.dtype).mean()
     if not found:  # activations that are no modules: what the later layers are given
         for layer in sight.weighted[1:]:
-            found[layer.name] = (_units(layer.given.abs()).amax(0) == 0).to(layer.given.dtype).mean()
+            found[layer.name] = (_units(sight, layer, layer.given.abs()).amax(0) == 0).to(layer.given.dtype).mean()
     return found
 
 
@@ -97,7 +100,7 @@ def effective_rank(sight: Sight) -> Measured:
     """
     found = {}
     for layer in sight.activations:
-        units = _units(layer.said)
+        units = _units(sight, layer, layer.said)
         rows, width = units.shape
         if min(rows, width) < 2:
             continue
@@ -120,9 +123,9 @@ def backward_gain(sight: Sight) -> Measured:
         if len(layer.slope):
             fed = layer
         elif has_matrix(layer.module) and fed is not None:
-            weight = sight.weight(layer)
+            weight = layer.weight
             weight = weight.flatten(2) if weight.ndim > 2 else weight
-            slopes = _units(fed.slope).square().mean(0)
+            slopes = _units(sight, fed, fed.slope).square().mean(0)
             inputs = weight.shape[1]
             if weight.ndim == 3:  # a convolution: each input channel, over its kernel
                 weight = weight.square().sum(2).sqrt()
@@ -135,7 +138,7 @@ def weight_scale(sight: Sight) -> Measured:
     """Root mean square of each weight matrix times √inputs: about 1.4 by He's rule, 1 by LeCun's."""
     found = {}
     for layer in sight.weighted:
-        weight = sight.weight(layer)
+        weight = layer.weight
         found[layer.name] = weight.square().mean().sqrt() * (weight[0].numel() ** 0.5)
     return found
 
@@ -144,18 +147,23 @@ def unit_spread(sight: Sight) -> Measured:
     """How much units of a layer differ: deviation between rows of its matrix over its root mean square, 0 if equal."""
     found = {}
     for layer in sight.weighted:
-        weight = sight.weight(layer).flatten(1)
+        weight = layer.weight.flatten(1)
         if len(weight) > 1:
             size = weight.square().mean().sqrt()
             found[layer.name] = weight.var(0, correction=0).mean().sqrt() / (size + _TINY)
     return found
 
 
-def _units(t: torch.Tensor) -> torch.Tensor:
-    """[rows, units]: of pictures and series each place is a row, each channel a unit."""
-    if t.ndim <= 2:
-        return t.reshape(len(t), -1)
-    return t.movedim(1, -1).reshape(-1, t.shape[1]) if t.ndim == 4 else t.reshape(-1, t.shape[-1])
+def _units(sight: Sight, layer: Layer, t: torch.Tensor) -> torch.Tensor:
+    """[rows, units] of what an activation says: behind a convolution each place is a row and each channel a unit."""
+    before = None
+    for other in sight.layers:
+        if other is layer:
+            break
+        before = other if has_matrix(other.module) else before
+    if t.ndim > 2 and before is not None and isinstance(before.module, _CONVOLUTIONS):
+        t = t.movedim(1, -1)
+    return t.reshape(-1, t.shape[-1]) if t.ndim > 1 else t.reshape(len(t), 1)
 
 
 def _by_layer(sight: Sight, tensors: Tensors) -> Measured:

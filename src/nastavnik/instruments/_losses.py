@@ -49,9 +49,11 @@ def output_sum_deviation(sight: Sight) -> Measured:
 
 
 def output_stuck(sight: Sight) -> Measured:
-    """Share of outputs that sit on the smallest or the largest of them: what a squashing output layer leaves."""
+    """Share of outputs that sit on the smallest or the largest of them: what a squashing output layer
+    leaves; 0 where all outputs are the same."""
     outputs = sight.outputs.reshape(-1)
-    span = (outputs.amax() - outputs.amin()).clamp(min=1e-12)
+    spread = outputs.amax() - outputs.amin()
+    span = spread.clamp(min=1e-12)
     low = ((outputs - outputs.amin()) < 1e-6 * span).to(outputs.dtype).mean()
     high = ((outputs.amax() - outputs) < 1e-6 * span).to(outputs.dtype).mean()
-    return {"": torch.maximum(low, high)}
+    return {"": torch.where(spread > 1e-6, torch.maximum(low, high), torch.zeros_like(low))}

@@ -20,12 +20,14 @@ def appraise(
     """
     outputs = outputs.reshape(len(outputs), -1)
     if not classes:
-        error = (outputs[:, 0] - targets.reshape(len(outputs), -1)[:, 0].to(outputs.dtype)).square()
-        variance = targets.to(outputs.dtype).var(correction=0).clamp(min=1e-30)
+        wanted = targets.reshape(len(outputs), -1)[:, 0].to(outputs.dtype)  # of several numbers, the first
+        error = (outputs[:, 0] - wanted).square()
+        variance = wanted.var(correction=0).clamp(min=1e-30)
         score = 1 - error.mean() / variance
         return {"loss": losses.mean(), "score": score, "margin": -error / variance, "error": error.sqrt()}
     if outputs.shape[1] == 1:
         outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
+    targets = targets.reshape(len(outputs))
     hit = torch.nn.functional.one_hot(targets.long(), outputs.shape[1]).to(outputs.dtype)
     own = (outputs * hit).sum(1)
     other = outputs.masked_fill(hit.bool(), -torch.inf).amax(1)

@@ -39,7 +39,8 @@ class Layer(NamedTuple):
     """One part of a network at work: ``given`` and ``said`` are a batch's rows.
 
     ``slope`` is an activation's derivative element by element; ``steepest`` the largest it can have if the activation
-    is bounded, else 0. Both are empty for what is no activation.
+    is bounded, else 0. Both are empty for what is no activation; ``weight``, the matrix that the layer used, is empty
+    for what has none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Layer(NamedTuple):
     said: torch.Tensor
     slope: torch.Tensor
     steepest: torch.Tensor
+    weight: torch.Tensor
 
 
 class Sight(NamedTuple):
@@ -56,8 +58,7 @@ class Sight(NamedTuple):
     ``moment``: the batch's gradients, and the parameters before and after the step it was used for; ``start``: those
     the training began with; ``layers`` in the order they ran; ``outputs`` [n, …], ``targets`` [n, …], ``losses`` [n]
     before the step and ``losses_after`` it on the same rows with the same noise; ``loss`` and ``row_losses`` are the
-    mean loss and the rows' losses in evaluation mode as functions of the parameters, of the first ``rows`` rows;
-    ``fixed`` is what is not trained.
+    mean loss and the rows' losses in evaluation mode as functions of the parameters, of the first ``rows`` rows.
     """
 
     moment: Moment
@@ -72,7 +73,6 @@ class Sight(NamedTuple):
     rows: tuple[Inputs, torch.Tensor]
     alone: bool
     prefix: str
-    fixed: Tensors
 
     @property
     def activations(self) -> list[Layer]:
@@ -83,11 +83,6 @@ class Sight(NamedTuple):
     def weighted(self) -> list[Layer]:
         """The layers that have a matrix of weights and say numbers: linear and convolutional ones."""
         return [layer for layer in self.layers if has_matrix(layer.module)]
-
-    def weight(self, layer: Layer) -> torch.Tensor:
-        """A weighted layer's matrix before the step."""
-        name = f"{self.prefix}{layer.name}.weight"
-        return self.moment.before[name] if name in self.moment.before else self.fixed[name]
 
 
 def has_matrix(module: nn.Module) -> bool:
@@ -133,8 +128,7 @@ def look(
     layers = tuple(
         Layer(layer.name, layer.module, *(t.detach() for t in part)) for layer, part in zip(seen, parts, strict=True)
     )
-    with torch.no_grad():
-        later = subject.training({**after, **_copied(buffers)}, inputs, targets)[1]
+    later = subject.training({**after, **_copied(buffers)}, inputs, targets)[1].detach()
     few = (tuple(t[:rows] for t in inputs), targets[:rows])
 
     def loss(parameters: Tensors) -> torch.Tensor:
@@ -148,7 +142,7 @@ def look(
     moment = Moment(gradients, before, after)
     return Sight(
         moment, start, layers, outputs.detach(), targets, losses.detach(), later, loss, row_loss, few,
-        subject.alone, subject.prefix, buffers,
+        subject.alone, subject.prefix,
     )  # fmt: skip
 
 
@@ -172,7 +166,8 @@ def _seeing(subject: Subject, seen: list[Layer]) -> Iterator[None]:
                 slopes = (_slope(module, own, said, subject.alone), _steepest(module, own, said, subject.alone))
             else:
                 slopes = (said.new_zeros(0), said.new_zeros(0))
-            seen.append(Layer(name, module, own, said.clone() if id(module) in writers else said, *slopes))
+            weight: Any = module.weight if has_matrix(module) else said.new_zeros(0)
+            seen.append(Layer(name, module, own, said.clone() if id(module) in writers else said, *slopes, weight))
 
         return see
 

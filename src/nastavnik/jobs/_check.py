@@ -121,7 +121,11 @@ def check(
                 f"{run} is a history of a loop of your own; --try and --network need a run of 'nastavnik fit'"
             )
         history = read_history(run)
-        found = Checkup(str(run), diagnose(history, suppress=suppressed), known, suppressed, history=history)
+        broken: list[str] = []
+        findings = diagnose(history, suppress=suppressed, broken=lambda rule, error: broken.append(f"{rule}: {error}"))
+        for fault in broken:
+            watcher.note(f"a rule failed, {fault}")
+        found = Checkup(str(run), findings, known, suppressed, history=history)
         write_json(Path(run) / "findings.json", found.to_json())
         return replace(found, seconds=clock.elapsed)
     folder = RunFolder.resume(run)
@@ -212,10 +216,19 @@ def _together(
     lab: Lab, recipe: Recipe, advice: Sequence[Advice], pairs: int, watcher: Watcher
 ) -> dict[str, Any] | None:
     """Advice against advice, where more than one piece of it helps."""
-    if len(advice) < 2:
+    apart: list[Advice] = []
+    for one in advice:  # of two that change one setting the first
+        if not any(set(one.changes) & set(other.changes) for other in apart):
+            apart.append(one)
+    if len(apart) < 2:
         return None
+    advice = apart
     watcher.doing(f"{len(advice)} pieces of advice together and apart")
-    found = factorial(lab, recipe, advice, pairs=pairs)
+    try:
+        found = factorial(lab, recipe, advice, pairs=pairs)
+    except UserError as error:
+        watcher.note(f"the advice cannot be followed together: {error}")
+        return None
     effects = [{"words": list(words), "effect": e[0], "low": e[1], "high": e[2]} for words, e in found.effects.items()]
     best = [a.words for a, on in zip(advice, found.best, strict=True) if on]
     effect, low, high = found.best_effect

@@ -29,6 +29,7 @@ from nastavnik.mentor._trial import Arm as Arm
 from nastavnik.mentor._trial import Factorial as Factorial
 from nastavnik.mentor._trial import Trial as Trial
 from nastavnik.mentor._trial import applicable as applicable
+from nastavnik.mentor._trial import changed as changed
 from nastavnik.mentor._trial import factorial as factorial
 from nastavnik.mentor._trial import try_advice as try_advice
 from nastavnik.mentor._trial import try_finding as try_finding

@@ -113,7 +113,7 @@ def _root(name: str, found: Mapping[str, Finding], rules: Mapping[str, Rule]) ->
         strongest = max(above, key=lambda cause: _rank(found[cause]))
         if strongest in way:
             circle = way[way.index(strongest) :]
-            way.append(max(circle, key=lambda cause: _rank(found[cause])))
+            way.append(max(circle, key=lambda cause: (_rank(found[cause]), cause)))
             break
         way.append(strongest)
     return None if way[-1] == name else way[-1]

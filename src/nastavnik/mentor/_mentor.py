@@ -19,7 +19,17 @@ from nastavnik.errors import UserError
 from nastavnik.files import plain, write_json
 from nastavnik.instruments import COSTS, appraise, data_facts, look, network_facts, observe, order_dispersion
 from nastavnik.mentor._diagnosis import FORMAT, Finding, diagnose
-from nastavnik.mentor._live import Batch, captured, flat_batch, live_subject, live_tensors, unused_parameters
+from nastavnik.mentor._live import (
+    Batch,
+    captured,
+    expects,
+    flat_batch,
+    live_subject,
+    live_tensors,
+    resident_megabytes,
+    undisturbed,
+    unused_parameters,
+)
 from nastavnik.mentor._words import in_words
 from nastavnik.trace import History
 
@@ -28,6 +38,7 @@ _GRACE = 2.0  # seconds of looking that are free, so that short trainings are se
 _BATCHES = 64  # whose targets are kept at first, for the data's facts
 _MOST_NUMBERS = 2_000_000  # of inputs that are kept for them
 _ROWS = 512
+_TRIES = 3  # of a class of instruments that fails
 _STEP_ONLY = ("layer update ratio", "predicted change", "actual change")
 
 
@@ -93,7 +104,10 @@ class Mentor:
         self.classes = classes
         self.steps = 0
         self.seconds = 0.0  # spent looking
+        self.looking = False
         self._next = 0
+        self._failed: dict[str, int] = {}
+        self._rows: Batch | None = None  # of the first batch, where no training rows are given
         self._start: dict[str, torch.Tensor] = {}
         self._means: list[torch.Tensor] = []
         self._kept: list[Batch] = []
@@ -117,7 +131,7 @@ class Mentor:
 
     def terms(self, **losses: torch.Tensor | float) -> None:
         """Tell the parts a loss is the sum of, at each step: ``mentor.terms(data=a, physics=b)``."""
-        if self.on and (self.steps == self._next or self.every is None or self.steps % self.every == 0):
+        if self.on and self.looking:
             with self._guarded("terms"):
                 for name, value in losses.items():
                     self.history.add("loss term", self.steps, float(value), name)
@@ -131,7 +145,7 @@ class Mentor:
         with self._guarded("facts"):
             self._settle_facts()
         return diagnose(
-            self.history, suppress=suppress, broken=lambda rule, error: self._note_fault(f"the rule {rule}", error)
+            self.history, suppress=suppress, broken=lambda rule, error: self.note_fault(f"the rule {rule}", error)
         )
 
     def __str__(self) -> str:
@@ -192,6 +206,8 @@ class Mentor:
         if self.steps < self._next:
             return False
         elapsed = time.perf_counter() - self._begun
+        if not _alone():  # all processes must look at the same steps
+            elapsed = math.inf
         if self.seconds > _GRACE + self.budget * max(elapsed - self.seconds, 0.0) and self.steps > 8:
             return False
         self._next = max(self.steps + 1, math.ceil(self.steps * (_GROWTH if self.steps >= 8 else 2)))
@@ -202,12 +218,11 @@ class Mentor:
         """Its own faults end here, and are reported; the user's loop goes on."""
         try:
             yield
-        except UserError:
-            raise
         except Exception as error:
-            self._note_fault(what, error)
+            self.note_fault(what, error)
 
-    def _note_fault(self, what: str, error: Exception) -> None:
+    def note_fault(self, what: str, error: Exception) -> None:
+        """Keep a fault of the mentor's own, once, to be reported."""
         where = traceback.extract_tb(error.__traceback__)[-1]
         fault = f"{what}: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
         if fault not in self.faults:
@@ -219,68 +234,90 @@ class Mentor:
         if target is None or len(self._means) >= _BATCHES:
             return
         self._means.append(target.detach().float().reshape(len(target), -1)[:, 0].mean())
-        size = sum(t.numel() for t in batch.inputs)
-        if len(self._kept) < _BATCHES and self._numbers + size <= _MOST_NUMBERS:
-            self._numbers += size
-            self._kept.append(batch)
+        each = sum(t[0].numel() for t in batch.inputs if len(t))
+        rows = min(len(target), (_MOST_NUMBERS - self._numbers) // max(each, 1))
+        if len(self._kept) < _BATCHES and rows > 0:
+            self._numbers += rows * each
+            self._kept.append(batch.first(rows).kept())
 
     def _look(self, batch: Batch, before: dict[str, torch.Tensor]) -> None:
         """Everything the instruments see of a step that was just taken."""
-        if not self._start:
-            self._start = {n: t.clone() for n, t in before.items()}
-        after = {n: p.detach() for n, p in self.model.named_parameters() if n in before}
+        self._start |= {n: t.clone() for n, t in before.items() if n not in self._start}  # the later unfrozen too
+        after = {n: p.detach().clone() for n, p in self.model.named_parameters() if n in before}
         moved = self._stepped or self.optimizer is None
-        with self._undisturbed():
+        batch = batch.to(next(iter(after.values())).device)
+        with undisturbed(self.model):
             subject = live_subject(self.model, self.loss_fn, batch)
             buffers = live_tensors(self.model, trained=False)
-            assert batch.targets is not None
-            arguments = (subject, before, after, self._start, buffers, batch.inputs, batch.targets)
+            targets = batch.inputs[0] if batch.targets is None else batch.targets
+            arguments = (subject, before, after, self._start, buffers, batch.inputs, targets)
             if not self.history.facts.get("layers"):
                 sight = look(*arguments, rows=1)
                 self.history.facts["layers"] = network_facts(sight)
                 self.history.facts["unused"] = unused_parameters(subject, before, buffers, batch)
-                self.history.facts["batch"] = len(batch.targets)
-                self._find_classes(sight.outputs, batch.targets)
-            rows = min(32, len(batch.targets))
+                self.history.facts["batch"] = len(targets)
+                self._find_classes(sight.outputs, targets)
+            rows = min(32, len(targets))
             for cost in list(self.costs):
                 try:
                     seen = observe(*arguments, costs=(cost,), rows=rows)
-                except RuntimeError as error:
-                    self.costs.remove(cost)  # what cannot be measured here is not tried again
-                    self.faults.append(f"{cost} instruments are left out: {str(error).splitlines()[0]}")
+                except Exception as error:
+                    self._give_up(cost, error)
                     continue
                 for name, measured in seen.items():
                     if moved or name not in _STEP_ONLY:
                         for layer, value in measured.items():
                             self.history.add(name, self.steps, float(value), layer)
-            self._appraise(subject, {**before, **buffers}, batch)
-        self._look_at_order(len(batch.targets))
-        self.history.facts["steps"] = self.steps + 1
+            self._appraise({**before, **buffers}, batch)
+        self._look_at_order(len(targets))
+        self._look_at_surroundings()
+
+    def _give_up(self, cost: str, error: Exception) -> None:
+        """What fails again and again is not tried any more."""
+        self._failed[cost] = self._failed.get(cost, 0) + 1
+        if self._failed[cost] >= _TRIES:
+            self.costs.remove(cost)
+        self.note_fault(f"{cost} instruments", error)
+
+    def _look_at_surroundings(self) -> None:
+        facts = self.history.facts
+        facts["steps"] = self.steps + 1
+        if self.optimizer is not None:
+            self.history.add("rate", self.steps, float(self.optimizer.param_groups[0].get("lr", 0.0)))
+        memory = resident_megabytes()
+        if memory is not None:
+            self.history.add("memory", self.steps, memory)
 
     def _find_classes(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """Whole-number targets and several outputs are classes; so are zeros and ones with a logistic loss."""
         if self.classes is None:
-            whole = not targets.is_floating_point() and targets.ndim == 1 and outputs.ndim == 2
-            logistic = isinstance(self.loss_fn, (nn.BCEWithLogitsLoss, nn.BCELoss))
-            self.classes = int(outputs.shape[1]) if whole and outputs.shape[1] > 1 else 2 if logistic else 0
+            one = outputs.reshape(len(outputs), -1).shape[1] == 1
+            whole = not targets.is_floating_point() and targets.numel() == len(targets) and outputs.ndim == 2
+            logistic = isinstance(self.loss_fn, (nn.BCEWithLogitsLoss, nn.BCELoss)) and one
+            self.classes = 2 if logistic or (whole and one) else int(outputs.shape[1]) if whole else 0
         self.history.facts["classes"] = self.classes
+        self.history.facts["expects"] = expects(self.loss_fn)
         self.history.facts["outputs"] = int(outputs.shape[-1]) if outputs.ndim > 1 else 1
 
-    def _appraise(self, subject: Any, tensors: dict[str, torch.Tensor], batch: Batch) -> None:
-        """Score the given rows of each part; without training rows, the batch itself."""
+    def _appraise(self, tensors: dict[str, torch.Tensor], batch: Batch) -> None:
+        """Score the given rows of each part; without training rows, those of the first batch."""
+        if self._rows is None:
+            self._rows = batch.first(_ROWS).kept()
         for part, rows in self.parts.items():
-            own = flat_batch(*rows) if rows is not None else batch if part == "training" else None
-            if own is None or own.targets is None:
+            own = flat_batch(*rows) if rows is not None else self._rows if part == "training" else None
+            if own is None:
                 continue
-            own = own.first(_ROWS)
-            targets = own.targets
-            assert targets is not None
-            with torch.no_grad():
-                speaking = live_subject(self.model, self.loss_fn, own)
-                outputs, losses = speaking.evaluation(tensors, own.inputs, targets)
-            if outputs.ndim > 2 or len(outputs) != len(targets):
+            own = own.first(_ROWS).to(batch.inputs[0].device)
+            subject = live_subject(self.model, self.loss_fn, own)
+            outputs, losses = subject.evaluation(tensors, own.inputs, own.inputs[0])
+            outputs, losses, targets = outputs.detach(), losses.detach(), own.targets
+            if targets is None or not self._can_be_scored(outputs, targets):
                 self.history.add(f"{part} rows' loss", self.steps, float(losses.mean()))
                 continue
+            if self.classes and float(targets.min()) < 0:  # rows without a label
+                outputs, targets = outputs[targets >= 0], targets[targets >= 0]
+            if expects(self.loss_fn) == "probabilities":
+                outputs = torch.logit(outputs, eps=1e-7)
             found = appraise(outputs, losses, targets, self.classes or 0)
             for name in ("loss", "score", "confidence"):
                 if name in found:
@@ -288,6 +325,11 @@ class Mentor:
             if part == "training" and rows is not None:
                 for name in ("margin", "error"):
                     self.history.rows.setdefault(name, []).append(found[name].float().cpu().numpy())
+
+    def _can_be_scored(self, outputs: torch.Tensor, targets: torch.Tensor) -> bool:
+        """Whether each row has one target, a class or a number, and outputs for it."""
+        numbers = bool(self.classes) or targets.is_floating_point()
+        return numbers and outputs.ndim <= 2 and len(outputs) == len(targets) == targets.numel()
 
     def _look_at_order(self, rows: int) -> None:
         if len(self._means) >= 8 and self._kept:
@@ -307,35 +349,21 @@ class Mentor:
             return
         train = self.parts["training"]
         own = flat_batch(*train) if train is not None else Batch.joined(self._kept)
-        if own is None or own.targets is None or own.targets.ndim > 2:
+        if own is None or own.targets is None or own.targets.numel() != len(own.targets):
             return
         validation = self.parts["validation"]
         held = None if validation is None or train is None else flat_batch(*validation)
-        pair = None if held is None or held.targets is None else (held.inputs, held.targets)
+        pair = None if held is None or held.targets is None else (held.numbers, held.targets)
         classes = self.classes
-        if classes and own.targets.is_floating_point():
-            classes = 2
-        facts |= data_facts((own.inputs, own.targets), pair, classes)
+        facts |= data_facts((own.numbers, own.targets), pair, classes)
         if train is None and len(own.targets) < 20 * max(classes, 1):
             facts.pop("class shares", None)  # too few rows to tell a rare class from chance
-
-    @contextmanager
-    def _undisturbed(self) -> Iterator[None]:
-        """The random state and the modes of the user's modules are what they were."""
-        modes = {module: module.training for module in self.model.modules()}
-        devices = sorted({p.device.index or 0 for p in self.model.parameters() if p.device.type == "cuda"})
-        try:
-            with torch.random.fork_rng(devices=devices):
-                yield
-        finally:
-            for module, training in modes.items():
-                module.training = training
 
 
 class _Step:
     """One step of the user's, looked at or not."""
 
-    __slots__ = ("_batch", "_before", "_capture", "_entered", "_hook", "_mentor", "_x", "_y")
+    __slots__ = ("_batch", "_before", "_capture", "_entered", "_hook", "_mentor", "_waited", "_x", "_y")
 
     def __init__(self, mentor: Mentor, x: Any, y: Any) -> None:
         self._mentor, self._x, self._y = mentor, x, y
@@ -353,10 +381,11 @@ class _Step:
         if due or len(mentor._means) < _BATCHES:
             with mentor._guarded("a batch"):
                 if self._x is None:
-                    self._capture = captured(mentor.model)
+                    self._capture = captured(mentor.model, self._y)
                 else:
                     self._batch = flat_batch(self._x, self._y)
                     mentor._keep(self._batch)
+        mentor.looking = due
         if due:
             with mentor._guarded("before a step"):
                 self._before = live_tensors(mentor.model, trained=True)
@@ -364,8 +393,7 @@ class _Step:
         mentor._stepped = False
         self._entered = time.perf_counter()
         mentor.seconds += self._entered - entered
-        if due:
-            mentor.history.add("data seconds", mentor.steps, max(entered - mentor._left, 0.0))
+        self._waited = max(entered - mentor._left, 0.0)
         return mentor
 
     def _watch_gradients(self) -> None:
@@ -401,11 +429,20 @@ class _Step:
                     mentor._keep(self._batch)
         if self._before is not None and kind is None and self._batch is not None:
             with mentor._guarded("a look"):
-                mentor.history.add("step seconds", mentor.steps, done - self._entered)
+                if not torch.cuda.is_available():  # there, steps end before their work does
+                    mentor.history.add("data seconds", mentor.steps, self._waited)
+                    mentor.history.add("step seconds", mentor.steps, done - self._entered)
                 mentor._look(self._batch, self._before)
+        mentor.looking = False
         mentor.steps += 1
         mentor._left = time.perf_counter()
         mentor.seconds += mentor._left - done
+
+
+def _alone() -> bool:
+    """Whether this process trains alone."""
+    known = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not known or torch.distributed.get_world_size() == 1
 
 
 def bare(model: Any) -> Any:

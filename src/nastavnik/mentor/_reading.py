@@ -57,6 +57,21 @@ def early(history: History, instrument: str, layer: str = "", share: float = 0.2
     return values[: max(3, int((steps <= share * steps[-1]).sum()))] if len(values) else values
 
 
+def whole_norm(history: History, instrument: str) -> np.ndarray:
+    """The length over all layers of what is measured layer by layer, at the looks that all of them share."""
+    layers = history.layers(instrument)
+    if not layers:
+        return np.zeros(0)
+    shared = set.intersection(*(set(history.steps(instrument, layer).tolist()) for layer in layers))
+    total = np.zeros(len(shared))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for layer in layers:
+            steps = history.steps(instrument, layer).tolist()
+            own = dict(zip(steps, history.series(instrument, layer).tolist(), strict=True))
+            total += np.array([own[step] for step in sorted(shared)]) ** 2
+    return np.sqrt(total)
+
+
 def span(history: History, instrument: str, layer: str = "") -> tuple[int, int] | None:
     """The first and the last step of an instrument."""
     steps = history.steps(instrument, layer)

@@ -20,15 +20,15 @@ from nastavnik.recipe import Recipe, Value
 PAIRS = 10
 LEVEL = 0.95
 _FIRST_SEED = 50_000  # of trials: not the seeds that led to the finding
-_WORST = 5.0  # nats a row beyond the worst finite score, that a diverged network counts
+_WORST = 10.0  # nats a row beyond the median, which is what a diverged network counts
 
 
 @dataclass(frozen=True)
 class Arm:
     """One change tried: ``scores`` [pairs] beside ``without`` [pairs], nats a validation row.
 
-    ``effect`` is the mean difference (below 0 is better) with its interval; ``cost`` the steps it took over those of
-    the recipe as it was; ``diverged`` how many networks did, which count as far worse than the worst.
+    ``effect`` is the mean difference (below 0 is better) with its interval at ``level``; ``cost`` its steps over
+    those of the recipe as it was; ``diverged`` how many networks did, which count as ten nats worse than the median.
     """
 
     advice: Advice
@@ -38,6 +38,7 @@ class Arm:
     high: float
     cost: float
     diverged: int
+    level: float = LEVEL
 
     @property
     def verdict(self) -> str:
@@ -54,7 +55,7 @@ class Arm:
                 "effect": self.effect,
                 "low": self.low,
                 "high": self.high,
-                "level": LEVEL,
+                "level": self.level,
                 "cost": self.cost,
                 "diverged": self.diverged,
                 "verdict": self.verdict,
@@ -89,7 +90,8 @@ def applicable(advice: Advice, recipe: Recipe, classes: int) -> bool:
 def try_advice(lab: Lab, recipe: Recipe, advice: Sequence[Advice], *, pairs: int = PAIRS) -> Trial:
     """Train ``recipe`` and each change of it from the same seeds, and compare their validation scores pair by pair.
 
-    The interval is Student's over the pairs, at 95 %.
+    The intervals are Student's over the pairs; with m changes each is at 1 − 0.05 / m, so that all hold together at
+    95 % (Bonferroni) and the best of many useless ones is not taken for a cure.
 
     Raises:
         ValueError: fewer than two pairs.
@@ -101,16 +103,16 @@ def try_advice(lab: Lab, recipe: Recipe, advice: Sequence[Advice], *, pairs: int
     without = lab.scores([recipe.replace({"seed": seed}) for seed in seeds])
     usual = max(1, lab.network_steps - before)
     arms, refused = [], {}
-    for one in advice:
-        if not applicable(one, recipe, lab.classes):
-            continue
+    usable = [one for one in advice if applicable(one, recipe, lab.classes)]
+    level = 1 - (1 - LEVEL) / max(1, len(usable))
+    for one in usable:
         before = lab.network_steps
         try:
             scores = lab.scores([changed(recipe, one.changes).replace({"seed": seed}) for seed in seeds])
         except UserError as error:
             refused[one.words] = str(error)
             continue
-        arms.append(_arm(one, scores, without, (lab.network_steps - before) / usual))
+        arms.append(_arm(one, scores, without, (lab.network_steps - before) / usual, level))
     return Trial(tuple(arms), without, refused)
 
 
@@ -148,19 +150,29 @@ class Factorial:
 def factorial(lab: Lab, recipe: Recipe, advice: Sequence[Advice], *, pairs: int = PAIRS) -> Factorial:
     """Every subset of up to three changes from the same seeds; main effects and pairs' interactions with intervals.
 
+    The best set is trained once more from other seeds, beside the recipe as it was, so that its effect owes nothing to
+    having been chosen.
+
     Raises:
-        ValueError: fewer than two or more than three changes.
+        ValueError: fewer than two or more than three changes, or two that change the same setting.
+        UserError: changes that cannot be made together.
     """
     if not 2 <= len(advice) <= 3:
         raise ValueError(f"a factorial needs two or three changes, but got {len(advice)}")
-    seeds = [_FIRST_SEED + recipe.whole("seed") % 1000 + i for i in range(pairs)]
+    names = [name for one in advice for name in one.changes]
+    if len(set(names)) < len(names):
+        raise ValueError("a factorial's changes must be of different settings")
+    seeds = [_FIRST_SEED + recipe.whole("seed") % 1000 + i for i in range(2 * pairs)]
+    seeds, fresh = seeds[:pairs], seeds[pairs:]
     cells = list(itertools.product((0, 1), repeat=len(advice)))
-    scores = {}
-    for cell in cells:
+
+    def score(cell: tuple[int, ...], seeds: Sequence[int]) -> np.ndarray:
         changes: dict[str, Value] = {}
         for on, one in zip(cell, advice, strict=True):
             changes |= one.changes if on else {}
-        scores[cell] = lab.scores([changed(recipe, changes).replace({"seed": seed}) for seed in seeds])
+        return lab.scores([changed(recipe, changes).replace({"seed": seed}) for seed in seeds])
+
+    scores = {cell: score(cell, seeds) for cell in cells}
     worst = _bound(np.concatenate(list(scores.values())))
     capped = {cell: np.minimum(values, worst) for cell, values in scores.items()}
     effects = {}
@@ -168,24 +180,31 @@ def factorial(lab: Lab, recipe: Recipe, advice: Sequence[Advice], *, pairs: int 
         for which in itertools.combinations(range(len(advice)), size):
             signs = {cell: np.prod([1 if cell[i] else -1 for i in which]) for cell in cells}
             contrast = np.mean([signs[cell] * capped[cell] for cell in cells], axis=0) * 2
-            effects[tuple(advice[i].words for i in which)] = _interval(contrast)
+            effects[tuple(_named(advice[i]) for i in which)] = _interval(contrast)
     best = min(cells, key=lambda cell: float(capped[cell].mean()))
-    return Factorial(effects, best, _interval(capped[best] - capped[cells[0]]))
+    again = [np.minimum(score(cell, fresh), worst) for cell in (best, cells[0])]
+    return Factorial(effects, best, _interval(again[0] - again[1]))
 
 
-def _arm(advice: Advice, scores: np.ndarray, without: np.ndarray, cost: float) -> Arm:
+def _named(advice: Advice) -> str:
+    """The words, and what is changed: advice of several findings may have the same words."""
+    return f"{advice.words} ({', '.join(f'{name}={value}' for name, value in advice.changes.items())})"
+
+
+def _arm(advice: Advice, scores: np.ndarray, without: np.ndarray, cost: float, level: float) -> Arm:
     worst = _bound(np.concatenate([scores, without]))
-    effect = _interval(np.minimum(scores, worst) - np.minimum(without, worst))
-    return Arm(advice, scores, *effect, cost, int((~np.isfinite(scores)).sum()))
+    effect = _interval(np.minimum(scores, worst) - np.minimum(without, worst), level)
+    return Arm(advice, scores, *effect, cost, int((~np.isfinite(scores)).sum()), level)
 
 
 def _bound(scores: np.ndarray) -> float:
+    """What the worst count as, so that one of 10⁸ nats does not drown the others."""
     finite = scores[np.isfinite(scores)]
-    return float(finite.max()) + _WORST if len(finite) else 0.0
+    return float(np.median(finite)) + _WORST if len(finite) else 0.0
 
 
-def _interval(differences: np.ndarray) -> tuple[float, float, float]:
+def _interval(differences: np.ndarray, level: float = LEVEL) -> tuple[float, float, float]:
     """Mean, low and high of paired differences, by Student's distribution."""
     mean, n = float(differences.mean()), len(differences)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n))
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n))
     return mean, mean - half, mean + half

@@ -41,7 +41,8 @@ class MentorCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """After it."""
-        self._step.__exit__(None, None, None)
+        if self._step is not None:
+            self._step.__exit__(None, None, None)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

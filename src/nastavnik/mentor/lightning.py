@@ -19,6 +19,9 @@ def usual_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(outputs, targets)
 
 
+usual_loss.expects = "logits"  # type: ignore[attr-defined]
+
+
 class MentorCallback(pl.Callback):
     """Watches a ``LightningModule`` train; ``callback.mentor`` has the findings, printed at the end.
 
@@ -53,7 +56,13 @@ class MentorCallback(pl.Callback):
     ) -> None:
         """Before a step."""
         assert self.mentor is not None
-        self._step = self.mentor.step(*self._split(batch))
+        self._step = None
+        try:
+            x, y = self._split(batch)
+        except Exception as error:  # a batch of another form: nothing is seen of it, and that is said
+            self.mentor.note_fault("split(batch) must give (x, y)", error)
+            return
+        self._step = self.mentor.step(x, y)
         self._step.__enter__()
 
     def on_train_batch_end(
@@ -65,7 +74,8 @@ class MentorCallback(pl.Callback):
         batch_idx: int,
     ) -> None:
         """After it."""
-        self._step.__exit__(None, None, None)
+        if self._step is not None:
+            self._step.__exit__(None, None, None)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say what was found."""

@@ -124,7 +124,7 @@ def constant_output(history: History) -> Iterator[Sign]:
     (score: the deviation over the targets' own that a network of that score would have, over the outputs' deviation).
     """
     spread = late(history, "output deviation")
-    if len(spread) and np.isfinite(spread).all():
+    if len(spread) and np.isfinite(spread).all() and len(history.series("training rows' score")):
         wanted = 1.0 if history.facts.get("classes", 0) else history.facts.get("target deviation", 1.0)
         yield Sign(
             float(min(wanted / max(np.median(spread), 1e-9), 1e6)),

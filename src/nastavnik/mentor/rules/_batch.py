@@ -76,14 +76,14 @@ def _noise(history: History) -> Iterator[Advice]:
     advise=_noise,
 )
 def noisy_batches(history: History) -> Iterator[Sign]:
-    """The gradient noise scale of the first half is many times the batch's size.
+    """The gradient noise scale of the first third is many times the batch's size.
 
     Most of each step is then chance. Late in a training this is usual and no fault: the gradient itself is small.
     """
     spread, signal = (history.series("gradient noise scale", part) for part in ("spread", "signal"))
-    batch, half = history.facts.get("batch", 0), max(1, len(spread) // 2)
-    if len(spread) and batch and np.isfinite(spread[:half]).all():
-        scale = float(spread[:half].mean() / max(signal[:half].mean(), 1e-6 * spread[:half].mean() + 1e-30))
+    batch, first = history.facts.get("batch", 0), max(2, len(spread) // 3)
+    if len(spread) > 3 and batch and np.isfinite(spread[:first]).all() and spread[:first].mean() > 0:
+        scale = float(spread[:first].mean() / max(signal[:first].mean(), 1e-3 * spread[:first].mean()))
         yield Sign(scale / batch, evidence={"noise scale": scale, "batch": batch})
 
 

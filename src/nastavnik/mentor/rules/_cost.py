@@ -29,7 +29,7 @@ def data_wait(history: History) -> Iterator[Sign]:
     (score: share of the time outside of steps, median of the looks).
     """
     outside, inside = history.series("data seconds"), history.series("step seconds")
-    if len(inside) > 3:
+    if len(inside) > 3 and len(outside) == len(inside):
         share = float(np.median(outside / np.maximum(outside + inside, 1e-12)))
         yield Sign(share, evidence={"share": share, "seconds a step": float(np.median(inside))})
 

@@ -26,18 +26,22 @@ def edge_of_stability(history: History) -> Iterator[Sign]:
     """The steepest curvature is about 2 over the rate, and the training is held there.
 
     Gradient descent sharpens until its step just fits; it is no fault. Only plain gradient descent is judged: with
-    momentum β the bound is (2 + 2β) over the rate, with Adam it is on another curvature (score: rate × curvature / 2).
+    momentum β the bound is (2 + 2β) over the rate, looking ahead (2 + 2β) / (1 + 2β), with Adam it is on another
+    curvature; under a schedule nothing is said (score: curvature over the bound).
     """
     if history.facts.get("optimizer") not in ("sgd", "SGD", "momentum", "nesterov"):
         return
+    if history.facts.get("recipe", {}).get("schedule.name", "constant") != "constant":
+        return  # the rate is another at each look
     values = late(history, "curvature", "largest")
     rate, momentum = history.facts.get("learning rate", 0.0), history.facts.get("momentum", 0.0)
     if len(values) and np.isfinite(values).all() and rate:
-        score = rate * float(np.median(values)) / (2 + 2 * momentum)
+        bound = (2 + 2 * momentum) / (1 + 2 * momentum if history.facts.get("optimizer") == "nesterov" else 1)
+        score = rate * float(np.median(values)) / bound
         yield Sign(
             score,
             steps=span(history, "curvature", "largest"),
-            evidence={"steepest curvature": float(np.median(values)), "2 / rate": (2 + 2 * momentum) / rate},
+            evidence={"steepest curvature": float(np.median(values)), "bound": bound / rate},
         )
 
 

@@ -105,7 +105,7 @@ def leaked_target(history: History) -> Iterator[Sign]:
 
     Such a column is often a consequence of the target, or another name for it. It will not be there when the network is
     used, and until then it makes every score too good (score: what the second column leaves untold over what the first
-    leaves, of columns that tell nine tenths or more).
+    leaves, of columns that tell 0.85 or more).
     """
     told = history.facts.get("told by columns", [])
     if len(told) > 1 and told[0] >= 0.85:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nastavnik.instruments import area_under_margin, forgetting_events
-from nastavnik.mentor._reading import skills
+from nastavnik.mentor._reading import chance, skills
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
@@ -34,7 +34,7 @@ def noisy_labels(history: History) -> Iterator[Sign]:
 
     Patterns are learned before exceptions: while the common rule is known and the wrong labels are not yet learned by
     heart, training rows contradict the network more often than others do. Wrong labels in both parts cannot be told
-    from a hard task (score: the largest lead of the validation rows' skill, in deviations of such a score).
+    from a hard task (score: the largest lead of the validation rows' skill, less two standard errors).
     """
     own, held = skills(history, "training"), skills(history, "validation")
     if len(own) < 6 or len(held) != len(own) or not np.isfinite(own).all() or not np.isfinite(held).all():
@@ -47,9 +47,10 @@ def noisy_labels(history: History) -> Iterator[Sign]:
         if len(margins) and history.facts.get("classes")
         else float("nan")
     )
-    rows = history.facts.get("validation rows", 0)
+    rows, base = history.facts.get("validation rows", 0), chance(history)
     if held[half:].max() > 0.1:
-        error = np.sqrt(max(held.max() * (1 - held.max()), 0.01) / max(min(rows, 512), 1))
+        score = base + (1 - base) * float(np.clip(held.max(), 0, 1))
+        error = np.sqrt(max(score * (1 - score), 0.01) / max(min(rows, 512), 1)) / (1 - base)
         yield Sign(
             float(lead - 2 * error),
             evidence={"lead of the validation rows": float(lead), "share of rows of negative margin": wrong},

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nastavnik.mentor._reading import early, late, matrices, span
+from nastavnik.mentor._reading import early, late, matrices, span, whole_norm
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
@@ -100,12 +100,7 @@ def exploding_gradients(history: History) -> Iterator[Sign]:
     Steps in its direction then lead anywhere (score: the longest gradient over the median of the first looks, or over a
     hundred times the length of all weights).
     """
-    layers = history.layers("layer gradient norm")
-    if not layers:
-        return
-    with np.errstate(over="ignore", invalid="ignore"):
-        whole = np.sqrt(np.sum([history.series("layer gradient norm", n) ** 2 for n in layers], axis=0))
-        sizes = np.sqrt(np.sum([history.series("layer weight norm", n) ** 2 for n in layers], axis=0))
+    whole, sizes = whole_norm(history, "layer gradient norm"), whole_norm(history, "layer weight norm")
     usable = np.isfinite(whole) & np.isfinite(sizes)
     if usable.sum() > 1:
         began = float(np.median(whole[usable][:2]))

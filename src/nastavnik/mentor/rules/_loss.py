@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nastavnik.mentor._reading import late, matrices, recipe_value
+from nastavnik.mentor._reading import late, matrices, recipe_value, skills
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
+
+_FITTED = 0.97  # of the way from chance to perfect: such training rows are fitted
 
 
 def _logits(history: History) -> Iterator[Advice]:
@@ -31,7 +33,12 @@ def double_softmax(history: History) -> Iterator[Sign]:
     """
     classes = history.facts.get("classes", 0)
     sums, least = history.series("output sum deviation"), history.series("output least")
-    if classes > 1 and len(sums) and history.facts.get("outputs", classes) > 1:
+    if (
+        classes > 1
+        and len(sums)
+        and history.facts.get("expects", "logits") == "logits"
+        and history.facts.get("outputs", classes) > 1
+    ):
         yield Sign(
             float(sums.max() < 1e-3 and least.min() >= 0),
             evidence={"largest distance of a row's sum from 1": float(sums.max())},
@@ -49,7 +56,7 @@ def _plain_output(history: History) -> Iterator[Advice]:
     usual=0.5,
     advise=_plain_output,
     measured=False,
-    causes=("double_softmax",),
+    causes=("double_softmax", "dead_units", "constant_initialization"),
 )
 def squashed_outputs(history: History) -> Iterator[Sign]:
     """The last thing the network does is an activation, or many outputs sit on one bound.
@@ -58,21 +65,20 @@ def squashed_outputs(history: History) -> Iterator[Sign]:
     would bring the output back (score: 1 for an activation at the end, else the share of outputs on a bound).
     """
     layers = history.facts.get("layers", [])
-    if layers and layers[-1]["role"] in ("activation", "softmax") and layers[-1]["kind"] != "Identity":
+    plain = history.facts.get("expects", "logits") in ("logits", "numbers")
+    if plain and layers and layers[-1]["role"] in ("activation", "softmax") and layers[-1]["kind"] != "Identity":
         yield Sign(1.0, layer=layers[-1]["name"], evidence={"last": layers[-1]["kind"]})
     stuck = late(history, "output stuck")
-    if len(stuck) and history.facts.get("rows", 0) and history.facts.get("batch", 0) >= 8:
+    if plain and len(stuck) and history.facts.get("rows", 0) and history.facts.get("batch", 0) >= 8:
         yield Sign(float(np.median(stuck)), evidence={"outputs on a bound": float(np.median(stuck))})
 
 
 def _weaker(history: History) -> Iterator[Advice]:
     recipe = history.facts.get("recipe", {})
-    changes = {
-        name: 1e-4 if name.startswith("optimizer") else 0.0
-        for name in ("optimizer.weight_decay", "regularization.l2", "regularization.l1", "regularization.decoupled_l2")
-        if recipe.get(name)
-    }
-    yield Advice("make the penalty a hundred times weaker, then look for it by factors of ten", changes)
+    names = ("optimizer.weight_decay", "regularization.l2", "regularization.l1", "regularization.decoupled_l2")
+    own = {name: float(recipe[name]) for name in names if recipe.get(name)}
+    yield Advice("make the penalty a hundred times weaker", {name: value / 100 for name, value in own.items()})
+    yield Advice("or ten thousand times, then look for it by factors of ten", {n: v / 1e4 for n, v in own.items()})
     yield Advice("λ is a sum over the rows in some formulas and a mean in others: rescale it with their number")
 
 
@@ -93,6 +99,9 @@ def regularization_too_strong(history: History) -> Iterator[Sign]:
     if not (
         history.facts.get("weight decay", 0.0) > 0 or np.nanmax(history.series("loss term", "penalty"), initial=0) > 0
     ):
+        return
+    known = skills(history, "training")
+    if len(known) and np.isfinite(known[-1]) and known[-1] > _FITTED:
         return
     for layer in matrices(history):
         norms = history.series("layer weight norm", layer["name"])

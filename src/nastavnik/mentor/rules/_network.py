@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from nastavnik.mentor._reading import matrices
 from nastavnik.mentor._rule import Advice, Sign, rule
@@ -59,11 +60,15 @@ def _bend(history: History) -> Iterator[Advice]:
 def no_nonlinearity(history: History) -> Iterator[Sign]:
     """A layer is given exactly what the layer before it says, or an activation that changes nothing stands between.
 
-    Two linear maps in a row are one linear map: the depth buys nothing.
+    Two linear maps in a row are one linear map: the depth buys nothing. A narrow layer between wider ones, a factored
+    matrix, is meant so and is not reported.
     """
-    for layer in history.facts.get("layers", []):
-        if layer.get("fed raw"):
+    before: dict[str, Any] = {}
+    for layer in matrices(history):
+        low_rank = bool(before) and before["units"] < min(before["fan_in"], layer["units"])  # a factored matrix
+        if layer.get("fed raw") and not low_rank:
             yield Sign(1.0, layer=layer["name"])
+        before = layer
 
 
 def _train_them(history: History) -> Iterator[Advice]:

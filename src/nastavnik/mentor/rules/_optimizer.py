@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nastavnik.mentor._reading import losses, matrices, skills, span
+from nastavnik.mentor._reading import losses, matrices, skills, span, whole_norm
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
@@ -121,9 +121,9 @@ def rate_too_small(history: History) -> Iterator[Sign]:
     moved = [m for m in moved if np.isfinite(m)]
     loss = losses(history)
     enough = len(loss) >= 6 and history.steps("training rows' loss")[-1] >= _FEWEST_STEPS
-    if not moved or not enough or not np.isfinite(loss).all():
+    if not moved or not enough or not np.isfinite(loss).all() or not len(skills(history, "training")):
         return
-    left = float(np.clip(1 - skills(history, "training")[-1], 0, 1)) if len(skills(history, "training")) else 1.0
+    left = float(np.clip(1 - skills(history, "training")[-1], 0, 1))
     score = left * 0.5 / max(max(moved), 1e-9)
     yield Sign(
         score,
@@ -204,7 +204,11 @@ def accumulated_gradients(history: History) -> Iterator[Sign]:
 
 
 def _unclip(history: History) -> Iterator[Advice]:
-    yield Advice("clip at the length that one gradient in ten exceeds, or not at all", {"optimizer.clip_norm": 5.0})
+    lengths = whole_norm(history, "layer gradient norm")
+    lengths = lengths[np.isfinite(lengths)]
+    rare = float(f"{np.quantile(lengths, 0.9):.2g}") if len(lengths) else 1.0
+    yield Advice("clip at the length that one gradient in ten exceeds", {"optimizer.clip_norm": rare})
+    yield Advice("or, in effect, not at all", {"optimizer.clip_norm": 100 * rare})
 
 
 @rule(
@@ -226,7 +230,7 @@ def gradients_clipped_away(history: History) -> Iterator[Sign]:
         return
     if history.facts.get("optimizer") not in ("sgd", "momentum", "nesterov"):
         return
-    lengths = np.sqrt(np.sum([history.series("layer gradient norm", name) ** 2 for name in layers], axis=0))
+    lengths = whole_norm(history, "layer gradient norm")
     lengths = lengths[np.isfinite(lengths)]
     if len(lengths):
         yield Sign(

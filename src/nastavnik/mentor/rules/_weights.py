@@ -27,11 +27,12 @@ def _start_again(history: History) -> Iterator[Advice]:
 def constant_initialization(history: History) -> Iterator[Sign]:
     """Every unit of a hidden layer begins with the same weights.
 
-    Equal units get equal gradients and stay equal: the layer is one unit wide, however many it has.
+    Equal units with equal ways on get equal gradients and stay equal: the layer is one unit wide, however many it has.
+    Zeros that part at once (adapters that begin silent) are no fault and are not reported.
     """
     for name in hidden(history):
-        spread = history.series("unit spread", name)
-        if len(spread) and spread[0] < 1e-6:
+        spread, scale = history.series("unit spread", name), history.series("weight scale", name)
+        if len(spread) and spread[0] < 1e-6 and (scale[0] > 0 or spread[-1] < 1e-6):
             yield Sign(1.0, layer=name, steps=(0, 0), evidence={"difference between units": float(spread[0])})
 
 
