@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nastavnik.instruments import COSTS, OBSERVED, Sight, Subject, look, observe
-from nastavnik.instruments._curvature import curvature
+from nastavnik.instruments._curvature import curvature, random_signs
 
 Tensors = dict[str, torch.Tensor]
 ROWS, RATE = 7, 0.3
@@ -250,13 +250,13 @@ def test_curvature_equals_the_whole_hessian(world: World, alone: bool) -> None:
     size = len(hessian)
     seen = curvature(world.sight(alone), steps=size)
     assert float(seen["largest"]) == pytest.approx(float(torch.linalg.eigvalsh(hessian)[-1]), rel=1e-6)
-    signs = np.random.default_rng(0).choice((-1.0, 1.0), size)
+    signs = random_signs(size).astype(np.float64)
     assert float(seen["trace"]) == pytest.approx(float(signs @ hessian.numpy() @ signs), rel=1e-8)
 
 
-def test_eight_products_come_near_the_largest_eigenvalue(world: World) -> None:
+def test_a_few_products_come_near_the_largest_eigenvalue(world: World) -> None:
     truth = float(torch.linalg.eigvalsh(world.hessian())[-1])
-    assert float(curvature(world.sight())["largest"]) == pytest.approx(truth, rel=0.02)
+    assert float(curvature(world.sight())["largest"]) == pytest.approx(truth, rel=0.05)
 
 
 def test_hutchinson_is_unbiased() -> None:

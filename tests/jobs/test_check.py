@@ -124,3 +124,14 @@ def test_list_rules(capsys: pytest.CaptureFixture[str]) -> None:
         main(["list", "rules", "--json"])
     rules = json.loads(capsys.readouterr().out)
     assert {"rate_too_large", "dead_units"} <= {rule["name"] for rule in rules}
+
+
+def test_fit_may_end_with_a_check(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"optimizer.learning_rate": 1e-6, "epochs": 60}
+    nastavnik.fit("iris", networks=3, folds=0, family="mlp", out=tmp_path / "r", settings=settings, advice=0.2)
+    record = json.loads((tmp_path / "r" / "findings.json").read_text())
+    tried = [f["trial"]["verdict"] for f in record["findings"] if f["trial"]]
+    assert "take it" in tried
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["asked"]["advice"] == 0.2
+    with pytest.raises(UserError, match="--advice must be a share"):
+        nastavnik.fit("iris", networks=3, advice=2.0)

@@ -162,10 +162,10 @@ def test_scores_of_targets_of_every_form(kind: str) -> None:
     elif kind == "several numbers":
         mentor = watched(layers(4, 16, 2), nn.MSELoss(), x, torch.cat([rows, 100 * rows], 1))
         assert mentor.history.layers("training rows' score") == []  # not one target a row: no score, but a loss
-        right = None  # type: ignore[assignment]
+        right = None
     else:
         mentor = watched(layers(4, 16, 3), nn.BCEWithLogitsLoss(), x, torch.cat([rows, 1 - rows, rows], 1))
-        right = None  # type: ignore[assignment]
+        right = None
     assert mentor.faults == []
     assert len(mentor.history.steps("training rows' loss")) in (12, 40)
     if right is not None:
@@ -192,7 +192,7 @@ def test_arguments_and_keywords_are_taken_from_the_models_own_call() -> None:
             self.linear = nn.Linear(4, 3)
 
         def forward(self, x: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
-            return self.linear(x + shift)
+            return self.linear(x if shift is None else x + shift)
 
     x, y = blobs()
     net = Shifted()

@@ -203,31 +203,21 @@ def test_looks_are_thinned_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not mentor._due()
     mentor.seconds = 40.0
     assert mentor._due()
-    assert mentor._next == 575
+    assert mentor._next == 700
 
 
 def test_looks_are_ever_further_apart() -> None:
     mentor = watching(layers(4, 8, 3))
     run(mentor.model, mentor, steps=60)
-    assert mentor.history.steps("batch loss").tolist() == [
-        0,
-        1,
-        2,
-        4,
-        8,
-        10,
-        12,
-        14,
-        17,
-        20,
-        23,
-        27,
-        32,
-        37,
-        43,
-        50,
-        58,
-    ]
+    assert mentor.history.steps("batch loss").tolist() == [0, 1, 2, 4, 8, 12, 17, 24, 34, 48]
+
+
+def test_a_class_of_instruments_may_have_a_cadence_of_its_own() -> None:
+    mentor = watching(layers(4, 8, 3), every={"curvature": 16})
+    run(mentor.model, mentor, steps=60)
+    assert mentor.history.steps("curvature", "largest").tolist() == [0, 16, 32, 48]
+    assert 16 not in mentor.history.steps("batch loss").tolist()
+    assert mentor.faults == []
 
 
 def test_what_it_refuses() -> None:

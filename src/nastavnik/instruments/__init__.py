@@ -18,6 +18,7 @@ from nastavnik.instruments._norms import Moment as Moment
 from nastavnik.instruments._observing import COSTS as COSTS
 from nastavnik.instruments._observing import OBSERVED as OBSERVED
 from nastavnik.instruments._observing import Observed as Observed
+from nastavnik.instruments._observing import measured as measured
 from nastavnik.instruments._observing import observe as observe
 from nastavnik.instruments._rows import appraise as appraise
 from nastavnik.instruments._rows import area_under_margin as area_under_margin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from nastavnik.instruments._norms import Tensors
 from nastavnik.instruments._sight import Sight
 
 Measured = dict[str, torch.Tensor]
-_STEPS = 8
+_STEPS = 4
 
 
 def curvature(sight: Sight, steps: int = _STEPS) -> Measured:
@@ -24,16 +25,17 @@ def curvature(sight: Sight, steps: int = _STEPS) -> Measured:
     """
     product, size = hessian_product(sight)
     first = next(iter(sight.moment.before.values()))
-    signs = np.random.default_rng(0).choice((-1.0, 1.0), size)  # numpy's: vmap would have torch's own draws its way
-    vector = torch.from_numpy(signs / size**0.5).to(device=first.device, dtype=first.dtype)
+    vector = torch.from_numpy(random_signs(size) / np.float32(size**0.5)).to(device=first.device, dtype=first.dtype)
+    vector = vector / vector.square().sum().sqrt()
     basis, diagonal, beside = [vector], [], []
     for step in range(min(steps, size)):
         image = product(basis[-1])
         diagonal.append((image * basis[-1]).sum())
         if step == min(steps, size) - 1:
             break
-        for known in (*basis, *basis):  # twice is enough (Kahan, Parlett)
-            image = image - (image * known).sum() * known
+        known = torch.stack(basis)
+        for _ in range(2):  # twice is enough (Kahan, Parlett)
+            image = image - known.T @ (known @ image)
         length = image.square().sum().sqrt()
         beside.append(length)
         basis.append(image / length.clamp(min=1e-20))
@@ -45,6 +47,12 @@ def curvature(sight: Sight, steps: int = _STEPS) -> Measured:
     scaled = (matrix / size_of).double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     largest = torch.linalg.eigvalsh(scaled)[-1].to(matrix.dtype) * size_of
     return {"largest": largest, "trace": diagonal[0] * size}
+
+
+@lru_cache(maxsize=4)
+def random_signs(size: int) -> np.ndarray:
+    """The same signs for every network of this size; numpy's, as vmap would have torch's own draws its way."""
+    return (2 * np.random.default_rng(0).integers(0, 2, size, dtype=np.int8) - 1).astype(np.float32)
 
 
 def hessian_product(sight: Sight) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:

@@ -21,13 +21,15 @@ def layer_gradient_norm(sight: Sight) -> Measured:
 
 def layer_weight_norm(sight: Sight) -> Measured:
     """Length of each layer's parameters before the step."""
-    return _by_layer(sight, sight.moment.before)
+    if not sight.lengths:
+        sight.lengths.update(_by_layer(sight, sight.moment.before))
+    return dict(sight.lengths)
 
 
 def layer_update_ratio(sight: Sight) -> Measured:
     """Length of the step over the length of the parameters it changed, by layer."""
     moves = _by_layer(sight, {n: sight.moment.after[n] - w for n, w in sight.moment.before.items()})
-    sizes = _by_layer(sight, sight.moment.before)
+    sizes = layer_weight_norm(sight)
     return {layer: move / (sizes[layer] + 1e-12) for layer, move in moves.items()}
 
 
@@ -43,11 +45,11 @@ def sign_persistence(sight: Sight) -> Measured:
     """Share of each layer's parameters that have the sign they began with; zeros at the start do not count."""
     found = {}
     for layer, names in owners(sight.moment.before, sight.prefix).items():
-        began = torch.cat([sight.start.get(n, sight.moment.before[n]).reshape(-1) for n in names])
-        now = torch.cat([sight.moment.before[n].reshape(-1) for n in names])
-        counted = (began != 0).to(now.dtype)
-        kept = ((began.sign() == now.sign()).to(now.dtype) * counted).sum()
-        found[layer] = kept / counted.sum().clamp(min=1)
+        pairs = [(sight.start.get(n, sight.moment.before[n]), sight.moment.before[n]) for n in names]
+        counted = torch.stack([(began != 0).sum() for began, _ in pairs]).sum()
+        kept = torch.stack([(began * now > 0).sum() for began, now in pairs]).sum()
+        dtype = sight.losses.dtype
+        found[layer] = kept.to(dtype) / counted.clamp(min=1).to(dtype)
     return found
 
 
@@ -168,6 +170,6 @@ def _units(sight: Sight, layer: Layer, t: torch.Tensor) -> torch.Tensor:
 
 def _by_layer(sight: Sight, tensors: Tensors) -> Measured:
     return {
-        layer: torch.stack([tensors[n].square().sum() for n in names]).sum().sqrt()
+        layer: torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(tensors[n]) for n in names]))
         for layer, names in owners(sight.moment.before, sight.prefix).items()
     }

@@ -71,5 +71,10 @@ def observe(
     See ``look`` for the arguments.
     """
     sight = look(subject, before, after, start, buffers, inputs, targets, rows=rows)
+    return measured(sight, costs)
+
+
+def measured(sight: Sight, costs: Iterable[str] = COSTS) -> dict[str, Measured]:
+    """What the instruments of these cost classes see in one look."""
     chosen = set(costs)
     return {name: known.measure(sight) for name, known in OBSERVED.items() if known.cost in chosen}

@@ -73,6 +73,7 @@ class Sight(NamedTuple):
     rows: tuple[Inputs, torch.Tensor]
     alone: bool
     prefix: str
+    lengths: dict[str, torch.Tensor]  # of each layer's parameters, once they were asked for
 
     @property
     def activations(self) -> list[Layer]:
@@ -83,6 +84,11 @@ class Sight(NamedTuple):
     def weighted(self) -> list[Layer]:
         """The layers that have a matrix of weights and say numbers: linear and convolutional ones."""
         return [layer for layer in self.layers if has_matrix(layer.module)]
+
+
+_UNBOUNDED = (
+    nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Hardswish,
+)  # fmt: skip
 
 
 def has_matrix(module: nn.Module) -> bool:
@@ -101,6 +107,7 @@ def look(
     targets: torch.Tensor,
     *,
     rows: int = 32,
+    passes: bool = True,
 ) -> Sight:
     """Run the network once forward and backward, and once forward after its step; nothing is changed.
 
@@ -113,6 +120,7 @@ def look(
         inputs: a batch.
         targets: its targets.
         rows: how many of its rows the per-example and second-order instruments see.
+        passes: False runs nothing: what is left serves the per-example and second-order instruments alone.
     """
     seen: list[Layer] = []
 
@@ -123,12 +131,17 @@ def look(
         parts = tuple(tuple(layer)[2:] for layer in seen)
         return losses.mean(), (outputs, losses, parts)
 
-    differentiate = plain_grad if subject.alone else grad
-    gradients, (outputs, losses, parts) = differentiate(mean_loss, has_aux=True)(before)
-    layers = tuple(
-        Layer(layer.name, layer.module, *(t.detach() for t in part)) for layer, part in zip(seen, parts, strict=True)
-    )
-    later = subject.training({**after, **_copied(buffers)}, inputs, targets)[1].detach()
+    layers: tuple[Layer, ...] = ()
+    outputs = losses = later = targets.new_zeros(0)
+    gradients: Tensors = {}
+    if passes:
+        differentiate = plain_grad if subject.alone else grad
+        gradients, (outputs, losses, parts) = differentiate(mean_loss, has_aux=True)(before)
+        layers = tuple(
+            Layer(layer.name, layer.module, *(t.detach() for t in part))
+            for layer, part in zip(seen, parts, strict=True)
+        )
+        later = subject.training({**after, **_copied(buffers)}, inputs, targets)[1].detach()
     few = (tuple(t[:rows] for t in inputs), targets[:rows])
 
     def loss(parameters: Tensors) -> torch.Tensor:
@@ -142,7 +155,7 @@ def look(
     moment = Moment(gradients, before, after)
     return Sight(
         moment, start, layers, outputs.detach(), targets, losses.detach(), later, loss, row_loss, few,
-        subject.alone, subject.prefix,
+        subject.alone, subject.prefix, {},
     )  # fmt: skip
 
 
@@ -202,12 +215,10 @@ def _slope(module: nn.Module, given: torch.Tensor, said: torch.Tensor, alone: bo
 
 def _steepest(module: nn.Module, given: torch.Tensor, said: torch.Tensor, alone: bool) -> torch.Tensor:
     """The largest slope of a bounded activation, found on a grid; 0 for one that is not bounded."""
-    if said.shape != given.shape:
+    if said.shape != given.shape or isinstance(module, _UNBOUNDED):
         return said.new_zeros(())
     grid = torch.linspace(-6, 6, 121, dtype=given.dtype, device=given.device)
     shape = (121, *[1] * (given.ndim - 1))
-    if isinstance(module, nn.PReLU):
-        return said.new_zeros(())
     with torch.no_grad():
         far = module.forward(torch.tensor([-1e4, 1e4], dtype=grid.dtype, device=grid.device).reshape(2, *shape[1:]))
     slopes = _slope(module, grid.reshape(shape), grid.reshape(shape), alone)

@@ -6,7 +6,7 @@ import json
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from torch import nn
 
 from nastavnik.errors import UserError
 from nastavnik.files import plain, write_json
-from nastavnik.instruments import COSTS, appraise, data_facts, look, network_facts, observe, order_dispersion
+from nastavnik.instruments import COSTS, appraise, data_facts, look, measured, network_facts, order_dispersion
 from nastavnik.mentor._diagnosis import FORMAT, Finding, diagnose
 from nastavnik.mentor._live import (
     Batch,
@@ -33,7 +33,9 @@ from nastavnik.mentor._live import (
 from nastavnik.mentor._words import in_words
 from nastavnik.trace import History
 
-_GROWTH = 1.15  # a look's step over that of the look before
+_GROWTH = 1.4  # a look's step over that of the look before
+_NEVER = 10**12
+_REST = 4  # times the step at which a window of batches was full, the next begins
 _GRACE = 2.0  # seconds of looking that are free, so that short trainings are seen too
 _BATCHES = 64  # whose targets are kept at first, for the data's facts
 _MOST_NUMBERS = 2_000_000  # of inputs that are kept for them
@@ -59,7 +61,8 @@ class Mentor:
         classes: how many the target has, 0 for numbers; by default found from the first batch.
         costs: which instruments look: "pass" (a forward and backward pass), "example" (a backward pass a row),
             "curvature" (products with the Hessian).
-        every: look every so many steps; by default at 0, 1, 2, 4, 8 and then at steps 15 % apart.
+        every: look every so many steps, or a class of instruments every so many (``{"curvature": 64}``); by default at
+            0, 1, 2, 4, 8 and then at steps 40 % apart.
         budget: share of the time that looking may take; looks that would go beyond are left out, after two seconds
             that are free. With ``every`` it does not hold.
         on: False leaves everything out.
@@ -84,50 +87,56 @@ class Mentor:
         validation: tuple[Any, Any] | None = None,
         classes: int | None = None,
         costs: Sequence[str] = ("pass",),
-        every: int | None = None,
+        every: int | Mapping[str, int] | None = None,
         budget: float = 0.05,
         on: bool = True,
     ) -> None:
         self.model, self.optimizer, self.loss_fn = bare(model), optimizer, loss_fn
         if not isinstance(self.model, nn.Module):
             raise UserError(f"Mentor watches a torch.nn.Module, but got {type(model).__name__}")
+        own = dict(every) if isinstance(every, Mapping) else dict.fromkeys(costs, every) if every is not None else {}
+        costs = [*costs, *(c for c in own if c not in costs)]
         wrong = [c for c in costs if c not in COSTS]
-        if wrong or not 0 < budget <= 1 or (every is not None and every < 1):
+        if wrong or not 0 < budget <= 1 or any(n < 1 for n in own.values()):
             raise UserError(
                 f"costs are of {', '.join(COSTS)}, 0 < budget <= 1 and every >= 1 must hold, but got "
                 f"costs={list(costs)}, budget={budget}, every={every}"
             )
         self.history = History()
         self.faults: list[str] = []
-        self.on, self.costs, self.every, self.budget = on, list(costs), every, budget
+        self.on, self.costs, self.budget = on, costs, budget
+        self.cadence = own  # of the classes that have one of their own
         self.parts = {"training": train, "validation": validation}
         self.classes = classes
         self.steps = 0
         self.seconds = 0.0  # spent looking
         self.looking = False
         self._next = 0
+        self._wake = 0  # the next step at which there is anything to do
+        self._idle = _Idle(self)
+        self._window = 0  # the step from which batches' mean targets are kept
         self._failed: dict[str, int] = {}
         self._rows: Batch | None = None  # of the first batch, where no training rows are given
         self._start: dict[str, torch.Tensor] = {}
         self._means: list[torch.Tensor] = []
         self._kept: list[Batch] = []
         self._numbers = 0
-        self._fresh = True  # whether a gradient has arrived since the optimizer's last step
+        self._fresh: bool | None = None  # whether a gradient has arrived since the optimizer's last step, if known
         self._stepped = False
         self._left = self._begun = time.perf_counter()
         self._handles: list[Any] = []
         if on:
             with self._guarded("the start"):
-                self._attach()
+                self._begin_facts()
 
     # A step
 
-    def step(self, x: Any = None, y: Any = None) -> _Step:
+    def step(self, x: Any = None, y: Any = None) -> _Step | _Idle:
         """A context around one step of training on the batch (x, y); x may be a tensor, or a tuple or dict of them.
 
         Without x, the batch is taken from the model's own first call inside the context.
         """
-        return _Step(self, x, y)
+        return self._idle if self.steps < self._wake or not self.on else _Step(self, x, y)
 
     def terms(self, **losses: torch.Tensor | float) -> None:
         """Tell the parts a loss is the sum of, at each step: ``mentor.terms(data=a, physics=b)``."""
@@ -171,10 +180,10 @@ class Mentor:
 
     def _attach(self) -> None:
         """Two hooks that only set a flag: a gradient arrived, the optimizer has used it."""
-        self._begin_facts()
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        if self.optimizer is None or not trained:
+        if self.optimizer is None or not trained or self._handles:
             return
+        self._fresh = None
 
         def arrived(p: torch.Tensor) -> None:
             self._fresh = True
@@ -199,10 +208,26 @@ class Mentor:
                 n for n, p in self.model.named_parameters() if p.requires_grad and id(p) not in held
             ]
 
+    def _due_now(self) -> list[str]:
+        """The classes of instruments that look at this step."""
+        due = [c for c in self.costs if c in self.cadence and self.steps % self.cadence[c] == 0]
+        rest = [c for c in self.costs if c not in self.cadence]
+        return [*due, *rest] if rest and self._due() else due
+
+    def _next_look(self) -> int:
+        """The next step, this one left out, that may be looked at."""
+        after = self.steps + 1
+        steps = [-(-after // every) * every for every in self.cadence.values()]
+        if any(c not in self.cadence for c in self.costs):
+            steps.append(max(after, self._next))
+        return min(steps, default=after + _NEVER)
+
+    def _due_next(self) -> bool:
+        """Whether the step after this one may be looked at."""
+        return self._next_look() == self.steps + 1
+
     def _due(self) -> bool:
-        """Whether this step is looked at."""
-        if self.every is not None:
-            return self.steps % self.every == 0
+        """Whether the classes without a cadence of their own look at this step."""
         if self.steps < self._next:
             return False
         elapsed = time.perf_counter() - self._begun
@@ -228,10 +253,14 @@ class Mentor:
         if fault not in self.faults:
             self.faults.append(fault)
 
+    def _in_window(self) -> bool:
+        """Whether this step's batch is one of those whose order is looked at."""
+        return self.steps >= self._window and len(self._means) < _BATCHES
+
     def _keep(self, batch: Batch) -> None:
         """The first batches, as far as they are small, and every batch's mean target for a while after each look."""
         target = batch.targets
-        if target is None or len(self._means) >= _BATCHES:
+        if target is None or not self._in_window():
             return
         self._means.append(target.detach().float().reshape(len(target), -1)[:, 0].mean())
         each = sum(t[0].numel() for t in batch.inputs if len(t))
@@ -240,37 +269,42 @@ class Mentor:
             self._numbers += rows * each
             self._kept.append(batch.first(rows).kept())
 
-    def _look(self, batch: Batch, before: dict[str, torch.Tensor]) -> None:
+    def _look(self, batch: Batch, before: dict[str, torch.Tensor], costs: Sequence[str]) -> None:
         """Everything the instruments see of a step that was just taken."""
         self._start |= {n: t.clone() for n, t in before.items() if n not in self._start}  # the later unfrozen too
-        after = {n: p.detach().clone() for n, p in self.model.named_parameters() if n in before}
+        passes = "pass" in costs or not self.history.facts.get("layers")
+        after = before
+        if passes:
+            after = {n: p.detach().clone() for n, p in self.model.named_parameters() if n in before}
         moved = self._stepped or self.optimizer is None
         batch = batch.to(next(iter(after.values())).device)
         with undisturbed(self.model):
             subject = live_subject(self.model, self.loss_fn, batch)
             buffers = live_tensors(self.model, trained=False)
             targets = batch.inputs[0] if batch.targets is None else batch.targets
+            rows = min(32, len(targets))
             arguments = (subject, before, after, self._start, buffers, batch.inputs, targets)
-            if not self.history.facts.get("layers"):
-                sight = look(*arguments, rows=1)
+            sight = look(*arguments, rows=rows, passes=passes)
+            if passes and not self.history.facts.get("layers"):
                 self.history.facts["layers"] = network_facts(sight)
                 self.history.facts["unused"] = unused_parameters(subject, before, buffers, batch)
                 self.history.facts["batch"] = len(targets)
                 self._find_classes(sight.outputs, targets)
-            rows = min(32, len(targets))
-            for cost in list(self.costs):
+            for cost in costs:
                 try:
-                    seen = observe(*arguments, costs=(cost,), rows=rows)
+                    seen = measured(sight, (cost,))
                 except Exception as error:
                     self._give_up(cost, error)
                     continue
-                for name, measured in seen.items():
+                for name, values in seen.items():
                     if moved or name not in _STEP_ONLY:
-                        for layer, value in measured.items():
+                        for layer, value in values.items():
                             self.history.add(name, self.steps, float(value), layer)
-            self._appraise({**before, **buffers}, batch)
+            if passes:
+                self._appraise({**before, **buffers}, batch)
         self._look_at_order(len(targets))
-        self._look_at_surroundings()
+        if passes:
+            self._look_at_surroundings()
 
     def _give_up(self, cost: str, error: Exception) -> None:
         """What fails again and again is not tried any more."""
@@ -332,15 +366,17 @@ class Mentor:
         return numbers and outputs.ndim <= 2 and len(outputs) == len(targets) == targets.numel()
 
     def _look_at_order(self, rows: int) -> None:
-        if len(self._means) >= 8 and self._kept:
+        if self.steps < self._window + _BATCHES // 4 or len(self._means) < 8:
+            return
+        if self._kept:
             means = torch.stack(self._means).double().cpu().numpy()
             targets = torch.cat(
                 [b.targets.reshape(len(b.targets), -1)[:, 0] for b in self._kept if b.targets is not None]
             )
             spread = float(targets.double().var(correction=0))
             self.history.add("order dispersion", self.steps, order_dispersion(means, rows, spread))
-            if len(self._means) >= _BATCHES:
-                self._means = []
+        if len(self._means) >= _BATCHES:  # and then a rest, as each batch costs a little
+            self._means, self._window = [], _REST * self.steps
 
     def _settle_facts(self) -> None:
         """The data's facts: from the rows that were given, or from the first batches."""
@@ -360,10 +396,28 @@ class Mentor:
             facts.pop("class shares", None)  # too few rows to tell a rare class from chance
 
 
+class _Idle:
+    """A step at which nothing is looked at."""
+
+    __slots__ = ("_mentor",)
+
+    def __init__(self, mentor: Mentor) -> None:
+        self._mentor = mentor
+
+    def __enter__(self) -> Mentor:
+        return self._mentor
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._mentor.on:
+            self._mentor.steps += 1
+
+
 class _Step:
     """One step of the user's, looked at or not."""
 
-    __slots__ = ("_batch", "_before", "_capture", "_entered", "_hook", "_mentor", "_waited", "_x", "_y")
+    __slots__ = ("_batch", "_before", "_capture", "_costs", "_entered", "_hook", "_mentor", "_waited", "_x", "_y")
 
     def __init__(self, mentor: Mentor, x: Any, y: Any) -> None:
         self._mentor, self._x, self._y = mentor, x, y
@@ -374,26 +428,27 @@ class _Step:
 
     def __enter__(self) -> Mentor:
         mentor = self._mentor
-        if not mentor.on:
-            return mentor
         entered = time.perf_counter()
-        due = mentor._due()
-        if due or len(mentor._means) < _BATCHES:
+        self._costs = mentor._due_now()
+        due = mentor.looking = bool(self._costs)
+        if due or mentor._in_window():
             with mentor._guarded("a batch"):
                 if self._x is None:
                     self._capture = captured(mentor.model, self._y)
                 else:
                     self._batch = flat_batch(self._x, self._y)
                     mentor._keep(self._batch)
-        mentor.looking = due
+        if due or mentor._due_next():
+            with mentor._guarded("hooks"):
+                mentor._attach()
         if due:
             with mentor._guarded("before a step"):
                 self._before = live_tensors(mentor.model, trained=True)
                 self._watch_gradients()
         mentor._stepped = False
+        self._waited = max(entered - mentor._left, 0.0)
         self._entered = time.perf_counter()
         mentor.seconds += self._entered - entered
-        self._waited = max(entered - mentor._left, 0.0)
         return mentor
 
     def _watch_gradients(self) -> None:
@@ -408,8 +463,9 @@ class _Step:
             if not asked:
                 asked.append(True)
                 old = trained[-1].grad
-                left = not mentor._fresh and old is not None and bool((old != 0).any())
-                mentor.history.add("leftover gradient", mentor.steps, float(left))
+                if mentor._fresh is not None:
+                    left = not mentor._fresh and old is not None and bool((old != 0).any())
+                    mentor.history.add("leftover gradient", mentor.steps, float(left))
 
         self._hook = trained[-1].register_hook(arriving)
 
@@ -417,11 +473,11 @@ class _Step:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         mentor = self._mentor
-        if not mentor.on:
-            return
         done = time.perf_counter()
         if self._hook is not None:
             self._hook.remove()
+        if mentor._handles and not mentor._due_next():
+            mentor.close()
         if self._capture is not None:
             with mentor._guarded("a batch"):
                 self._batch = self._capture()
@@ -432,8 +488,10 @@ class _Step:
                 if not torch.cuda.is_available():  # there, steps end before their work does
                     mentor.history.add("data seconds", mentor.steps, self._waited)
                     mentor.history.add("step seconds", mentor.steps, done - self._entered)
-                mentor._look(self._batch, self._before)
+                mentor._look(self._batch, self._before, self._costs)
         mentor.looking = False
+        window = mentor.steps + 1 if len(mentor._means) < _BATCHES else _NEVER
+        mentor._wake = min(mentor._next_look() - 1, max(window, mentor._window))
         mentor.steps += 1
         mentor._left = time.perf_counter()
         mentor.seconds += mentor._left - done

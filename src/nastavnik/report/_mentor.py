@@ -95,8 +95,11 @@ def _picture(finding: dict[str, Any], history: History, number: int) -> str:
     finite = np.concatenate([v[np.isfinite(v)] for v in drawn]) if drawn else np.zeros(0)
     if len(finite) < 2:
         return ""
-    if finite.min() > 0 and finite.max() > 100 * finite.min():
-        figure.update_yaxes(type="log")
+    low, high = np.quantile(finite, (0.02, 0.95))  # a first step from zero weights would squeeze all the rest
+    if finite.min() > 0 and high > 100 * low:
+        figure.update_yaxes(type="log", range=[float(np.log10(low)) - 0.3, float(np.log10(high)) + 0.3])
+    elif finite.max() > 10 * high > 0:
+        figure.update_yaxes(range=[float(min(low, 0.0)), 1.2 * float(high)])
     config = {"displaylogo": False, "responsive": True}
     return figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"picture-finding-{number}", config=config)
 

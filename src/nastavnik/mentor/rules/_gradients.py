@@ -43,6 +43,7 @@ def _let_through(history: History) -> Iterator[Advice]:
     usual=100.0,
     advise=_let_through,
     causes=(
+        "rate_too_large",
         "network_paralysis",
         "undersized_initialization",
         "saturated_units",
