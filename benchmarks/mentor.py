@@ -361,7 +361,7 @@ def cure(workers: int) -> dict[str, Any]:
 
 def _common(lists: list[list[str]]) -> list[str]:
     names = [name for one in lists for name in one]
-    return sorted(set(names), key=lambda n: -names.count(n))[:4]
+    return sorted(set(names), key=lambda n: (-names.count(n), n))[:4]
 
 
 def _write_calibration(rules: Mapping[str, Any]) -> None:

@@ -56,7 +56,7 @@ def faults() -> str:
         own = {c["task"]: c for c in found["cells"] if c["fault"] == fault}
         shares = [f"{own[t]['named']:.0%}" if t in own and own[t]["faulty"] else "–" for t in tasks]
         roots = [r for t in tasks if t in own and own[t]["faulty"] for r in own[t]["roots"]]
-        first = sorted(set(roots), key=lambda r: -roots.count(r))[:3]
+        first = sorted(set(roots), key=lambda r: (-roots.count(r), r))[:3]
         mark = ", *held out*" if next(iter(own.values()))["held_out_fault"] else ""
         lines.append(f"| {fault}{mark} | {' | '.join(shares)} | {', '.join(first)} |")
     return "\n".join(lines)

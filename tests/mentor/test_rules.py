@@ -360,7 +360,7 @@ PAIRS: dict[str, Pair] = {
     "double_softmax": Pair(lambda: ending(nn.Softmax(dim=1)), lambda: ending(nn.Identity()), 1.0),
     "squashed_outputs": Pair(lambda: ending(nn.ReLU(), True), lambda: ending(nn.Identity(), True), 1.0),
     "regularization_too_strong": Pair(lambda: decayed(100.0), lambda: decayed(0.01)),
-    "ignored_loss_term": Pair(lambda: two_terms(0.0), lambda: two_terms(1.0), 1.0),
+    "ignored_loss_term": Pair(lambda: two_terms(0.0), lambda: two_terms(1.0)),
     "smoothed_away": Pair(lambda: smoothed(0.8), lambda: smoothed(0.05), 0.8),
     "nonfinite": Pair(lambda: rated(1e6), lambda: rated(0.05), 1.0),
     "undefined_operation": Pair(lambda: ending(Root()), lambda: ending(Same()), 1.0),

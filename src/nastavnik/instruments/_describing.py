@@ -23,6 +23,8 @@ def network_facts(sight: Sight) -> list[dict[str, Any]]:
         own = [p for _, p in module.named_parameters(recurse=False)]
         raw = said is not None and said.shape == layer.given.shape and bool(torch.equal(said, layer.given))
         extra: dict[str, Any] = {}
+        if is_activation(module) and type(module).__name__ != "Identity":
+            said = None  # there is a bend between, even where it is too small to be seen
         if is_activation(module):
             extra["steepest"] = float(layer.steepest)
         elif role_of(module) == "dropout":

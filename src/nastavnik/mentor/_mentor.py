@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -21,7 +20,6 @@ from nastavnik.instruments import COSTS, appraise, data_facts, look, measured, n
 from nastavnik.mentor._diagnosis import FORMAT, Finding, diagnose
 from nastavnik.mentor._live import (
     Batch,
-    captured,
     expects,
     flat_batch,
     live_subject,
@@ -30,6 +28,7 @@ from nastavnik.mentor._live import (
     undisturbed,
     unused_parameters,
 )
+from nastavnik.mentor._steps import Idle, Step
 from nastavnik.mentor._words import in_words
 from nastavnik.trace import History
 
@@ -113,7 +112,7 @@ class Mentor:
         self.looking = False
         self._next = 0
         self._wake = 0  # the next step at which there is anything to do
-        self._idle = _Idle(self)
+        self._idle = Idle(self)
         self._window = 0  # the step from which batches' mean targets are kept
         self._failed: dict[str, int] = {}
         self._rows: Batch | None = None  # of the first batch, where no training rows are given
@@ -131,12 +130,12 @@ class Mentor:
 
     # A step
 
-    def step(self, x: Any = None, y: Any = None) -> _Step | _Idle:
+    def step(self, x: Any = None, y: Any = None) -> Step | Idle:
         """A context around one step of training on the batch (x, y); x may be a tensor, or a tuple or dict of them.
 
         Without x, the batch is taken from the model's own first call inside the context.
         """
-        return self._idle if self.steps < self._wake or not self.on else _Step(self, x, y)
+        return self._idle if self.steps < self._wake or not self.on else Step(self, x, y)
 
     def terms(self, **losses: torch.Tensor | float) -> None:
         """Tell the parts a loss is the sum of, at each step: ``mentor.terms(data=a, physics=b)``."""
@@ -221,6 +220,11 @@ class Mentor:
         if any(c not in self.cadence for c in self.costs):
             steps.append(max(after, self._next))
         return min(steps, default=after + _NEVER)
+
+    def _sleep(self) -> None:
+        """Find the next step at which there is anything to do: a look, the step before one, a batch to keep."""
+        window = self.steps + 1 if len(self._means) < _BATCHES else _NEVER
+        self._wake = min(self._next_look() - 1, max(window, self._window))
 
     def _due_next(self) -> bool:
         """Whether the step after this one may be looked at."""
@@ -394,107 +398,6 @@ class Mentor:
         facts |= data_facts((own.numbers, own.targets), pair, classes)
         if train is None and len(own.targets) < 20 * max(classes, 1):
             facts.pop("class shares", None)  # too few rows to tell a rare class from chance
-
-
-class _Idle:
-    """A step at which nothing is looked at."""
-
-    __slots__ = ("_mentor",)
-
-    def __init__(self, mentor: Mentor) -> None:
-        self._mentor = mentor
-
-    def __enter__(self) -> Mentor:
-        return self._mentor
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._mentor.on:
-            self._mentor.steps += 1
-
-
-class _Step:
-    """One step of the user's, looked at or not."""
-
-    __slots__ = ("_batch", "_before", "_capture", "_costs", "_entered", "_hook", "_mentor", "_waited", "_x", "_y")
-
-    def __init__(self, mentor: Mentor, x: Any, y: Any) -> None:
-        self._mentor, self._x, self._y = mentor, x, y
-        self._before: dict[str, torch.Tensor] | None = None
-        self._batch: Batch | None = None
-        self._hook: Any = None
-        self._capture: Any = None
-
-    def __enter__(self) -> Mentor:
-        mentor = self._mentor
-        entered = time.perf_counter()
-        self._costs = mentor._due_now()
-        due = mentor.looking = bool(self._costs)
-        if due or mentor._in_window():
-            with mentor._guarded("a batch"):
-                if self._x is None:
-                    self._capture = captured(mentor.model, self._y)
-                else:
-                    self._batch = flat_batch(self._x, self._y)
-                    mentor._keep(self._batch)
-        if due or mentor._due_next():
-            with mentor._guarded("hooks"):
-                mentor._attach()
-        if due:
-            with mentor._guarded("before a step"):
-                self._before = live_tensors(mentor.model, trained=True)
-                self._watch_gradients()
-        mentor._stepped = False
-        self._waited = max(entered - mentor._left, 0.0)
-        self._entered = time.perf_counter()
-        mentor.seconds += self._entered - entered
-        return mentor
-
-    def _watch_gradients(self) -> None:
-        """See whether the first gradient of the step is added to one that the optimizer has already used."""
-        mentor = self._mentor
-        trained = [p for p in mentor.model.parameters() if p.requires_grad]
-        if mentor.optimizer is None or not trained or mentor.steps == 0:
-            return
-        asked: list[bool] = []
-
-        def arriving(gradient: torch.Tensor) -> None:
-            if not asked:
-                asked.append(True)
-                old = trained[-1].grad
-                if mentor._fresh is not None:
-                    left = not mentor._fresh and old is not None and bool((old != 0).any())
-                    mentor.history.add("leftover gradient", mentor.steps, float(left))
-
-        self._hook = trained[-1].register_hook(arriving)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        mentor = self._mentor
-        done = time.perf_counter()
-        if self._hook is not None:
-            self._hook.remove()
-        if mentor._handles and not mentor._due_next():
-            mentor.close()
-        if self._capture is not None:
-            with mentor._guarded("a batch"):
-                self._batch = self._capture()
-                if self._batch is not None:
-                    mentor._keep(self._batch)
-        if self._before is not None and kind is None and self._batch is not None:
-            with mentor._guarded("a look"):
-                if not torch.cuda.is_available():  # there, steps end before their work does
-                    mentor.history.add("data seconds", mentor.steps, self._waited)
-                    mentor.history.add("step seconds", mentor.steps, done - self._entered)
-                mentor._look(self._batch, self._before, self._costs)
-        mentor.looking = False
-        window = mentor.steps + 1 if len(mentor._means) < _BATCHES else _NEVER
-        mentor._wake = min(mentor._next_look() - 1, max(window, mentor._window))
-        mentor.steps += 1
-        mentor._left = time.perf_counter()
-        mentor.seconds += mentor._left - done
 
 
 def _alone() -> bool:

@@ -1,0 +1,114 @@
+"""The context around one step of the user's: looked at, or passed by as quickly as can be."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nastavnik.mentor._live import Batch, captured, flat_batch, live_tensors
+
+if TYPE_CHECKING:
+    from nastavnik.mentor._mentor import Mentor
+
+
+class Idle:
+    """A step at which nothing is looked at."""
+
+    __slots__ = ("_mentor",)
+
+    def __init__(self, mentor: Mentor) -> None:
+        self._mentor = mentor
+
+    def __enter__(self) -> Mentor:
+        return self._mentor
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._mentor.on:
+            self._mentor.steps += 1
+
+
+class Step:
+    """One step of the user's, looked at or not."""
+
+    __slots__ = ("_batch", "_before", "_capture", "_costs", "_entered", "_hook", "_mentor", "_waited", "_x", "_y")
+
+    def __init__(self, mentor: Mentor, x: Any, y: Any) -> None:
+        self._mentor, self._x, self._y = mentor, x, y
+        self._before: dict[str, torch.Tensor] | None = None
+        self._batch: Batch | None = None
+        self._hook: Any = None
+        self._capture: Any = None
+
+    def __enter__(self) -> Mentor:
+        mentor = self._mentor
+        entered = time.perf_counter()
+        self._costs = mentor._due_now()
+        due = mentor.looking = bool(self._costs)
+        if due or mentor._in_window():
+            with mentor._guarded("a batch"):
+                if self._x is None:
+                    self._capture = captured(mentor.model, self._y)
+                else:
+                    self._batch = flat_batch(self._x, self._y)
+                    mentor._keep(self._batch)
+        if due or mentor._due_next():
+            with mentor._guarded("hooks"):
+                mentor._attach()
+        if due:
+            with mentor._guarded("before a step"):
+                self._before = live_tensors(mentor.model, trained=True)
+                self._watch_gradients()
+        mentor._stepped = False
+        self._waited = max(entered - mentor._left, 0.0)
+        self._entered = time.perf_counter()
+        mentor.seconds += self._entered - entered
+        return mentor
+
+    def _watch_gradients(self) -> None:
+        """See whether the first gradient of the step is added to one that the optimizer has already used."""
+        mentor = self._mentor
+        trained = [p for p in mentor.model.parameters() if p.requires_grad]
+        if mentor.optimizer is None or not trained or mentor.steps == 0:
+            return
+        asked: list[bool] = []
+
+        def arriving(gradient: torch.Tensor) -> None:
+            if not asked:
+                asked.append(True)
+                old = trained[-1].grad
+                if mentor._fresh is not None:
+                    left = not mentor._fresh and old is not None and bool((old != 0).any())
+                    mentor.history.add("leftover gradient", mentor.steps, float(left))
+
+        self._hook = trained[-1].register_hook(arriving)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        mentor = self._mentor
+        done = time.perf_counter()
+        if self._hook is not None:
+            self._hook.remove()
+        if mentor._handles and not mentor._due_next():
+            mentor.close()
+        if self._capture is not None:
+            with mentor._guarded("a batch"):
+                self._batch = self._capture()
+                if self._batch is not None:
+                    mentor._keep(self._batch)
+        if self._before is not None and kind is None and self._batch is not None:
+            with mentor._guarded("a look"):
+                if not torch.cuda.is_available():  # there, steps end before their work does
+                    mentor.history.add("data seconds", mentor.steps, self._waited)
+                    mentor.history.add("step seconds", mentor.steps, done - self._entered)
+                mentor._look(self._batch, self._before, self._costs)
+        mentor.looking = False
+        mentor._sleep()
+        mentor.steps += 1
+        mentor._left = time.perf_counter()
+        mentor.seconds += mentor._left - done
