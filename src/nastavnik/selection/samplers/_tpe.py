@@ -47,16 +47,12 @@ class Tpe(Sampler):
         if self._study is None:
             self._study = self._shown()
         own = {key: _encoded(self._nodes[key], value) for key, value in given.items() if key in self._nodes}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            tpe = optuna.samplers.TPESampler(
-                n_startup_trials=_STARTUP,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-                seed=int(rng.integers(2**31)),
-            )
-            self._study.sampler = optuna.samplers.PartialFixedSampler(own, tpe) if own else tpe
+        seed = int(rng.integers(2**31))
+        try:
+            self._study.sampler = _sampler(seed, own)
+        except optuna.exceptions.ExperimentalWarning:
+            # warning filters belong to the process: a thread that writes a checkpoint may just have put back its own
+            self._study.sampler = _sampler(seed, own)
         trial = self._study.ask()
         return keys_of(self.space, lambda key, node: _suggest(trial, key, node))
 
@@ -120,3 +116,15 @@ def _encoded(node: Node, value: Value) -> Value:
     if isinstance(node, Number) and node.step is not None and not isinstance(value, str):
         return round((value - node.low) / node.step)
     return value
+
+
+def _sampler(seed: int, own: dict[str, Any]) -> Any:
+    """Optuna's sampler, some parameters given; it warns of being experimental, which a user cannot act on."""
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        tpe = optuna.samplers.TPESampler(
+            n_startup_trials=_STARTUP, multivariate=True, group=True, constant_liar=True, seed=seed
+        )
+        return optuna.samplers.PartialFixedSampler(own, tpe) if own else tpe
