@@ -1,7 +1,7 @@
 """The fault bench: are planted faults found, named first, and mended by the advice that its own trial recommends?
 
 python benchmarks/mentor.py bench --out benchmarks/results/mentor.json       # train, judge; about 25 min
-python benchmarks/mentor.py cure  --out benchmarks/results/mentor-cure.json  # try the advice; about 10 min
+python benchmarks/mentor.py cure  --out benchmarks/results/mentor-cure.json  # try the advice; about 20 min
 python benchmarks/mentor.py bench --short                                    # two tasks, a few faults: as CI runs it
 
 Every fault of ``mentor_faults.py`` is planted in every task it suits, five seeds each, trained as a population and

@@ -135,3 +135,5 @@ def test_fit_may_end_with_a_check(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "r" / "run.json").read_text())["asked"]["advice"] == 0.2
     with pytest.raises(UserError, match="--advice must be a share"):
         nastavnik.fit("iris", networks=3, advice=2.0)
+    with pytest.raises(UserError, match="--advice trains again from a run's folder"):
+        nastavnik.fit("iris", networks=3, advice=0.2)

@@ -201,6 +201,8 @@ def test_looks_are_thinned_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> Non
     mentor.steps, mentor._next = 500, 500
     mentor.seconds = 60.0  # of 1,000: more than a twentieth of the rest and two that are free
     assert not mentor._due()
+    assert mentor._next == 525  # asked again later, not at every step
+    mentor._next = 500
     mentor.seconds = 40.0
     assert mentor._due()
     assert mentor._next == 700

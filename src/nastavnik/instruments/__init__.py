@@ -28,3 +28,4 @@ from nastavnik.instruments._rows import order_dispersion as order_dispersion
 from nastavnik.instruments._sight import Sight as Sight
 from nastavnik.instruments._sight import Subject as Subject
 from nastavnik.instruments._sight import look as look
+from nastavnik.instruments._sight import plain_grad as plain_grad

@@ -65,7 +65,7 @@ def role_of(module: nn.Module) -> str:
 def batch_facts(inputs: Inputs, targets: torch.Tensor, classes: int) -> dict[str, Any]:
     """Sizes and spreads of rows as the network is given them: columns' centres and scales, the target's.
 
-    Pictures and series count as one column. ``leak`` is the strongest single column's share of the target it tells.
+    Pictures and series count as one column.
     """
     numbers = [t for t in inputs if t.is_floating_point() and t.ndim > 1 and t[0].numel()]
     facts: dict[str, Any] = {"rows": len(targets), "classes": classes}

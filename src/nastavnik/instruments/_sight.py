@@ -234,7 +234,10 @@ def _copied(tensors: Tensors) -> Tensors:
 
 
 def plain_grad(objective: Callable[[Tensors], Any], has_aux: bool = True) -> Callable[[Tensors], tuple[Tensors, Any]]:
-    """``torch.func.grad`` by autograd's own tape; parameters without part in the loss get zeros."""
+    """``torch.func.grad`` by autograd's own tape: several times less to do for each operation, but not under vmap.
+
+    Parameters without part in the loss get zeros.
+    """
 
     def gradients(parameters: Tensors) -> tuple[Tensors, Any]:
         with torch.enable_grad():

@@ -154,11 +154,16 @@ def fit_request(
     ``extras=False`` leaves out baselines, importance and report (the estimators do).
     """
     clock, watcher = clock or Clock(), watcher or Watcher()
+    if request.advice and (folder.path is None or request.source is None):
+        folder.abandon()
+        raise UserError(
+            "--advice trains again from a run's folder: give out, and a source that can be read again, a file"
+        )
     try:
         run = _fit(request, folder, source, y, family, watcher, clock, extras, fewest_rows)
     finally:
         folder.release()
-    if request.advice and run.folder is not None and folder.status == "finished" and folder.record["asked"]["source"]:
+    if request.advice and run.folder is not None and folder.status == "finished":
         check(run.folder, try_rule=ALL, family=family, watcher=watcher, clock=clock)
     return run
 

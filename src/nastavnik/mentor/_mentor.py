@@ -32,6 +32,7 @@ from nastavnik.mentor._steps import Idle, Step
 from nastavnik.mentor._words import in_words
 from nastavnik.trace import History
 
+_LATER = 1.05  # times the step at which there was no time left for a look, the next is asked for
 _GROWTH = 1.4  # a look's step over that of the look before
 _NEVER = 10**12
 _REST = 4  # times the step at which a window of batches was full, the next begins
@@ -238,6 +239,7 @@ class Mentor:
         if not _alone():  # all processes must look at the same steps
             elapsed = math.inf
         if self.seconds > _GRACE + self.budget * max(elapsed - self.seconds, 0.0) and self.steps > 8:
+            self._next = math.ceil(_LATER * self.steps)  # and not step after step, as being awake costs as well
             return False
         self._next = max(self.steps + 1, math.ceil(self.steps * (_GROWTH if self.steps >= 8 else 2)))
         return True

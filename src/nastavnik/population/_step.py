@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad
 
-from nastavnik.instruments import Instrument, Moment
+from nastavnik.instruments import Instrument, Moment, plain_grad
 from nastavnik.nets import PROGRESS, is_activation
 from nastavnik.noise import Noise
 from nastavnik.population._learner import Learner
@@ -55,7 +55,7 @@ def make_step(
     if any(regularizer.watches for regularizer in method.regularizers):
         learner = _watching(learner, watched)
     losses = (_Direct if alone else _Functional)(learner, shared)
-    differentiate = _plain_grad if alone else grad
+    differentiate = plain_grad if alone else grad
     timed = [name for name in tensors_named(learner) if name.endswith(PROGRESS)]
 
     def step(state: State, batch: Batch, settings: Tensors, time: Time) -> tuple[State, Tensors]:
@@ -241,19 +241,3 @@ def _kept(batch: Batch) -> Tensors:
     """Targets and partners, as far as there are any."""
     named = {"targets": batch.targets, "partners": batch.partners, "share": batch.share}
     return {name: t for name, t in named.items() if t is not None}
-
-
-def _plain_grad(objective: Objective, has_aux: bool = True) -> Callable[[Tensors], tuple[Tensors, Any]]:
-    """``torch.func.grad`` by autograd's own tape: several times less to do for each operation, but not under vmap."""
-
-    def gradients(parameters: Tensors) -> tuple[Tensors, Any]:
-        with torch.enable_grad():
-            leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
-            loss, extra = objective(leaves)
-            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        return {
-            name: torch.zeros_like(leaf) if g is None else g
-            for (name, leaf), g in zip(leaves.items(), found, strict=True)
-        }, extra
-
-    return gradients
