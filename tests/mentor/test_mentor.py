@@ -205,13 +205,26 @@ def test_looks_are_thinned_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> Non
     mentor._next = 500
     mentor.seconds = 40.0
     assert mentor._due()
-    assert mentor._next == 700
+    assert mentor._next == 750
 
 
 def test_looks_are_ever_further_apart() -> None:
     mentor = watching(layers(4, 8, 3))
     run(mentor.model, mentor, steps=60)
-    assert mentor.history.steps("batch loss").tolist() == [0, 1, 2, 4, 8, 12, 17, 24, 34, 48]
+    assert mentor.history.steps("batch loss").tolist() == [0, 1, 2, 4, 8, 12, 18, 27, 41]
+
+
+def test_hooks_that_were_taken_off_leave_no_empty_tables_behind() -> None:
+    mentor = watching(layers(4, 8, 3))
+    mine: list[int] = []
+    last = list(mentor.model.parameters())[-1]
+    first = next(mentor.model.parameters())
+    first.register_hook(lambda g: mine.append(1))  # the user's own stays
+    run(mentor.model, mentor, steps=20)
+    mentor.close()
+    assert getattr(last, "_backward_hooks", None) is None
+    assert getattr(last, "_post_accumulate_grad_hooks", None) is None
+    assert len(mine) == 20
 
 
 def test_a_class_of_instruments_may_have_a_cadence_of_its_own() -> None:

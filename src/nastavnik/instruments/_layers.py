@@ -46,8 +46,8 @@ def sign_persistence(sight: Sight) -> Measured:
     found = {}
     for layer, names in owners(sight.moment.before, sight.prefix).items():
         pairs = [(sight.start.get(n, sight.moment.before[n]), sight.moment.before[n]) for n in names]
-        counted = torch.stack([(began != 0).sum() for began, _ in pairs]).sum()
-        kept = torch.stack([(began * now > 0).sum() for began, now in pairs]).sum()
+        counted = torch.stack([torch.count_nonzero(began) for began, _ in pairs]).sum()
+        kept = torch.stack([torch.count_nonzero(began * now > 0) for began, now in pairs]).sum()
         dtype = sight.losses.dtype
         found[layer] = kept.to(dtype) / counted.clamp(min=1).to(dtype)
     return found
@@ -152,7 +152,7 @@ def unit_spread(sight: Sight) -> Measured:
         weight = layer.weight.flatten(1)
         if len(weight) > 1:
             size = weight.square().mean().sqrt()
-            found[layer.name] = weight.var(0, correction=0).mean().sqrt() / (size + _TINY)
+            found[layer.name] = (weight - weight.mean(0)).square().mean().sqrt() / (size + _TINY)
     return found
 
 

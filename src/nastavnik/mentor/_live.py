@@ -26,7 +26,7 @@ _EXPECTS = {  # what a loss takes the outputs for
     "SmoothL1Loss": "numbers", "smooth_l1_loss": "numbers", "huber_loss": "numbers",
 }  # fmt: skip
 Loss = Callable[[Any, Any], torch.Tensor]
-
+RandomState = tuple[Any, ...]  # of torch, its devices, numpy and Python
 
 _ROW = object()  # stands in a batch's tree where a tensor of rows was taken out
 
@@ -136,6 +136,13 @@ def live_tensors(model: nn.Module, *, trained: bool) -> dict[str, torch.Tensor]:
     return {**fixed, **{n: b.detach().clone() for n, b in model.named_buffers()}}
 
 
+def unhooked(p: torch.Tensor) -> None:
+    """Drop the empty tables that removed hooks leave behind: autograd would go on calling into Python for them."""
+    for table in ("_backward_hooks", "_post_accumulate_grad_hooks"):
+        if getattr(p, table, None) is not None and not getattr(p, table):
+            setattr(p, table, None)
+
+
 def expects(loss_fn: Loss | None) -> str:
     """What a loss takes the outputs for: logits, probabilities, log probabilities, numbers, or unknown."""
     own = getattr(loss_fn, "expects", None)
@@ -143,15 +150,15 @@ def expects(loss_fn: Loss | None) -> str:
     return str(own) if isinstance(own, str) else _EXPECTS.get(name, "unknown")
 
 
-def live_subject(model: nn.Module, loss_fn: Loss | None, batch: Batch) -> Subject:
+def live_subject(model: nn.Module, loss_fn: Loss | None, batch: Batch, noise: RandomState) -> Subject:
     """The model and its loss as functions of tensors, in training mode as it stands and in evaluation mode.
 
-    Every call in training mode draws the same random numbers. The loss is a copy, as it may have a state of its own;
-    one that sums over rows is divided by them.
+    Every call in training mode draws the random numbers of the state ``noise``. The loss is a copy, as it may have a
+    state of its own; one that sums over rows is divided by them.
     """
-    loss_fn = copy.deepcopy(loss_fn) if isinstance(loss_fn, nn.Module) else loss_fn
+    if isinstance(loss_fn, nn.Module) and type(loss_fn).__module__ != "torch.nn.modules.loss":
+        loss_fn = copy.deepcopy(loss_fn)
     summed = getattr(loss_fn, "reduction", "mean") == "sum"
-    noise = _random_state(model)
 
     def run(tensors: dict[str, torch.Tensor], inputs: Sequence[torch.Tensor]) -> Any:
         args, kwargs, y = batch.rebuilt(inputs)
@@ -197,25 +204,25 @@ def unused_parameters(
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
+def undisturbed(model: nn.Module) -> Iterator[RandomState]:
     """Random states of torch, numpy and Python, and the modes of the model's modules, are afterwards what they were."""
     modes = {module: module.training for module in model.modules()}
     state = _random_state(model)
     try:
-        yield
+        yield state
     finally:
         _set_random_state(state)
         for module, training in modes.items():
             module.training = training
 
 
-def _random_state(model: nn.Module) -> tuple[Any, ...]:
+def _random_state(model: nn.Module) -> RandomState:
     devices = sorted({p.device for p in model.parameters() if p.device.type == "cuda"}, key=str)
     there = [(device, torch.cuda.get_rng_state(device)) for device in devices]
     return torch.get_rng_state(), there, np.random.get_state(), random.getstate()
 
 
-def _set_random_state(state: tuple[Any, ...]) -> None:
+def _set_random_state(state: RandomState) -> None:
     here, there, arrays, python = state
     torch.set_rng_state(here)
     for device, own in there:

@@ -20,12 +20,14 @@ from nastavnik.instruments import COSTS, appraise, data_facts, look, measured, n
 from nastavnik.mentor._diagnosis import FORMAT, Finding, diagnose
 from nastavnik.mentor._live import (
     Batch,
+    RandomState,
     expects,
     flat_batch,
     live_subject,
     live_tensors,
     resident_megabytes,
     undisturbed,
+    unhooked,
     unused_parameters,
 )
 from nastavnik.mentor._steps import Idle, Step
@@ -33,12 +35,12 @@ from nastavnik.mentor._words import in_words
 from nastavnik.trace import History
 
 _LATER = 1.05  # times the step at which there was no time left for a look, the next is asked for
-_GROWTH = 1.4  # a look's step over that of the look before
+_GROWTH = 1.5  # a look's step over that of the look before
 _NEVER = 10**12
 _REST = 4  # times the step at which a window of batches was full, the next begins
 _GRACE = 2.0  # seconds of looking that are free, so that short trainings are seen too
 _BATCHES = 64  # whose targets are kept at first, for the data's facts
-_MOST_NUMBERS = 2_000_000  # of inputs that are kept for them
+_MOST_NUMBERS = 1_000_000  # of inputs that are kept for them
 _ROWS = 512
 _TRIES = 3  # of a class of instruments that fails
 _STEP_ONLY = ("layer update ratio", "predicted change", "actual change")
@@ -62,7 +64,7 @@ class Mentor:
         costs: which instruments look: "pass" (a forward and backward pass), "example" (a backward pass a row),
             "curvature" (products with the Hessian).
         every: look every so many steps, or a class of instruments every so many (``{"curvature": 64}``); by default at
-            0, 1, 2, 4, 8 and then at steps 40 % apart.
+            0, 1, 2, 4, 8 and then at steps half as far again.
         budget: share of the time that looking may take; looks that would go beyond are left out, after two seconds
             that are free. With ``every`` it does not hold.
         on: False leaves everything out.
@@ -118,7 +120,7 @@ class Mentor:
         self._failed: dict[str, int] = {}
         self._rows: Batch | None = None  # of the first batch, where no training rows are given
         self._start: dict[str, torch.Tensor] = {}
-        self._means: list[torch.Tensor] = []
+        self._firsts: list[torch.Tensor] = []
         self._kept: list[Batch] = []
         self._numbers = 0
         self._fresh: bool | None = None  # whether a gradient has arrived since the optimizer's last step, if known
@@ -175,6 +177,8 @@ class Mentor:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        for p in self.model.parameters():
+            unhooked(p)
 
     # Inside
 
@@ -224,7 +228,7 @@ class Mentor:
 
     def _sleep(self) -> None:
         """Find the next step at which there is anything to do: a look, the step before one, a batch to keep."""
-        window = self.steps + 1 if len(self._means) < _BATCHES else _NEVER
+        window = self.steps + 1 if len(self._firsts) < _BATCHES else _NEVER
         self._wake = min(self._next_look() - 1, max(window, self._window))
 
     def _due_next(self) -> bool:
@@ -261,14 +265,14 @@ class Mentor:
 
     def _in_window(self) -> bool:
         """Whether this step's batch is one of those whose order is looked at."""
-        return self.steps >= self._window and len(self._means) < _BATCHES
+        return self.steps >= self._window and len(self._firsts) < _BATCHES
 
     def _keep(self, batch: Batch) -> None:
         """The first batches, as far as they are small, and every batch's mean target for a while after each look."""
         target = batch.targets
         if target is None or not self._in_window():
             return
-        self._means.append(target.detach().float().reshape(len(target), -1)[:, 0].mean())
+        self._firsts.append(target.reshape(len(target), -1)[:, 0].clone())
         each = sum(t[0].numel() for t in batch.inputs if len(t))
         rows = min(len(target), (_MOST_NUMBERS - self._numbers) // max(each, 1))
         if len(self._kept) < _BATCHES and rows > 0:
@@ -284,8 +288,8 @@ class Mentor:
             after = {n: p.detach().clone() for n, p in self.model.named_parameters() if n in before}
         moved = self._stepped or self.optimizer is None
         batch = batch.to(next(iter(after.values())).device)
-        with undisturbed(self.model):
-            subject = live_subject(self.model, self.loss_fn, batch)
+        with undisturbed(self.model) as noise:
+            subject = live_subject(self.model, self.loss_fn, batch, noise)
             buffers = live_tensors(self.model, trained=False)
             targets = batch.inputs[0] if batch.targets is None else batch.targets
             rows = min(32, len(targets))
@@ -307,7 +311,7 @@ class Mentor:
                         for layer, value in values.items():
                             self.history.add(name, self.steps, float(value), layer)
             if passes:
-                self._appraise({**before, **buffers}, batch)
+                self._appraise({**before, **buffers}, batch, noise)
         self._look_at_order(len(targets))
         if passes:
             self._look_at_surroundings()
@@ -339,7 +343,7 @@ class Mentor:
         self.history.facts["expects"] = expects(self.loss_fn)
         self.history.facts["outputs"] = int(outputs.shape[-1]) if outputs.ndim > 1 else 1
 
-    def _appraise(self, tensors: dict[str, torch.Tensor], batch: Batch) -> None:
+    def _appraise(self, tensors: dict[str, torch.Tensor], batch: Batch, noise: RandomState) -> None:
         """Score the given rows of each part; without training rows, those of the first batch."""
         if self._rows is None:
             self._rows = batch.first(_ROWS).kept()
@@ -348,7 +352,7 @@ class Mentor:
             if own is None:
                 continue
             own = own.first(_ROWS).to(batch.inputs[0].device)
-            subject = live_subject(self.model, self.loss_fn, own)
+            subject = live_subject(self.model, self.loss_fn, own, noise)
             outputs, losses = subject.evaluation(tensors, own.inputs, own.inputs[0])
             outputs, losses, targets = outputs.detach(), losses.detach(), own.targets
             if targets is None or not self._can_be_scored(outputs, targets):
@@ -372,17 +376,17 @@ class Mentor:
         return numbers and outputs.ndim <= 2 and len(outputs) == len(targets) == targets.numel()
 
     def _look_at_order(self, rows: int) -> None:
-        if self.steps < self._window + _BATCHES // 4 or len(self._means) < 8:
+        if self.steps < self._window + _BATCHES // 4 or len(self._firsts) < 8:
             return
         if self._kept:
-            means = torch.stack(self._means).double().cpu().numpy()
+            means = torch.stack([t.double().mean() for t in self._firsts]).cpu().numpy()
             targets = torch.cat(
                 [b.targets.reshape(len(b.targets), -1)[:, 0] for b in self._kept if b.targets is not None]
             )
             spread = float(targets.double().var(correction=0))
             self.history.add("order dispersion", self.steps, order_dispersion(means, rows, spread))
-        if len(self._means) >= _BATCHES:  # and then a rest, as each batch costs a little
-            self._means, self._window = [], _REST * self.steps
+        if len(self._firsts) >= _BATCHES:  # and then a rest, as each batch costs a little
+            self._firsts, self._window = [], _REST * self.steps
 
     def _settle_facts(self) -> None:
         """The data's facts: from the rows that were given, or from the first batches."""
