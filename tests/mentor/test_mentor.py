@@ -13,7 +13,8 @@ from torch import nn
 
 import nastavnik
 from nastavnik import UserError
-from nastavnik.mentor import Mentor, _mentor, read_history, root_causes
+from nastavnik.mentor import Mentor, read_history, root_causes
+from nastavnik.mentor._cadence import Cadence
 from nastavnik.trace import History
 
 
@@ -195,17 +196,16 @@ def test_mixed_precision() -> None:
     assert [f.rule for f in mentor.findings() if f.severity == "error"] == []
 
 
-def test_looks_are_thinned_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    mentor = watching(layers(4, 8, 3), budget=0.05)
-    monkeypatch.setattr(_mentor.time, "perf_counter", lambda: mentor._begun + 1000.0)
-    mentor.steps, mentor._next = 500, 500
-    mentor.seconds = 60.0  # of 1,000: more than a twentieth of the rest and two that are free
-    assert not mentor._due()
-    assert mentor._next == 525  # asked again later, not at every step
-    mentor._next = 500
-    mentor.seconds = 40.0
-    assert mentor._due()
-    assert mentor._next == 750
+def test_looks_are_thinned_to_the_budget() -> None:
+    cadence = Cadence(["pass"], {}, budget=0.05)
+    cadence.shared_at = 500
+    assert (
+        cadence.due(500, looked=60.0, elapsed=1000.0) == []
+    )  # more than a twentieth of the rest and two that are free
+    assert cadence.after(500) == 525  # asked again later, not at every step
+    cadence.shared_at = 500
+    assert cadence.due(500, looked=40.0, elapsed=1000.0) == ["pass"]
+    assert cadence.after(500) == 750
 
 
 def test_looks_are_ever_further_apart() -> None:

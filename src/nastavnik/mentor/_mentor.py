@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,9 @@ from torch import nn
 
 from nastavnik.errors import UserError
 from nastavnik.files import plain, write_json
-from nastavnik.instruments import COSTS, appraise, data_facts, look, measured, network_facts, order_dispersion
+from nastavnik.instruments import COSTS, appraise, data_facts, look, measured, network_facts
+from nastavnik.mentor._batches import Batches
+from nastavnik.mentor._cadence import Cadence
 from nastavnik.mentor._diagnosis import FORMAT, Finding, diagnose
 from nastavnik.mentor._live import (
     Batch,
@@ -34,15 +35,7 @@ from nastavnik.mentor._steps import Idle, Step
 from nastavnik.mentor._words import in_words
 from nastavnik.trace import History
 
-_LATER = 1.05  # times the step at which there was no time left for a look, the next is asked for
-_GROWTH = 1.5  # a look's step over that of the look before
-_NEVER = 10**12
-_REST = 4  # times the step at which a window of batches was full, the next begins
-_GRACE = 2.0  # seconds of looking that are free, so that short trainings are seen too
-_BATCHES = 64  # whose targets are kept at first, for the data's facts
-_MOST_NUMBERS = 1_000_000  # of inputs that are kept for them
-_ROWS = 512
-_TRIES = 3  # of a class of instruments that fails
+_ROWS = 512  # of each part that are appraised
 _STEP_ONLY = ("layer update ratio", "predicted change", "actual change")
 
 
@@ -106,23 +99,18 @@ class Mentor:
             )
         self.history = History()
         self.faults: list[str] = []
-        self.on, self.costs, self.budget = on, costs, budget
-        self.cadence = own  # of the classes that have one of their own
+        self.on = on
+        self.cadence = Cadence(costs, own, budget)
+        self.batches = Batches()
         self.parts = {"training": train, "validation": validation}
         self.classes = classes
         self.steps = 0
         self.seconds = 0.0  # spent looking
         self.looking = False
-        self._next = 0
         self._wake = 0  # the next step at which there is anything to do
         self._idle = Idle(self)
-        self._window = 0  # the step from which batches' mean targets are kept
-        self._failed: dict[str, int] = {}
         self._rows: Batch | None = None  # of the first batch, where no training rows are given
         self._start: dict[str, torch.Tensor] = {}
-        self._firsts: list[torch.Tensor] = []
-        self._kept: list[Batch] = []
-        self._numbers = 0
         self._fresh: bool | None = None  # whether a gradient has arrived since the optimizer's last step, if known
         self._stepped = False
         self._left = self._begun = time.perf_counter()
@@ -212,41 +200,17 @@ class Mentor:
                 n for n, p in self.model.named_parameters() if p.requires_grad and id(p) not in held
             ]
 
-    def _due_now(self) -> list[str]:
+    def _due(self) -> list[str]:
         """The classes of instruments that look at this step."""
-        due = [c for c in self.costs if c in self.cadence and self.steps % self.cadence[c] == 0]
-        rest = [c for c in self.costs if c not in self.cadence]
-        return [*due, *rest] if rest and self._due() else due
-
-    def _next_look(self) -> int:
-        """The next step, this one left out, that may be looked at."""
-        after = self.steps + 1
-        steps = [-(-after // every) * every for every in self.cadence.values()]
-        if any(c not in self.cadence for c in self.costs):
-            steps.append(max(after, self._next))
-        return min(steps, default=after + _NEVER)
-
-    def _sleep(self) -> None:
-        """Find the next step at which there is anything to do: a look, the step before one, a batch to keep."""
-        window = self.steps + 1 if len(self._firsts) < _BATCHES else _NEVER
-        self._wake = min(self._next_look() - 1, max(window, self._window))
+        return self.cadence.due(self.steps, self.seconds, time.perf_counter() - self._begun)
 
     def _due_next(self) -> bool:
         """Whether the step after this one may be looked at."""
-        return self._next_look() == self.steps + 1
+        return self.cadence.after(self.steps) == self.steps + 1
 
-    def _due(self) -> bool:
-        """Whether the classes without a cadence of their own look at this step."""
-        if self.steps < self._next:
-            return False
-        elapsed = time.perf_counter() - self._begun
-        if not _alone():  # all processes must look at the same steps
-            elapsed = math.inf
-        if self.seconds > _GRACE + self.budget * max(elapsed - self.seconds, 0.0) and self.steps > 8:
-            self._next = math.ceil(_LATER * self.steps)  # and not step after step, as being awake costs as well
-            return False
-        self._next = max(self.steps + 1, math.ceil(self.steps * (_GROWTH if self.steps >= 8 else 2)))
-        return True
+    def _sleep(self) -> None:
+        """Find the next step at which there is anything to do: a look, the step before one, a batch to keep."""
+        self._wake = min(self.cadence.after(self.steps) - 1, self.batches.after(self.steps))
 
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:
@@ -262,22 +226,6 @@ class Mentor:
         fault = f"{what}: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
         if fault not in self.faults:
             self.faults.append(fault)
-
-    def _in_window(self) -> bool:
-        """Whether this step's batch is one of those whose order is looked at."""
-        return self.steps >= self._window and len(self._firsts) < _BATCHES
-
-    def _keep(self, batch: Batch) -> None:
-        """The first batches, as far as they are small, and every batch's mean target for a while after each look."""
-        target = batch.targets
-        if target is None or not self._in_window():
-            return
-        self._firsts.append(target.reshape(len(target), -1)[:, 0].clone())
-        each = sum(t[0].numel() for t in batch.inputs if len(t))
-        rows = min(len(target), (_MOST_NUMBERS - self._numbers) // max(each, 1))
-        if len(self._kept) < _BATCHES and rows > 0:
-            self._numbers += rows * each
-            self._kept.append(batch.first(rows).kept())
 
     def _look(self, batch: Batch, before: dict[str, torch.Tensor], costs: Sequence[str]) -> None:
         """Everything the instruments see of a step that was just taken."""
@@ -304,7 +252,8 @@ class Mentor:
                 try:
                     seen = measured(sight, (cost,))
                 except Exception as error:
-                    self._give_up(cost, error)
+                    self.cadence.failed(cost)
+                    self.note_fault(f"{cost} instruments", error)
                     continue
                 for name, values in seen.items():
                     if moved or name not in _STEP_ONLY:
@@ -312,16 +261,11 @@ class Mentor:
                             self.history.add(name, self.steps, float(value), layer)
             if passes:
                 self._appraise({**before, **buffers}, batch, noise)
-        self._look_at_order(len(targets))
+        dispersion = self.batches.dispersion(self.steps, len(targets))
+        if dispersion is not None:
+            self.history.add("order dispersion", self.steps, dispersion)
         if passes:
             self._look_at_surroundings()
-
-    def _give_up(self, cost: str, error: Exception) -> None:
-        """What fails again and again is not tried any more."""
-        self._failed[cost] = self._failed.get(cost, 0) + 1
-        if self._failed[cost] >= _TRIES:
-            self.costs.remove(cost)
-        self.note_fault(f"{cost} instruments", error)
 
     def _look_at_surroundings(self) -> None:
         facts = self.history.facts
@@ -375,26 +319,13 @@ class Mentor:
         numbers = bool(self.classes) or targets.is_floating_point()
         return numbers and outputs.ndim <= 2 and len(outputs) == len(targets) == targets.numel()
 
-    def _look_at_order(self, rows: int) -> None:
-        if self.steps < self._window + _BATCHES // 4 or len(self._firsts) < 8:
-            return
-        if self._kept:
-            means = torch.stack([t.double().mean() for t in self._firsts]).cpu().numpy()
-            targets = torch.cat(
-                [b.targets.reshape(len(b.targets), -1)[:, 0] for b in self._kept if b.targets is not None]
-            )
-            spread = float(targets.double().var(correction=0))
-            self.history.add("order dispersion", self.steps, order_dispersion(means, rows, spread))
-        if len(self._firsts) >= _BATCHES:  # and then a rest, as each batch costs a little
-            self._firsts, self._window = [], _REST * self.steps
-
     def _settle_facts(self) -> None:
         """The data's facts: from the rows that were given, or from the first batches."""
         facts = self.history.facts
         if self.classes is None or ("input size" in facts and self.parts["training"] is not None):
             return
         train = self.parts["training"]
-        own = flat_batch(*train) if train is not None else Batch.joined(self._kept)
+        own = flat_batch(*train) if train is not None else self.batches.joined()
         if own is None or own.targets is None or own.targets.numel() != len(own.targets):
             return
         validation = self.parts["validation"]
@@ -404,12 +335,6 @@ class Mentor:
         facts |= data_facts((own.numbers, own.targets), pair, classes)
         if train is None and len(own.targets) < 20 * max(classes, 1):
             facts.pop("class shares", None)  # too few rows to tell a rare class from chance
-
-
-def _alone() -> bool:
-    """Whether this process trains alone."""
-    known = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return not known or torch.distributed.get_world_size() == 1
 
 
 def bare(model: Any) -> Any:

@@ -47,15 +47,15 @@ class Step:
     def __enter__(self) -> Mentor:
         mentor = self._mentor
         entered = time.perf_counter()
-        self._costs = mentor._due_now()
+        self._costs = mentor._due()
         due = mentor.looking = bool(self._costs)
-        if due or mentor._in_window():
+        if due or mentor.batches.wanted(mentor.steps):
             with mentor._guarded("a batch"):
                 if self._x is None:
                     self._capture = captured(mentor.model, self._y)
                 else:
                     self._batch = flat_batch(self._x, self._y)
-                    mentor._keep(self._batch)
+                    mentor.batches.keep(mentor.steps, self._batch)
         if due or mentor._due_next():
             with mentor._guarded("hooks"):
                 mentor._attach()
@@ -100,7 +100,7 @@ class Step:
             with mentor._guarded("a batch"):
                 self._batch = self._capture()
                 if self._batch is not None:
-                    mentor._keep(self._batch)
+                    mentor.batches.keep(mentor.steps, self._batch)
         if self._before is not None and kind is None and self._batch is not None:
             with mentor._guarded("a look"):
                 if not torch.cuda.is_available():  # there, steps end before their work does
