@@ -120,14 +120,7 @@ def check(
             raise UserError(
                 f"{run} is a history of a loop of your own; --try and --network need a run of 'nastavnik fit'"
             )
-        history = read_history(run)
-        broken: list[str] = []
-        findings = diagnose(history, suppress=suppressed, broken=lambda rule, error: broken.append(f"{rule}: {error}"))
-        for fault in broken:
-            watcher.note(f"a rule failed, {fault}")
-        found = Checkup(str(run), findings, known, suppressed, history=history)
-        write_json(Path(run) / "findings.json", found.to_json())
-        return replace(found, seconds=clock.elapsed)
+        return replace(_history_checked(Path(run), suppressed, known, watcher), seconds=clock.elapsed)
     folder = RunFolder.resume(run)
     assert folder.path is not None
     if folder.status != "finished":
@@ -142,6 +135,18 @@ def check(
         _write(folder.path, found)
     finally:
         folder.release()
+    return found
+
+
+def _history_checked(path: Path, suppressed: tuple[str, ...], known: frozenset[str], watcher: Watcher) -> Checkup:
+    """The findings of a loop that a ``Mentor`` watched."""
+    history = read_history(path)
+    broken: list[str] = []
+    findings = diagnose(history, suppress=suppressed, broken=lambda rule, error: broken.append(f"{rule}: {error}"))
+    for fault in broken:
+        watcher.note(f"a rule failed, {fault}")
+    found = Checkup(str(path), findings, known, suppressed, history=history)
+    write_json(path / "findings.json", found.to_json())
     return found
 
 
