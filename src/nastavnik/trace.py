@@ -116,11 +116,18 @@ class History:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> History:
-        """Read what ``to_json`` wrote."""
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
         values = {(name, layer): (list(steps), [_number(x) for x in v]) for name, layer, steps, v in record["values"]}
         rows = {
             name: [np.array([_number(x) for x in look]) for look in looks] for name, looks in record["rows"].items()
         }
+        ragged = any(len(steps) != len(own) for steps, own in values.values())
+        if ragged or any(len({len(look) for look in looks}) > 1 for looks in rows.values()):
+            raise ValueError("steps and values, or the rows of two looks, differ in number")
         return cls(dict(record["facts"]), values, rows)
 
     def frame(self, network: int = 0) -> pd.DataFrame:

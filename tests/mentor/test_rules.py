@@ -13,7 +13,7 @@ import torch
 from loops import ROWS, blobs, layers, surface, train
 from torch import nn
 
-from nastavnik.mentor import RULES, diagnose
+from nastavnik.mentor import RULES, Mentor, diagnose
 from nastavnik.trace import History
 
 SGD: Callable[[float], Any] = lambda rate: lambda p: torch.optim.SGD(p, lr=rate)  # noqa: E731
@@ -331,6 +331,56 @@ def growing(slope: float) -> History:
     return history
 
 
+def broadcast(wrong: bool) -> History:
+    """Outputs [n, 1] against targets [n]: a table of all pairs, so that the mean is the best answer."""
+    x, y = surface()
+    torch.manual_seed(0)
+    net = nn.Sequential(layers(4, 16, 1), nn.Identity() if wrong else nn.Flatten(0))
+    x, y = x[:ROWS], y[:ROWS, 0]
+    mentor = Mentor(net, None, lambda a, b: (a - b).square().mean(), every=10)  # a loss whose name says nothing
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    for step in range(60):
+        some = slice(8 * step % ROWS, 8 * step % ROWS + 8)
+        with mentor.step(x[some], y[some]):
+            optimizer.zero_grad()
+            (net(x[some]) - y[some]).square().mean().backward()
+            optimizer.step()
+    assert not mentor.faults, mentor.faults
+    return mentor.history
+
+
+def log_likelihood(normalized: bool) -> History:
+    torch.manual_seed(0)
+    net = nn.Sequential(layers(4, 16, 3), nn.LogSoftmax(1) if normalized else nn.Identity())
+    return train(net, blobs(), loss_fn=nn.NLLLoss(), epochs=2)
+
+
+def other_optimizer(other: bool) -> History:
+    net, else_ = layers(4, 16, 3), layers(4, 16, 3)
+    return train(net, blobs(), optimizer=lambda p: torch.optim.Adam(else_.parameters() if other else p), epochs=4)
+
+
+def moded(evaluation: bool) -> History:
+    net = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+    net.train(not evaluation)
+    return train(net, blobs(), epochs=2)
+
+
+def stepped(really: bool) -> History:
+    class Idle(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            return super().step(closure) if really else None
+
+    return usual(optimizer=lambda p: Idle(p, lr=0.05), epochs=8)
+
+
+def graded(classes: int) -> History:
+    """Grades 0, 1, ... as numbers; of very many grades no one would think of classes."""
+    x, y = surface()
+    ranks = torch.argsort(torch.argsort(y[:, 0]))
+    return train(layers(4, 16, 1), (x, (ranks * classes // len(ranks)).float()[:, None]), epochs=2)
+
+
 @dataclass(frozen=True)
 class Pair:
     """A sick network and its healthy twin; ``score`` what the rule must find, where it is known in advance."""
@@ -358,6 +408,17 @@ PAIRS: dict[str, Pair] = {
     "bottleneck": Pair(lambda: narrow(2), lambda: narrow(16), 2.0),
     "dropout_too_strong": Pair(lambda: dropped(0.9), lambda: dropped(0.2), 0.9),
     "double_softmax": Pair(lambda: ending(nn.Softmax(dim=1)), lambda: ending(nn.Identity()), 1.0),
+    "unpaired_rows": Pair(lambda: broadcast(True), lambda: broadcast(False), 1.0),
+    "unnormalized_outputs": Pair(lambda: log_likelihood(False), lambda: log_likelihood(True)),
+    "foreign_optimizer": Pair(lambda: other_optimizer(True), lambda: other_optimizer(False), 1.0),
+    "evaluation_mode": Pair(lambda: moded(True), lambda: moded(False), 1.0),
+    "unchanged_weights": Pair(lambda: stepped(False), lambda: stepped(True), 1.0),
+    "classes_as_numbers": Pair(lambda: graded(4), lambda: graded(100), 1.0),
+    "cut_short": Pair(
+        lambda: with_(History(), delivered_steps=1, planned_steps=100),
+        lambda: with_(History(), delivered_steps=90, planned_steps=100),
+        0.99,
+    ),
     "squashed_outputs": Pair(lambda: ending(nn.ReLU(), True), lambda: ending(nn.Identity(), True), 1.0),
     "regularization_too_strong": Pair(lambda: decayed(100.0), lambda: decayed(0.01)),
     "ignored_loss_term": Pair(lambda: two_terms(0.0), lambda: two_terms(1.0)),

@@ -170,13 +170,14 @@ def checkup(found: Checkup) -> str:
     from nastavnik.mentor import stage as stage_of
 
     about = "" if found.network is None else f"network {found.network}: "
-    lines = [about + findings_in_words(found.findings)]
+    seen = found.findings or found.network is not None or found.history.facts.get("steps")
+    lines = [about + findings_in_words(found.findings, found.known) if seen else "nothing was looked at"]
+    lines += [f"the mentor's own fault: {fault}" for fault in found.faults]
     stage = stage_of(found.history)
     if stage is not None:
-        lines.append(
-            f"stage, as a hypothesis: {stage.name} since step {stage.since} (a doubling of the steps now brings "
-            f"{stage.lately:.0%} of what was gained)"
-        )
+        lately = f" (the last doubling of the steps brought {stage.lately:.0%} of the fall of the training rows' loss)"
+        of_it = lately if stage.name != "start" else " (the training rows' loss has hardly fallen)"
+        lines.append(f"stage, as a hypothesis: {stage.name} since step {stage.since}{of_it}")
     if found.known:
         lines.append(f"known by the baseline: {', '.join(sorted(found.known))}")
     if found.together:

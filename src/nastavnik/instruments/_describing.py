@@ -87,6 +87,7 @@ def batch_facts(inputs: Inputs, targets: torch.Tensor, classes: int) -> dict[str
         facts["class shares"] = (counts / counts.sum()).tolist()
     elif targets.is_floating_point():  # whole numbers that are no classes, such as words, have no size
         facts["target mean"], facts["target deviation"] = float(y.mean()), float(y.std(correction=0))
+        facts["whole values"] = len(y.unique()) if bool((y == y.round()).all()) and float(y.min()) in (0.0, 1.0) else 0
     return facts
 
 
@@ -101,7 +102,7 @@ def data_facts(
         facts["told by columns"] = sorted(told, reverse=True)[:3]
         facts["telling column"] = int(np.argmax(told)) if told else -1
     if validation is not None and x is not None:
-        other, theirs = _table(validation[0]), _targets(validation[1])
+        other = _table(validation[0])
         assert other is not None
         facts["validation rows"] = len(other)
         spread = np.maximum(np.sqrt((len(x) * x.var(0) + len(other) * other.var(0)) / (len(x) + len(other))), 1e-9)
@@ -110,12 +111,23 @@ def data_facts(
         facts["shift"] = float(moved.max(initial=0.0))
         facts["shift errors"] = float((moved / error).max(initial=0.0))
         facts["shifted column"] = int(moved.argmax()) if len(moved) else -1
-        known = {row.tobytes() for row in np.column_stack([x, y]).astype(np.float32)}
-        again = [row.tobytes() in known for row in np.column_stack([other, theirs]).astype(np.float32)]
+        rows, held = _rows_of(*train), _rows_of(*validation)
+        known = {row.tobytes() for row in rows}
+        again = [row.tobytes() in known for row in held]
         facts["shared rows"] = float(np.mean(again))
-        keys, counts = np.unique(np.column_stack([x, y]).astype(np.float32), axis=0, return_counts=True)
+        keys, counts = np.unique(rows, axis=0, return_counts=True)
+        facts["rows met by chance"] = min(1.0, len(rows) * chance_meeting(rows)) if any(again) else 0.0
         facts["repeated rows"] = float(counts[counts > 1].sum() / max(1, counts.sum())) if len(keys) else 0.0
     return facts
+
+
+def chance_meeting(rows: np.ndarray) -> float:
+    """How probable it is that two rows are equal, if columns do not hang together: the product of Σ p² over columns."""
+    probability = 1.0
+    for column in rows.T:
+        shares = np.unique(column, return_counts=True)[1] / len(column)
+        probability *= float((shares**2).sum())
+    return probability
 
 
 def told_by(column: np.ndarray, y: np.ndarray, classes: int) -> float:
@@ -141,6 +153,12 @@ def told_by(column: np.ndarray, y: np.ndarray, classes: int) -> float:
 def _table(inputs: Inputs) -> np.ndarray | None:
     numbers = [t for t in inputs if t.is_floating_point() and t.ndim > 1 and t[0].numel()]
     return np.nan_to_num(numbers[0].detach().double().cpu().reshape(len(numbers[0]), -1).numpy()) if numbers else None
+
+
+def _rows_of(inputs: Inputs, targets: torch.Tensor) -> np.ndarray:
+    """Whole rows [n, columns], targets last, as they are compared with each other."""
+    parts = [t.detach().double().cpu().reshape(len(t), -1).numpy() for t in (*inputs, targets) if len(t)]
+    return np.nan_to_num(np.column_stack(parts)).astype(np.float32)
 
 
 def _targets(targets: torch.Tensor) -> np.ndarray:

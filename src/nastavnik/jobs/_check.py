@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,7 +45,8 @@ class Checkup:
     """``findings`` of the network that was asked about, causes first; ``others`` what was wrong with other networks.
 
     ``together`` is the factorial of advice against advice, if there was one; ``known`` the rules that the baseline had
-    already; ``history`` what was measured; ``each`` the seconds a watched training took.
+    already; ``faults`` what the mentor of a loop could not do; ``history`` what was measured; ``each`` the seconds a
+    watched training took.
     """
 
     run: str
@@ -55,6 +57,7 @@ class Checkup:
     recipe: Recipe | None = None
     others: list[dict[str, Any]] = field(default_factory=list)
     together: dict[str, Any] | None = None
+    faults: tuple[str, ...] = ()
     history: History = field(default_factory=History)
     each: float = 0.0
     seconds: float = 0.0
@@ -69,7 +72,7 @@ class Checkup:
         findings = [{**finding.to_json(), "known": finding.rule in self.known} for finding in self.findings]
         return plain({
             "findings": findings, "network": self.network, "suppressed": list(self.suppressed), "others": self.others,
-            "together": self.together, "seconds": self.seconds,
+            "together": self.together, "faults": list(self.faults),
         })  # fmt: skip
 
 
@@ -110,21 +113,17 @@ def check(
         clock = Clock()
         watcher.begin(clock)
     suppressed = _rules(suppress)
-    if try_rule is not None and try_rule != ALL:
-        _rules([try_rule])
-    if pairs < 2:
-        raise UserError(f"--pairs must be 2 or more, but got {pairs}")
+    _check_trial(try_rule, pairs, suppressed)
     known = _known(baseline)
+    _check_folder(Path(run))
     if (Path(run) / "history.json").exists() and not (Path(run) / "run.json").exists():
         if try_rule is not None or network is not None:
             raise UserError(
                 f"{run} is a history of a loop of your own; --try and --network need a run of 'nastavnik fit'"
             )
         return replace(_history_checked(Path(run), suppressed, known, watcher), seconds=clock.elapsed)
-    folder = RunFolder.resume(run)
+    folder = _finished(run)
     assert folder.path is not None
-    if folder.status != "finished":
-        raise UserError(f"{run} is not finished; finish it with 'nastavnik fit --resume {run}'")
     folder.claim()
     try:
         _, search = reopened(folder, family, clock)
@@ -132,7 +131,7 @@ def check(
         if try_rule is not None:
             found = tried(found, Lab(search.bench), try_rule, pairs, watcher, clock)
         found = replace(found, seconds=clock.elapsed)
-        _write(folder.path, found)
+        _write(folder.path, found, watcher)
     finally:
         folder.release()
     return found
@@ -141,11 +140,13 @@ def check(
 def _history_checked(path: Path, suppressed: tuple[str, ...], known: frozenset[str], watcher: Watcher) -> Checkup:
     """The findings of a loop that a ``Mentor`` watched."""
     history = read_history(path)
-    broken: list[str] = []
-    findings = diagnose(history, suppress=suppressed, broken=lambda rule, error: broken.append(f"{rule}: {error}"))
-    for fault in broken:
-        watcher.note(f"a rule failed, {fault}")
-    found = Checkup(str(path), findings, known, suppressed, history=history)
+    faults = [str(fault) for fault in history.facts.get("faults", [])]
+    findings = diagnose(
+        history, suppress=suppressed, broken=lambda rule, e: faults.append(f"the rule {rule}: {type(e).__name__}: {e}")
+    )
+    for fault in faults:
+        watcher.note(f"the mentor's own fault: {fault}")
+    found = Checkup(str(path), findings, known, suppressed, faults=tuple(faults), history=history)
     write_json(path / "findings.json", found.to_json())
     return found
 
@@ -167,8 +168,11 @@ def _checked(
     seed = recipe.whole("seed")
     recipes = [recipe, *(recipe.replace({"seed": seed + 1 + i}) for i in range(_SIBLINGS))]
     history = lab.watch(recipes).histories[0]
+    history.facts |= _way_gone(search, number) if network is None else {}
     findings = [replace(f, networks=(number,)) for f in diagnose(history, suppress=suppressed)]
     each = (clock.elapsed - started) / len(recipes)
+    if not search.history:
+        watcher.note("the run's checkpoint is gone, so its other networks cannot be looked at")
     others = []
     for other in _others(search, number) if network is None else []:
         if clock.budget is not None and clock.left < 2 * _SIBLINGS * each:
@@ -177,7 +181,7 @@ def _checked(
         seen = diagnose(lab.watch([other.recipe], dear=False).histories[0], suppress=suppressed)
         roots = [{"rule": f.rule, "severity": f.severity, "title": f.title} for f in root_causes(seen)]
         others.append({"network": other.numbers[0], "status": other.status, "score": other.score, "causes": roots})
-    return Checkup(str(folder.path), findings, known, suppressed, number, recipe, others, None, history, each)
+    return Checkup(str(folder.path), findings, known, suppressed, number, recipe, others, history=history, each=each)
 
 
 def tried(found: Checkup, lab: Lab, which: str, pairs: int, watcher: Watcher, clock: Clock) -> Checkup:
@@ -199,6 +203,8 @@ def tried(found: Checkup, lab: Lab, which: str, pairs: int, watcher: Watcher, cl
         raise UserError(
             f"the advice of {which} is nothing that a change of recipe could try: {roots[0].advice[0].words}"
         )
+    if not usable:
+        watcher.note("there is no advice that a change of recipe could try")
     done: dict[str, Finding] = {}
     best: list[Advice] = []
     for finding in usable:
@@ -243,15 +249,26 @@ def _together(
 def _asked_about(path: Path, search: Search, network: int | None) -> tuple[int, Recipe]:
     """A network's number and its recipe: the chosen one, or another of the run's."""
     if network is None:
-        chosen = read_json(path / "result.json")["chosen"]
-        return int(chosen["networks"][0]), Recipe.from_json(chosen["recipe"])
+        try:
+            chosen = read_json(path / "result.json")["chosen"]
+            return int(chosen["networks"][0]), Recipe.from_json(chosen["recipe"])
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+            raise UserError(f"{path / 'result.json'} is damaged: it names no chosen network") from error
     for candidate in search.history:
         if network in candidate.numbers:
             return network, candidate.recipe
     known = [n for c in search.history for n in c.numbers]
-    raise UserError(
-        f"there is no network {network} in this run; networks.csv has {len(known)}, from 0 to {max(known, default=0)}"
-    )
+    if not known:
+        raise UserError(f"the checkpoint of {path} is gone, so none but the chosen network can be looked at")
+    raise UserError(f"there is no network {network} in this run; networks.csv has {len(known)}, from 0 to {max(known)}")
+
+
+def _way_gone(search: Search, number: int) -> dict[str, Any]:
+    """How far the delivered network came, of how far it was to go; empty where the search has no record of it."""
+    for candidate in search.history:
+        if number in candidate.numbers and candidate.status == "cut":
+            return {"delivered steps": candidate.steps, "planned steps": candidate.total_steps}
+    return {}
 
 
 def _others(search: Search, chosen: int) -> list[Candidate]:
@@ -270,7 +287,7 @@ def _rules(names: Iterable[str]) -> tuple[str, ...]:
     given = tuple(name.strip() for name in names if name.strip())
     for name in given:
         if name not in RULES:
-            raise UserError(f"there is no rule {name!r}{nearest(name, RULES)}; 'nastavnik list rules' names them")
+            raise UserError(f"there is no rule {name!r}{nearest(name, RULES)} ('nastavnik list rules' names them)")
     return given
 
 
@@ -278,16 +295,49 @@ def _known(baseline: str | Path | None) -> frozenset[str]:
     """The rules an earlier findings.json holds."""
     if baseline is None:
         return frozenset()
-    record = read_json(Path(baseline))
-    if not isinstance(record.get("findings"), list):
-        raise UserError(f"{baseline} is no findings.json; write one with 'nastavnik check RUN'")
-    return frozenset(str(finding["rule"]) for finding in record["findings"])
+    wrong = f"the baseline {baseline} is no findings.json; write one with 'nastavnik check RUN'"
+    try:
+        findings = read_json(Path(baseline)).get("findings")
+    except UserError as error:
+        raise UserError(f"{wrong} ({error})") from error
+    if not isinstance(findings, list) or not all(isinstance(f, dict) and "rule" in f for f in findings):
+        raise UserError(wrong)
+    return frozenset(str(finding["rule"]) for finding in findings)
 
 
-def _write(path: Path, found: Checkup) -> None:
+def _check_trial(try_rule: str | None, pairs: int, suppressed: tuple[str, ...]) -> None:
+    if pairs < 2:
+        raise UserError(f"--pairs must be 2 or more, but got {pairs}")
+    if try_rule is None or try_rule == ALL:
+        return
+    if not _rules([try_rule]):
+        raise UserError("--try needs the name of a rule, or 'all'; 'nastavnik list rules' names them")
+    if try_rule in suppressed:
+        raise UserError(f"{try_rule} is both tried and suppressed; leave one of the two out")
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a folder that is not there, or that the findings could not be written into, before anything is trained."""
+    if not path.is_dir():
+        raise UserError(f"there is no folder {path}; check takes the folder of a run, or one that Mentor.save wrote")
+    if (path / "findings.json").is_dir() or not os.access(path, os.W_OK):
+        raise UserError(f"findings.json cannot be written into {path}; let it be writable, or check a copy of it")
+
+
+def _finished(run: str | Path) -> RunFolder:
+    folder = RunFolder.resume(run)
+    if "status" not in folder.record or not isinstance(folder.record.get("asked"), dict) or not folder.record["asked"]:
+        raise UserError(f"{Path(run) / 'run.json'} is damaged: it does not say what was asked")
+    if folder.status != "finished":
+        raise UserError(f"{run} is not finished; finish it with 'nastavnik fit --resume {run}'")
+    return folder
+
+
+def _write(path: Path, found: Checkup, watcher: Watcher) -> None:
     """findings.json, and the section of the report that shows it."""
     from nastavnik.report import show_findings
 
     write_json(path / "findings.json", found.to_json())
-    if (path / "report.html").exists():
-        show_findings(path / "report.html", found.to_json(), found.history)
+    page = path / "report.html"
+    if page.exists() and not show_findings(page, found.to_json(), found.history):
+        watcher.note(f"{page} is not as fit wrote it, and was left alone: the findings are in findings.json")

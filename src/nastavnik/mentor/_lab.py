@@ -73,7 +73,10 @@ class Lab:
         histories = watch(population, self.classes, count=count, dear=dear)
         self.network_steps += population.network_steps
         last = [history.last("validation rows' loss") for history in histories]
+        names = self.bench.of(recipes[0]).parts[0].preparation.input_names
         for i, history in enumerate(histories):
+            if history.facts.get("columns") == len(names):
+                history.facts["column names"] = names
             history.facts["siblings"] = [v for j, v in enumerate(last) if j != i]
         scores = [self.score(population.network(i), recipe) for i, recipe in enumerate(recipes)]
         return Watched(histories, np.array(scores))

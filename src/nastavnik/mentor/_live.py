@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import CellType
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,10 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from nastavnik.errors import UserError
 from nastavnik.instruments import Subject
 
 _LABELS = ("labels", "label", "targets", "target", "y")
-_EXPECTS = {  # what a loss takes the outputs for
-    "CrossEntropyLoss": "logits", "cross_entropy": "logits", "BCEWithLogitsLoss": "logits",
-    "binary_cross_entropy_with_logits": "logits", "MultiMarginLoss": "logits", "BCELoss": "probabilities",
-    "binary_cross_entropy": "probabilities", "NLLLoss": "log probabilities", "nll_loss": "log probabilities",
-    "MSELoss": "numbers", "mse_loss": "numbers", "L1Loss": "numbers", "l1_loss": "numbers", "HuberLoss": "numbers",
-    "SmoothL1Loss": "numbers", "smooth_l1_loss": "numbers", "huber_loss": "numbers",
-}  # fmt: skip
 Loss = Callable[[Any, Any], torch.Tensor]
 RandomState = tuple[Any, ...]  # of torch, its devices, numpy and Python
 
@@ -107,25 +102,41 @@ def flat_batch(x: Any, y: Any = None) -> Batch:
 
 
 def _has_rows(leaf: Any) -> bool:
-    """Whether a part of a batch is a tensor of rows, and no single number."""
-    return isinstance(leaf, torch.Tensor) and leaf.ndim > 0
+    """Whether a part of a batch is a tensor of rows, and no single number; ragged ones have none."""
+    return isinstance(leaf, torch.Tensor) and not leaf.is_nested and leaf.ndim > 0
 
 
-def captured(model: nn.Module, y: Any) -> Callable[[], Batch | None]:
-    """Take down what the model is first called with from now on; the function that comes back ends it and tells."""
-    seen: list[Batch] = []
+class Capture:
+    """Takes down what the model is first called with; goes off the model then, or when it is told to ``end``.
 
-    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not seen:
-            seen.append(Batch.of(args, kwargs, y))
+    A copy of it, as in a model that is copied or saved meanwhile, does nothing.
+    """
 
-    handle = model.register_forward_pre_hook(note, with_kwargs=True)
+    def __init__(self, model: nn.Module, y: Any, failed: Callable[[Exception], None]) -> None:
+        self.batch: Batch | None = None
+        self._y, self._failed = y, failed
+        self._handle = model.register_forward_pre_hook(self, with_kwargs=True)
 
-    def end() -> Batch | None:
-        handle.remove()
-        return seen[0] if seen else None
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.end()
+        try:
+            self.batch = Batch.of(args, kwargs, self._y)
+        except Exception as error:
+            self._failed(error)
 
-    return end
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Nothing, ()
+
+    def end(self) -> None:
+        """Take it off the model."""
+        self._handle.remove()
+
+
+class _Nothing:
+    """A hook that does nothing."""
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        pass
 
 
 def live_tensors(model: nn.Module, *, trained: bool) -> dict[str, torch.Tensor]:
@@ -143,11 +154,10 @@ def unhooked(p: torch.Tensor) -> None:
             setattr(p, table, None)
 
 
-def expects(loss_fn: Loss | None) -> str:
-    """What a loss takes the outputs for: logits, probabilities, log probabilities, numbers, or unknown."""
-    own = getattr(loss_fn, "expects", None)
-    name = getattr(loss_fn, "__name__", type(loss_fn).__name__)
-    return str(own) if isinstance(own, str) else _EXPECTS.get(name, "unknown")
+def own_copy(loss_fn: Loss) -> Loss:
+    """A copy of a loss that may have a state of its own."""
+    stateful = isinstance(loss_fn, nn.Module) and type(loss_fn).__module__ != "torch.nn.modules.loss"
+    return copy.deepcopy(loss_fn) if stateful else loss_fn
 
 
 def live_subject(model: nn.Module, loss_fn: Loss | None, batch: Batch, noise: RandomState) -> Subject:
@@ -156,20 +166,17 @@ def live_subject(model: nn.Module, loss_fn: Loss | None, batch: Batch, noise: Ra
     Every call in training mode draws the random numbers of the state ``noise``. The loss is a copy, as it may have a
     state of its own; one that sums over rows is divided by them.
     """
-    if isinstance(loss_fn, nn.Module) and type(loss_fn).__module__ != "torch.nn.modules.loss":
-        loss_fn = copy.deepcopy(loss_fn)
+    loss_fn = None if loss_fn is None else own_copy(loss_fn)
     summed = getattr(loss_fn, "reduction", "mean") == "sum"
 
     def run(tensors: dict[str, torch.Tensor], inputs: Sequence[torch.Tensor]) -> Any:
-        args, kwargs, y = batch.rebuilt(inputs)
+        args, kwargs, y = batch.rebuilt([t.clone() for t in inputs])  # a forward may write into what it is given
         said = functional_call(model, tensors, args, kwargs)
-        if loss_fn is None:
-            loss = said["loss"] if isinstance(said, Mapping) else said.loss
-            outputs = said["logits"] if isinstance(said, Mapping) else said.logits
+        if loss_fn is not None:
+            loss = loss_fn(said, y)
         else:
-            loss, outputs = loss_fn(said, y), said
-        outputs = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
-        return outputs, loss.reshape(-1) / (len(inputs[0]) if summed else 1)
+            loss = said["loss"] if isinstance(said, Mapping) else said.loss
+        return outputs_of(said), loss.reshape(-1) / (len(inputs[0]) if summed else 1)
 
     def trained(tensors: dict[str, torch.Tensor], inputs: Sequence[torch.Tensor], targets: torch.Tensor) -> Any:
         _set_random_state(noise)
@@ -188,6 +195,24 @@ def live_subject(model: nn.Module, loss_fn: Loss | None, batch: Batch, noise: Ra
     return Subject(model, trained, evaluated, "", alone=True)
 
 
+def outputs_of(said: Any) -> torch.Tensor:
+    """The outputs among what a model says: itself, what is called logits, or the first tensor of several.
+
+    Raises:
+        UserError: there is no tensor in it.
+    """
+    if isinstance(said, torch.Tensor):
+        return said
+    logits = said.get("logits") if isinstance(said, Mapping) else getattr(said, "logits", None)
+    if isinstance(logits, torch.Tensor):
+        return logits
+    parts = vars(said) if hasattr(said, "__dict__") and not isinstance(said, (tuple, list, Mapping)) else said
+    for leaf in tree_flatten(dict(parts) if isinstance(parts, Mapping) else parts)[0]:
+        if isinstance(leaf, torch.Tensor) and leaf.ndim:
+            return leaf
+    raise UserError(f"the model says {type(said).__name__}, in which there is no tensor of outputs")
+
+
 def unused_parameters(
     subject: Subject, parameters: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor], batch: Batch
 ) -> list[str]:
@@ -204,16 +229,41 @@ def unused_parameters(
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[RandomState]:
-    """Random states of torch, numpy and Python, and the modes of the model's modules, are afterwards what they were."""
-    modes = {module: module.training for module in model.modules()}
-    state = _random_state(model)
+def undisturbed(model: nn.Module, loss_fn: Loss | None) -> Iterator[RandomState]:
+    """Random states, buffers and modes of the model and of what the loss holds are afterwards what they were.
+
+    Buffers are put back as well as copied before use, since what is run again in the backward pass (activation
+    checkpointing) runs on the model's own.
+    """
+    modules = list(dict.fromkeys(m for part in (model, *_held(loss_fn)) for m in part.modules()))
+    modes = [(module, module.training) for module in modules]
+    buffers = [(b, b._version, b.detach().clone()) for m in modules for b in m.buffers(recurse=False)]
+    torchs = [(g, g.get_state()) for m in modules for g in vars(m).values() if isinstance(g, torch.Generator)]
+    arrays = [g.bit_generator for m in modules for g in vars(m).values() if isinstance(g, np.random.Generator)]
+    states = [bits.state for bits in arrays]
+    random_state = _random_state(model)
     try:
-        yield state
+        yield random_state
     finally:
-        _set_random_state(state)
-        for module, training in modes.items():
+        _set_random_state(random_state)
+        for generator, own in torchs:
+            generator.set_state(own)
+        for bits, state in zip(arrays, states, strict=True):
+            bits.state = state
+        for module, training in modes:
             module.training = training
+        with torch.no_grad():
+            for buffer, version, kept in buffers:
+                if buffer._version != version:
+                    buffer.copy_(kept)
+
+
+def _held(loss_fn: Any) -> list[nn.Module]:
+    """The modules a loss is, is a method of, or holds in its closure or its first arguments."""
+    cells = getattr(loss_fn, "__closure__", None) or ()
+    inside = [cell.cell_contents for cell in cells if cell != CellType()]
+    bound = [getattr(loss_fn, "__self__", None), *getattr(loss_fn, "args", ()), getattr(loss_fn, "func", None)]
+    return [part for part in (loss_fn, *inside, *bound) if isinstance(part, nn.Module)]
 
 
 def _random_state(model: nn.Module) -> RandomState:
@@ -229,6 +279,12 @@ def _set_random_state(state: RandomState) -> None:
         torch.cuda.set_rng_state(own, device)
     np.random.set_state(arrays)
     random.setstate(python)
+
+
+def in_evaluation(model: nn.Module) -> bool:
+    """Whether the whole model is in evaluation mode, and has parts for which that matters."""
+    kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
+    return not model.training and any(isinstance(m, kinds) and not m.training for m in model.modules())
 
 
 def resident_megabytes() -> float | None:

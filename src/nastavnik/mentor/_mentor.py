@@ -15,15 +15,16 @@ from torch import nn
 
 from nastavnik.errors import UserError
 from nastavnik.files import plain, write_json
-from nastavnik.instruments import COSTS, appraise, data_facts, look, measured, network_facts
+from nastavnik.instruments import appraise, data_facts, look, measured, network_facts
+from nastavnik.mentor._arguments import bare, check_arguments, check_rows
 from nastavnik.mentor._batches import Batches
 from nastavnik.mentor._cadence import Cadence
 from nastavnik.mentor._diagnosis import FORMAT, Finding, diagnose
 from nastavnik.mentor._live import (
     Batch,
     RandomState,
-    expects,
     flat_batch,
+    in_evaluation,
     live_subject,
     live_tensors,
     resident_megabytes,
@@ -31,6 +32,7 @@ from nastavnik.mentor._live import (
     unhooked,
     unused_parameters,
 )
+from nastavnik.mentor._probes import loss_facts
 from nastavnik.mentor._steps import Idle, Step
 from nastavnik.mentor._words import in_words
 from nastavnik.trace import History
@@ -87,16 +89,11 @@ class Mentor:
         on: bool = True,
     ) -> None:
         self.model, self.optimizer, self.loss_fn = bare(model), optimizer, loss_fn
-        if not isinstance(self.model, nn.Module):
-            raise UserError(f"Mentor watches a torch.nn.Module, but got {type(model).__name__}")
         own = dict(every) if isinstance(every, Mapping) else dict.fromkeys(costs, every) if every is not None else {}
         costs = [*costs, *(c for c in own if c not in costs)]
-        wrong = [c for c in costs if c not in COSTS]
-        if wrong or not 0 < budget <= 1 or any(n < 1 for n in own.values()):
-            raise UserError(
-                f"costs are of {', '.join(COSTS)}, 0 < budget <= 1 and every >= 1 must hold, but got "
-                f"costs={list(costs)}, budget={budget}, every={every}"
-            )
+        check_arguments(self.model, optimizer, loss_fn, costs, own, budget)
+        for part, rows in (("train", train), ("validation", validation)):
+            check_rows(part, rows)
         self.history = History()
         self.faults: list[str] = []
         self.on = on
@@ -133,14 +130,19 @@ class Mentor:
         if self.on and self.looking:
             with self._guarded("terms"):
                 for name, value in losses.items():
-                    self.history.add("loss term", self.steps, float(value), name)
+                    number = float(value.detach()) if isinstance(value, torch.Tensor) else float(value)
+                    self.history.add("loss term", self.steps, number, name)
 
     # What it says
 
-    def findings(self, suppress: Iterable[str] = ()) -> list[Finding]:
-        """What is wrong so far, the causes first; before the first step, what the network alone shows."""
+    def findings(self, suppress: str | Iterable[str] = ()) -> list[Finding]:
+        """What is wrong so far, the causes first, without the rules to ``suppress``.
+
+        Before the first step, what the network alone shows.
+        """
         if not self.on:
             return []
+        suppress = [suppress] if isinstance(suppress, str) else list(suppress)
         with self._guarded("facts"):
             self._settle_facts()
         return diagnose(
@@ -149,16 +151,32 @@ class Mentor:
 
     def __str__(self) -> str:
         """The findings as a text."""
-        text = in_words(self.findings())
+        found = self.findings()
+        if not found and not self.history.facts.get("steps"):
+            why = "it is off" if not self.on else "no step was taken yet" if not self.faults else "its looks failed"
+            text = f"nothing was looked at: {why}"
+        else:
+            text = in_words(found)
         return text + "".join(f"\nthe mentor's own fault: {fault}" for fault in self.faults)
 
     def save(self, folder: str | Path) -> None:
-        """Write ``findings.json`` and ``history.json`` into a folder, for ``nastavnik check FOLDER``."""
+        """Write ``findings.json`` and ``history.json`` into a folder, for ``nastavnik check FOLDER``.
+
+        Raises:
+            UserError: the folder is a run's, or cannot be written to.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "run.json").exists():
+            raise UserError(f"{folder} is the folder of a run; save the mentor's findings in one of their own")
         found = [finding.to_json() for finding in self.findings()]
-        write_json(folder / "findings.json", {"findings": found, "faults": self.faults})
-        write_json(folder / "history.json", plain(self.history.to_json()))
+        self.history.facts["faults"] = self.faults
+        history = plain(self.history.to_json())
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "history.json", history)
+            write_json(folder / "findings.json", {"findings": found, "faults": self.faults})
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written to: {error.strerror}") from error
 
     def close(self) -> None:
         """Take its hooks off the model and the optimizer."""
@@ -172,8 +190,8 @@ class Mentor:
 
     def _attach(self) -> None:
         """Two hooks that only set a flag: a gradient arrived, the optimizer has used it."""
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        if self.optimizer is None or not trained or self._handles:
+        trained = self.held_parameters()
+        if not trained or self._handles:
             return
         self._fresh = None
 
@@ -184,21 +202,27 @@ class Mentor:
             self._fresh, self._stepped = False, True
 
         self._handles.append(trained[-1].register_post_accumulate_grad_hook(arrived))
-        if hasattr(self.optimizer, "register_step_post_hook"):
+        if isinstance(self.optimizer, torch.optim.Optimizer):
             self._handles.append(self.optimizer.register_step_post_hook(used))
+
+    def held_parameters(self) -> list[torch.Tensor]:
+        """The parameters that are trained and that the optimizer holds."""
+        groups = [] if self.optimizer is None else self.optimizer.param_groups
+        held = {id(p) for group in groups for p in group["params"]}
+        return [p for p in self.model.parameters() if p.requires_grad and id(p) in held]
 
     def _begin_facts(self) -> None:
         facts = self.history.facts
         if self.optimizer is not None:
-            group = self.optimizer.param_groups[0]
+            group = self.optimizer.param_groups[0] if self.optimizer.param_groups else {}
             facts["optimizer"] = type(self.optimizer).__name__
             facts["learning rate"] = float(group.get("lr", 0.0))
             facts["weight decay"] = float(group.get("weight_decay", 0.0))
             facts["momentum"] = float(group.get("momentum", 0.0))
-            held = {id(p) for g in self.optimizer.param_groups for p in g["params"]}
-            facts["without optimizer"] = [
-                n for n, p in self.model.named_parameters() if p.requires_grad and id(p) not in held
-            ]
+            held = {id(p) for p in self.held_parameters()}
+            trained = [(n, id(p)) for n, p in self.model.named_parameters() if p.requires_grad]
+            facts["without optimizer"] = [n for n, own in trained if own not in held]
+            facts["optimizer holds none"] = bool(trained) and not held
 
     def _due(self) -> list[str]:
         """The classes of instruments that look at this step."""
@@ -229,6 +253,10 @@ class Mentor:
 
     def _look(self, batch: Batch, before: dict[str, torch.Tensor], costs: Sequence[str]) -> None:
         """Everything the instruments see of a step that was just taken."""
+        if not before:
+            raise UserError("the model has no parameter that is trained (requires_grad)")
+        if not len(batch.inputs) or not len(batch.inputs[0]):
+            return  # an empty batch shows nothing
         self._start |= {n: t.clone() for n, t in before.items() if n not in self._start}  # the later unfrozen too
         passes = "pass" in costs or not self.history.facts.get("layers")
         after = before
@@ -236,7 +264,7 @@ class Mentor:
             after = {n: p.detach().clone() for n, p in self.model.named_parameters() if n in before}
         moved = self._stepped or self.optimizer is None
         batch = batch.to(next(iter(after.values())).device)
-        with undisturbed(self.model) as noise:
+        with undisturbed(self.model, self.loss_fn) as noise:
             subject = live_subject(self.model, self.loss_fn, batch, noise)
             buffers = live_tensors(self.model, trained=False)
             targets = batch.inputs[0] if batch.targets is None else batch.targets
@@ -248,6 +276,7 @@ class Mentor:
                 self.history.facts["unused"] = unused_parameters(subject, before, buffers, batch)
                 self.history.facts["batch"] = len(targets)
                 self._find_classes(sight.outputs, targets)
+                self.history.facts |= loss_facts(self.loss_fn, sight.outputs, batch, self.classes or 0)
             for cost in costs:
                 try:
                     seen = measured(sight, (cost,))
@@ -270,6 +299,8 @@ class Mentor:
     def _look_at_surroundings(self) -> None:
         facts = self.history.facts
         facts["steps"] = self.steps + 1
+        facts["stepped"] = facts.get("stepped", False) or self._stepped
+        self.history.add("evaluation mode", self.steps, float(in_evaluation(self.model)))
         if self.optimizer is not None:
             self.history.add("rate", self.steps, float(self.optimizer.param_groups[0].get("lr", 0.0)))
         memory = resident_megabytes()
@@ -284,7 +315,6 @@ class Mentor:
             logistic = isinstance(self.loss_fn, (nn.BCEWithLogitsLoss, nn.BCELoss)) and one
             self.classes = 2 if logistic or (whole and one) else int(outputs.shape[1]) if whole else 0
         self.history.facts["classes"] = self.classes
-        self.history.facts["expects"] = expects(self.loss_fn)
         self.history.facts["outputs"] = int(outputs.shape[-1]) if outputs.ndim > 1 else 1
 
     def _appraise(self, tensors: dict[str, torch.Tensor], batch: Batch, noise: RandomState) -> None:
@@ -304,7 +334,7 @@ class Mentor:
                 continue
             if self.classes and float(targets.min()) < 0:  # rows without a label
                 outputs, targets = outputs[targets >= 0], targets[targets >= 0]
-            if expects(self.loss_fn) == "probabilities":
+            if self.history.facts.get("expects") == "probabilities":
                 outputs = torch.logit(outputs, eps=1e-7)
             found = appraise(outputs, losses, targets, self.classes or 0)
             for name in ("loss", "score", "confidence"):
@@ -337,17 +367,6 @@ class Mentor:
             facts.pop("class shares", None)  # too few rows to tell a rare class from chance
 
 
-def bare(model: Any) -> Any:
-    """The module inside of what ``torch.compile`` and data-parallel training wrap round it."""
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if inner is None and type(model).__name__ in ("DistributedDataParallel", "DataParallel"):
-            inner = model.module
-        if inner is None:
-            return model
-        model = inner
-
-
 def read_history(path: str | Path) -> History:
     """A history that ``Mentor.save`` wrote.
 
@@ -357,8 +376,12 @@ def read_history(path: str | Path) -> History:
     path = Path(path) / "history.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no history of a mentor's ({error}); write one with Mentor.save") from error
-    if record.get("format_version") != FORMAT:
-        raise UserError(f"{path} is of format {record.get('format_version')}, this version reads {FORMAT}")
-    return History.from_json(record)
+    version = record.get("format_version") if isinstance(record, dict) else None
+    if version != FORMAT:
+        raise UserError(f"{path} is of format {version}, this version reads {FORMAT}")
+    try:
+        return History.from_json(record)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error

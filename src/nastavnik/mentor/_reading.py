@@ -21,6 +21,14 @@ def hidden(history: History) -> list[str]:
     return [layer["name"] for layer in matrices(history)[:-1]]
 
 
+def column_name(history: History, fact: str) -> str:
+    """The column whose number a fact tells: by its name, by the number where columns have no names."""
+    number, names = history.facts.get(fact), history.facts.get("column names", [])
+    if number is None:
+        return "that column"
+    return f"column {names[number]!r}" if 0 <= number < len(names) else f"column number {number}, counted from 0"
+
+
 def chance(history: History) -> float:
     """The score of saying the same of every row: the share of the commonest class; 0 for R²."""
     return max(history.facts.get("class shares", [0.0]), default=0.0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nastavnik.mentor._live import Batch, captured, flat_batch, live_tensors
+from nastavnik.mentor._live import Batch, Capture, flat_batch, live_tensors
 
 if TYPE_CHECKING:
     from nastavnik.mentor._mentor import Mentor
@@ -42,7 +42,7 @@ class Step:
         self._before: dict[str, torch.Tensor] | None = None
         self._batch: Batch | None = None
         self._hook: Any = None
-        self._capture: Any = None
+        self._capture: Capture | None = None
 
     def __enter__(self) -> Mentor:
         mentor = self._mentor
@@ -52,7 +52,7 @@ class Step:
         if due or mentor.batches.wanted(mentor.steps):
             with mentor._guarded("a batch"):
                 if self._x is None:
-                    self._capture = captured(mentor.model, self._y)
+                    self._capture = Capture(mentor.model, self._y, lambda e: mentor.note_fault("a batch", e))
                 else:
                     self._batch = flat_batch(self._x, self._y)
                     mentor.batches.keep(mentor.steps, self._batch)
@@ -72,17 +72,19 @@ class Step:
     def _watch_gradients(self) -> None:
         """See whether the first gradient of the step is added to one that the optimizer has already used."""
         mentor = self._mentor
-        trained = [p for p in mentor.model.parameters() if p.requires_grad]
-        if mentor.optimizer is None or not trained or mentor.steps == 0:
+        trained = mentor.held_parameters()
+        if not trained or mentor.steps == 0:
             return
         asked: list[bool] = []
 
         def arriving(gradient: torch.Tensor) -> None:
-            if not asked:
-                asked.append(True)
+            if asked:
+                return
+            asked.append(True)
+            with mentor._guarded("a gradient"):
                 old = trained[-1].grad
                 if mentor._fresh is not None:
-                    left = not mentor._fresh and old is not None and bool((old != 0).any())
+                    left = not mentor._fresh and old is not None and bool(old.to_dense().any())
                     mentor.history.add("leftover gradient", mentor.steps, float(left))
 
         self._hook = trained[-1].register_hook(arriving)
@@ -98,7 +100,8 @@ class Step:
             mentor.close()
         if self._capture is not None:
             with mentor._guarded("a batch"):
-                self._batch = self._capture()
+                self._capture.end()
+                self._batch = self._capture.batch
                 if self._batch is not None:
                     mentor.batches.keep(mentor.steps, self._batch)
         if self._before is not None and kind is None and self._batch is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from nastavnik.mentor._diagnosis import Finding
@@ -11,8 +11,8 @@ from nastavnik.mentor._diagnosis import Finding
 _WIDTH = 100
 
 
-def in_words(findings: Iterable[Finding]) -> str:
-    """Causes with what shows them and what to do; what follows from them, a line each."""
+def in_words(findings: Iterable[Finding], known: Collection[str] = ()) -> str:
+    """Causes with what shows them and what to do; what follows from them or was ``known`` before, a line each."""
     listed = list(findings)
     if not listed:
         return "nothing is found to be wrong"
@@ -20,6 +20,9 @@ def in_words(findings: Iterable[Finding]) -> str:
     for finding in listed:
         if finding.root is not None:
             parts.append(f"    follows: {finding.title} ({finding.rule}{_place(finding)})")
+            continue
+        if finding.rule in known:
+            parts.append(f"known   {finding.title} ({finding.rule}{_place(finding)})")
             continue
         lines = [f"{finding.severity.upper():7} {finding.title} ({finding.rule}{_place(finding)})"]
         lines += _wrapped("shown by", evidence_in_words(finding.evidence))
@@ -32,15 +35,22 @@ def in_words(findings: Iterable[Finding]) -> str:
 
 
 def evidence_in_words(evidence: Mapping[str, Any]) -> str:
-    """Names and numbers in a row."""
-    return ", ".join(f"{name} {_number(value)}" for name, value in evidence.items() if name != "threshold")
+    """Names and numbers in a row; last the score, and from where on it counts, unless it is a plain yes."""
+    words = [f"{name} {_number(value)}" for name, value in evidence.items() if name not in ("score", "threshold")]
+    score, threshold = evidence.get("score"), evidence.get("threshold")
+    if isinstance(score, (int, float)) and isinstance(threshold, (int, float)) and (score != 1 or not words):
+        words.append(f"score {_number(float(score))} (counts from {_number(float(threshold))})")
+    return ", ".join(words)
 
 
 def trial_in_words(trial: Mapping[str, Any]) -> str:
     """The effect of a change with its interval, and the verdict."""
     change = ", ".join(f"{n}={_number(v)}" for n, v in trial["changes"].items())
+    rest = len(trial.get("arms", ())) - 1
+    beside = f" (the best of {rest + 1} changes, all in findings.json)" if rest > 0 else ""
     return (
-        f"{change}: {trial['effect']:+.4g} nats a row ({trial['low']:+.4g} to {trial['high']:+.4g}, "
+        f"{trial['words']} ({change}){beside}: {trial['effect']:+.4g} nats a row "
+        f"({trial['low']:+.4g} to {trial['high']:+.4g}, "
         f"{trial['pairs']} pairs): {trial['verdict']}"
     )
 

@@ -33,13 +33,20 @@ _SHOWN = {  # by theme, the instruments that show it best
 }
 
 
-def show_findings(path: Path, record: dict[str, Any], history: History) -> None:
-    """Put the section between its two marks, in place of an earlier one; a page without marks is left alone."""
-    page = path.read_text(encoding="utf-8")
+def show_findings(path: Path, record: dict[str, Any], history: History) -> bool:
+    """Put the section between its two marks, in place of an earlier one.
+
+    False, and the page is left alone, if it has no such marks or cannot be read.
+    """
+    try:
+        page = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if begin and end:
         write_text(path, before + BEGIN + _section(record, history) + END + after)
+    return bool(begin and end)
 
 
 def _section(record: dict[str, Any], history: History) -> str:

@@ -115,6 +115,10 @@ def _diversify(history: History) -> Iterator[Advice]:
         "labels_without_signal",
         "no_nonlinearity",
         "squashed_outputs",
+        "unpaired_rows",
+        "unchanged_weights",
+        "foreign_optimizer",
+        "ignored_loss_term",
     ),
 )
 def constant_output(history: History) -> Iterator[Sign]:
@@ -124,7 +128,7 @@ def constant_output(history: History) -> Iterator[Sign]:
     (score: the deviation over the targets' own that a network of that score would have, over the outputs' deviation).
     """
     spread = late(history, "output deviation")
-    if len(spread) and np.isfinite(spread).all() and len(history.series("training rows' score")):
+    if len(spread) and np.isfinite(spread).all() and len(history.series("training rows' score")) > 3:
         wanted = 1.0 if history.facts.get("classes", 0) else history.facts.get("target deviation", 1.0)
         yield Sign(
             float(min(wanted / max(np.median(spread), 1e-9), 1e6)),

@@ -24,7 +24,7 @@ def _feed(history: History) -> Iterator[Advice]:
     advise=_feed,
 )
 def data_wait(history: History) -> Iterator[Sign]:
-    """Most of the time passes between two steps, not in them.
+    """Most of the time passes between two steps, not in them: rows are loaded, or the loop does something else there.
 
     (score: share of the time outside of steps, median of the looks).
     """
@@ -32,6 +32,29 @@ def data_wait(history: History) -> Iterator[Sign]:
     if len(inside) > 3 and len(outside) == len(inside):
         share = float(np.median(outside / np.maximum(outside + inside, 1e-12)))
         yield Sign(share, evidence={"share": share, "seconds a step": float(np.median(inside))})
+
+
+def _longer_budget(history: History) -> Iterator[Advice]:
+    yield Advice("give the fit more time (--budget), or fewer or smaller networks; then fit anew")
+
+
+@rule(
+    severity="error",
+    title="The delivered network was cut short",
+    source="nastavnik's own record: the budget ended before the training",
+    usual=0.5,
+    advise=_longer_budget,
+    measured=False,
+)
+def cut_short(history: History) -> Iterator[Sign]:
+    """The budget ended when the delivered network had taken less than half of its steps.
+
+    Its scores are those of a network that is not trained; everything else here is about the same recipe trained to its
+    end (score: the share of the steps that it lacks).
+    """
+    taken, planned = history.facts.get("delivered steps"), history.facts.get("planned steps")
+    if taken is not None and planned:
+        yield Sign(1 - taken / planned, evidence={"steps taken": taken, "of": planned})
 
 
 def _release(history: History) -> Iterator[Advice]:
@@ -60,4 +83,4 @@ def memory_growth(history: History) -> Iterator[Sign]:
         )
 
 
-RULES = (data_wait, memory_growth)
+RULES = (cut_short, data_wait, memory_growth)

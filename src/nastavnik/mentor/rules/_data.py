@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nastavnik.mentor._reading import column_name
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
+
+_BY_CHANCE = 0.001  # share of rows that would find their like if columns did not hang together
 
 
 def _standardize(history: History) -> Iterator[Advice]:
@@ -60,7 +63,32 @@ def unscaled_target(history: History) -> Iterator[Sign]:
     facts = history.facts
     if "target deviation" in facts:
         mean, deviation = abs(facts["target mean"]), facts["target deviation"]
+        if deviation <= 1e-6 * max(mean, 1.0):
+            return  # one value for all rows, as a generator's "real": there is nothing to scale
         yield Sign(max(mean, deviation, 0.3 / max(deviation, 1e-12)), evidence={"mean": mean, "deviation": deviation})
+
+
+def _as_classes(history: History) -> Iterator[Advice]:
+    yield Advice("if these are classes, give the network an output each and the loss their numbers: cross-entropy")
+
+
+@rule(
+    severity="info",
+    title="The target's numbers may be classes",
+    source="Bishop 2006 §4.1.3 (least squares for classification); notes/003-b 4301-4317",
+    usual=0.5,
+    advise=_as_classes,
+    measured=False,
+)
+def classes_as_numbers(history: History) -> Iterator[Sign]:
+    """A loss for numbers is given a target of a few whole numbers from 0.
+
+    If they name classes, the loss holds class 2 to be nearer to 3 than to 0, and the outputs can say neither that two
+    classes are likely nor how sure they are. For counts and grades a number is right.
+    """
+    facts = history.facts
+    if facts.get("classes") == 0 and facts.get("expects") == "numbers" and 2 < facts.get("whole values", 0) <= 20:
+        yield Sign(1.0, evidence={"different values": facts["whole values"]})
 
 
 def _weigh(history: History) -> Iterator[Advice]:
@@ -89,7 +117,7 @@ def imbalanced_classes(history: History) -> Iterator[Sign]:
 
 def _leave_out(history: History) -> Iterator[Advice]:
     yield Advice(
-        f"ask whether column {history.facts.get('telling column')} is known before the target is; if not, leave it out"
+        f"ask whether {column_name(history, 'telling column')} is known before the target is; if not, leave it out"
     )
 
 
@@ -111,7 +139,12 @@ def leaked_target(history: History) -> Iterator[Sign]:
     if len(told) > 1 and told[0] >= 0.85:
         left = max(1 - told[0], 0.005)
         yield Sign(
-            (1 - told[1]) / left, evidence={"told": told[0], "next": told[1], "column": history.facts["telling column"]}
+            (1 - told[1]) / left,
+            evidence={
+                "share of the target it tells": told[0],
+                "the next best": told[1],
+                "column": column_name(history, "telling column"),
+            },
         )
 
 
@@ -138,7 +171,8 @@ def shifted_parts(history: History) -> Iterator[Sign]:
     facts = history.facts
     if facts.get("shift errors", 0.0) > 6:
         yield Sign(
-            facts["shift"], evidence={"column": facts["shifted column"], "standard errors": facts["shift errors"]}
+            facts["shift"],
+            evidence={"column": column_name(history, "shifted column"), "standard errors": facts["shift errors"]},
         )
 
 
@@ -156,13 +190,14 @@ def _deduplicate(history: History) -> Iterator[Advice]:
 def shared_rows(history: History) -> Iterator[Sign]:
     """Rows of the validation part, target included, stand in the training part too.
 
-    What was learned by heart counts as understood (score: the share of three or more of them, less the share of
-    training rows that are repeated among themselves).
+    What was learned by heart counts as understood (score: the share of three or more of them; where columns have so few
+    values that rows meet by chance, less the share of training rows that are repeated among themselves).
     """
     facts = history.facts
     if facts.get("shared rows", 0.0) * facts.get("validation rows", 0) > 2.5:
+        by_chance = facts.get("rows met by chance", 1.0) > _BY_CHANCE
         yield Sign(
-            facts["shared rows"] - facts["repeated rows"],
+            facts["shared rows"] - (facts["repeated rows"] if by_chance else 0.0),
             evidence={"shared": facts["shared rows"], "repeated in training": facts["repeated rows"]},
         )
 
@@ -191,6 +226,7 @@ def nonfinite_inputs(history: History) -> Iterator[Sign]:
 RULES = (
     unscaled_inputs,
     unscaled_target,
+    classes_as_numbers,
     imbalanced_classes,
     leaked_target,
     shifted_parts,

@@ -13,7 +13,7 @@ from nastavnik.trace import History
 
 
 def _relabel(history: History) -> Iterator[Advice]:
-    yield Advice("look at the rows of the smallest margin (AUM) first: most of the wrong labels are there")
+    yield Advice("look first at the rows whose label the network doubts longest: most of the wrong labels are there")
     yield Advice(
         "stop early, before they are learned by heart",
         {"epochs": max(1, int(history.facts.get("recipe", {}).get("epochs", 3)) // 3)},
@@ -42,18 +42,16 @@ def noisy_labels(history: History) -> Iterator[Sign]:
     half = len(own) // 4
     lead = np.sort((held - own)[half:])[-3:].mean() if len(own) > half + 3 else 0.0
     margins = history.row_values("margin")
-    wrong = (
-        float((area_under_margin(margins) < 0).mean())
-        if len(margins) and history.facts.get("classes")
-        else float("nan")
-    )
+    evidence = {}
+    if len(margins) and history.facts.get("classes"):
+        evidence["share of rows whose label the network doubts"] = float((area_under_margin(margins) < 0).mean())
     rows, base = history.facts.get("validation rows", 0), chance(history)
     if held[half:].max() > 0.1:
         score = base + (1 - base) * float(np.clip(held.max(), 0, 1))
         error = np.sqrt(max(score * (1 - score), 0.01) / max(min(rows, 512), 1)) / (1 - base)
         yield Sign(
             float(lead - 2 * error),
-            evidence={"lead of the validation rows": float(lead), "share of rows of negative margin": wrong},
+            evidence={"lead of the validation rows": float(lead), **evidence},
         )
 
 
@@ -73,9 +71,9 @@ def _check_pairs(history: History) -> Iterator[Advice]:
 def labels_without_signal(history: History) -> Iterator[Sign]:
     """The training rows are fitted better and better, while validation rows never get better than chance.
 
-    What is learned are the single rows. Inputs and targets have nothing to do with each other: they were shuffled
-    apart, or the target is not in these inputs (score: 1 − the mean skill on validation rows in the second half, where
-    that on training rows is higher).
+    What is learned are the single rows. Perhaps inputs and targets were shuffled apart, or the target is not in these
+    inputs, or this network cannot find it there, as where a sequence tells it long before its end (score: 1 − the mean
+    skill on validation rows in the second half, where that on training rows is higher).
     """
     own, held = skills(history, "training"), skills(history, "validation")
     if len(own) < 6 or len(held) != len(own) or not np.isfinite(own[-3:]).all():

@@ -10,6 +10,7 @@ from nastavnik.mentor._reading import at, losses, skills, span
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
+_SLIGHT = 0.02  # of the loss at the start: rises and falls below it say nothing
 _BLOCKERS = (
     "rate_too_large",
     "rate_too_small",
@@ -37,6 +38,11 @@ _BLOCKERS = (
     "no_nonlinearity",
     "tiny_batch_norm",
     "constant_output",
+    "unpaired_rows",
+    "unnormalized_outputs",
+    "unchanged_weights",
+    "foreign_optimizer",
+    "evaluation_mode",
 )
 
 
@@ -69,6 +75,8 @@ def _regularize(history: History) -> Iterator[Advice]:
         "not_shuffled",
         "tiny_batch_norm",
         "accumulated_gradients",
+        "unnormalized_outputs",
+        "unpaired_rows",
     ),
 )
 def overfitting(history: History) -> Iterator[Sign]:
@@ -85,9 +93,10 @@ def overfitting(history: History) -> Iterator[Sign]:
     best, learned = int(held.argmin()), float(own[0] - own[-1])
     rise, fall = float(np.median(held[-3:]) - held[best]), float(held[0] - held[best])
     if learned > 0.05 * abs(own[0]) and skills(history, "validation").max(initial=0) > 0.05:
+        slight = _SLIGHT * abs(held[0])
         gap = float(np.median(held[-3:]) - np.median(own[-3:]))
         steps = history.steps("validation rows' loss")
-        score = max(gap / learned, rise / fall if fall > 0 and own[-1] <= own[best] else 0.0)
+        score = max(gap / learned, rise / fall if fall > 0 and own[-1] <= own[best] and rise > slight else 0.0)
         yield Sign(
             score,
             steps=(int(steps[best]), int(steps[-1])),
@@ -124,6 +133,9 @@ def _longer(history: History) -> Iterator[Advice]:
         "double_softmax",
         "not_shuffled",
         "unscaled_target",
+        "unchanged_weights",
+        "unnormalized_outputs",
+        "evaluation_mode",
     ),
 )
 def stopped_too_early(history: History) -> Iterator[Sign]:
@@ -201,7 +213,7 @@ def growing_confidence(history: History) -> Iterator[Sign]:
         return
     best = int(held.argmin())
     fall = held[0] - held[best]
-    if fall > 0 and score[-1] > score[best] - 0.03:
+    if fall > _SLIGHT * abs(held[0]) and score[-1] > score[best] - 0.03:
         yield Sign(
             float((np.median(held[-3:]) - held[best]) / fall),
             evidence={"accuracy then": float(score[best]), "accuracy now": float(score[-1])},

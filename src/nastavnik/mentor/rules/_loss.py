@@ -45,6 +45,52 @@ def double_softmax(history: History) -> Iterator[Sign]:
         )
 
 
+def _same_shape(history: History) -> Iterator[Advice]:
+    yield Advice("give outputs and targets one shape: outputs.squeeze(-1), or targets.unsqueeze(-1)")
+
+
+@rule(
+    severity="error",
+    title="Every output is compared with every target",
+    source="PyTorch's broadcasting rules; its warning of MSELoss that sizes differ",
+    usual=0.5,
+    advise=_same_shape,
+    measured=False,
+)
+def unpaired_rows(history: History) -> Iterator[Sign]:
+    """The loss does not change when targets change places: it does not know which row a target belongs to.
+
+    Outputs and targets are of different shapes, [n, 1] and [n], and broadcasting makes a table of all pairs of them.
+    The best answer then is the mean of the targets for every row, and that is what is learned. Asked of the loss that
+    the mentor was given, with made-up outputs.
+    """
+    shapes = history.facts.get("unpaired")
+    if shapes:
+        yield Sign(1.0, evidence={"outputs": str(shapes[0]), "targets": str(shapes[1])})
+
+
+def _log_softmax(history: History) -> Iterator[Advice]:
+    yield Advice("take CrossEntropyLoss on the plain sums (logits), or end the network with LogSoftmax")
+
+
+@rule(
+    severity="error",
+    title="The loss is given no log probabilities",
+    source="notes/003-g 19418-19429; PyTorch's documentation of NLLLoss",
+    usual=0.05,
+    advise=_log_softmax,
+    measured=False,
+)
+def unnormalized_outputs(history: History) -> Iterator[Sign]:
+    """A loss that expects log probabilities is given numbers whose exponentials do not add up to 1.
+
+    It is then linear in the outputs and has no lower bound: making one output larger for ever makes it fall for ever
+    (score: the largest distance of a row's log-sum-exp from 0 at the first look).
+    """
+    if "log sum" in history.facts:
+        yield Sign(history.facts["log sum"], evidence={"largest log-sum-exp of a row": history.facts["log sum"]})
+
+
 def _plain_output(history: History) -> Iterator[Advice]:
     yield Advice("end the network with a linear layer; let the likelihood apply what belongs to it")
 
@@ -66,8 +112,9 @@ def squashed_outputs(history: History) -> Iterator[Sign]:
     """
     layers = history.facts.get("layers", [])
     plain = history.facts.get("expects", "logits") in ("logits", "numbers")
-    if plain and layers and layers[-1]["role"] in ("activation", "softmax") and layers[-1]["kind"] != "Identity":
-        yield Sign(1.0, layer=layers[-1]["name"], evidence={"last": layers[-1]["kind"]})
+    harmless = ("Identity", "LogSoftmax")  # the softmax of a log-softmax is the softmax
+    if plain and layers and layers[-1]["role"] in ("activation", "softmax") and layers[-1]["kind"] not in harmless:
+        yield Sign(1.0, layer=layers[-1]["name"], evidence={"the last layer": layers[-1]["kind"]})
     stuck = late(history, "output stuck")
     if plain and len(stuck) and history.facts.get("rows", 0) and history.facts.get("batch", 0) >= 8:
         yield Sign(float(np.median(stuck)), evidence={"outputs on a bound": float(np.median(stuck))})
@@ -138,7 +185,7 @@ def ignored_loss_term(history: History) -> Iterator[Sign]:
             left[term] = float(values[-3:].mean() / values[:2].mean())
     for term, share in left.items():
         if any(other < 0.5 for name, other in left.items() if name != term):
-            yield Sign(share, layer=term, evidence={"left of its first value": share, "terms": left})
+            yield Sign(share, layer=term, evidence={"share left of its first value": share, "of all terms": left})
 
 
 def _less_smoothing(history: History) -> Iterator[Advice]:
@@ -177,6 +224,7 @@ def _find_nan(history: History) -> Iterator[Advice]:
     advise=_find_nan,
     measured=False,
     causes=(
+        "unnormalized_outputs",
         "rate_too_large",
         "unscaled_inputs",
         "unscaled_target",
@@ -215,6 +263,7 @@ def _mend_numbers(history: History) -> Iterator[Advice]:
     usual=0.5,
     advise=_mend_numbers,
     measured=False,
+    causes=("nonfinite_inputs",),
 )
 def undefined_operation(history: History) -> Iterator[Sign]:
     """The loss became NaN while weights and activations were of ordinary size.
@@ -237,6 +286,8 @@ def undefined_operation(history: History) -> Iterator[Sign]:
 
 RULES = (
     double_softmax,
+    unpaired_rows,
+    unnormalized_outputs,
     squashed_outputs,
     regularization_too_strong,
     ignored_loss_term,

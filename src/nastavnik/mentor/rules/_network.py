@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from nastavnik.mentor._reading import matrices
+from nastavnik.mentor._reading import matrices, since
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
@@ -71,8 +71,62 @@ def no_nonlinearity(history: History) -> Iterator[Sign]:
         before = layer
 
 
+def _own_optimizer(history: History) -> Iterator[Advice]:
+    yield Advice("make the optimizer of this model's parameters(), after the model is built, moved and wrapped")
+
+
+@rule(
+    severity="error",
+    title="The optimizer holds none of the model's parameters",
+    source="torch-audit TA104; PyTorch's documentation of torch.optim (construct it after moving the model)",
+    usual=0.5,
+    advise=_own_optimizer,
+    measured=False,
+)
+def foreign_optimizer(history: History) -> Iterator[Sign]:
+    """None of the parameters that want a gradient is in one of the optimizer's groups.
+
+    It was made of another model, or of this one before its parameters were replaced; nothing is learned.
+    """
+    if history.facts.get("optimizer holds none"):
+        yield Sign(1.0)
+
+
+def _training_mode(history: History) -> Iterator[Advice]:
+    yield Advice("call model.train() before the training steps: after each validation, too")
+
+
+@rule(
+    severity="warning",
+    title="Trained in evaluation mode",
+    source="PyTorch's documentation of Module.train; notes/001 U13, U14",
+    usual=0.5,
+    advise=_training_mode,
+    measured=False,
+)
+def evaluation_mode(history: History) -> Iterator[Sign]:
+    """Steps are taken while the whole model is in evaluation mode, and it has dropout or batch normalization.
+
+    Nothing is dropped, and batches are normalized by averages that stand still. Mostly model.eval() was called for a
+    validation and nothing called it back (score: share of the looks).
+    """
+    modes = history.series("evaluation mode")
+    if len(modes) > 1 and modes.any():
+        yield Sign(
+            float(modes.mean()),
+            steps=since(history, "evaluation mode", 0.5),
+            evidence={"share of looks": float(modes.mean())},
+        )
+
+
 def _train_them(history: History) -> Iterator[Advice]:
-    yield Advice("give them to the optimizer and let requires_grad be true, unless they are meant to stay")
+    facts = history.facts
+    if not facts.get("unused") and not facts.get("without optimizer"):
+        yield Advice("let requires_grad be true, unless they are meant to stay, as pretrained layers may be")
+    if facts.get("unused"):
+        yield Advice("see where they leave the way to the loss: an output not used, .detach(), .item(), no_grad()")
+    if facts.get("without optimizer"):
+        yield Advice("give them to the optimizer")
 
 
 @rule(
@@ -82,19 +136,20 @@ def _train_them(history: History) -> Iterator[Advice]:
     usual=0.5,
     advise=_train_them,
     measured=False,
+    causes=("foreign_optimizer",),
 )
 def frozen_parameters(history: History) -> Iterator[Sign]:
     """A layer's weights are not trained: without gradient, not with the optimizer, or without part in the output.
 
-    The rest of the network has to work with what chance put there.
+    The rest of the network has to work with what they hold: what chance put there, unless they were trained before.
     """
     for layer in history.facts.get("layers", []):
         if layer["tensors"] and layer["parameters"] and not layer["trained"]:
-            yield Sign(1.0, layer=layer["name"], evidence={"parameters": layer["parameters"]})
+            yield Sign(1.0, layer=layer["name"], evidence={"parameters without gradient": layer["parameters"]})
     for name in history.facts.get("unused", []):
-        yield Sign(1.0, layer=name, evidence={"why": "it has no part in the loss"})
+        yield Sign(1.0, layer=name, evidence={"it": "has no part in the loss"})
     for name in history.facts.get("without optimizer", []):
-        yield Sign(1.0, layer=name, evidence={"why": "no optimizer holds it"})
+        yield Sign(1.0, layer=name, evidence={"it": "is held by no optimizer"})
 
 
 def _reorder(history: History) -> Iterator[Advice]:
@@ -175,6 +230,8 @@ def dropout_too_strong(history: History) -> Iterator[Sign]:
 RULES = (
     network_paralysis,
     no_nonlinearity,
+    foreign_optimizer,
+    evaluation_mode,
     frozen_parameters,
     batch_norm_with_dropout,
     bottleneck,

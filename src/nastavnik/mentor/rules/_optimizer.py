@@ -51,6 +51,8 @@ def _smaller(history: History) -> Iterator[Advice]:
         "undefined_operation",
         "double_softmax",
         "accumulated_gradients",
+        "unpaired_rows",
+        "unnormalized_outputs",
     ),
 )
 def rate_too_large(history: History) -> Iterator[Sign]:
@@ -61,11 +63,12 @@ def rate_too_large(history: History) -> Iterator[Sign]:
     sum of 1 − actual / predicted change of the loss, median over the first half; four times how far the layer that
     moves most goes in an early step, over its own length; and five times what the loss ends above its start).
     """
-    passed = overshoot(history)
+    whole = history.facts.get("optimizer") == "LBFGS"  # whose step is a search of many: how long it is says nothing
+    passed = float("nan") if whole else overshoot(history)
     evidence = {"1 - actual / predicted change": passed}
     score = 0.0 if np.isnan(passed) else max(passed, 0.0)
     moves = []
-    for layer in matrices(history):
+    for layer in [] if whole else matrices(history):
         ratios = history.series("layer update ratio", layer["name"])[1:6]
         if len(ratios):
             moves.append(float(np.median(np.where(np.isfinite(ratios), ratios, 100.0))))
@@ -78,8 +81,35 @@ def rate_too_large(history: History) -> Iterator[Sign]:
         grown = ended / max(abs(loss[0]), 1e-9) if np.isfinite(ended) else 100.0
         evidence["loss at the end over the start"] = grown
         score += 5 * max(min(grown, 100.0) - 1, 0.0)
-    if moves or not np.isnan(passed):
+    if moves or whole or not np.isnan(passed):
         yield Sign(float(score), steps=span(history, "actual change"), evidence=evidence)
+
+
+def _take_steps(history: History) -> Iterator[Advice]:
+    yield Advice("see that optimizer.step() is called, and zero_grad() not between backward() and step()")
+    yield Advice("or the rate is so small that weights plus a step round to the same weights")
+
+
+@rule(
+    severity="error",
+    title="The weights never change",
+    source="SageMaker Debugger's UnchangedTensor; torch-audit TA500",
+    usual=0.5,
+    advise=_take_steps,
+    measured=False,
+    causes=("foreign_optimizer", "frozen_parameters"),
+)
+def unchanged_weights(history: History) -> Iterator[Sign]:
+    """After a hundred steps and more every weight is, bit by bit, where it began.
+
+    No step of the optimizer has arrived: it is not called, or it finds no gradients, or steps are lost in rounding.
+    """
+    named = history.layers("distance from start")
+    far = [history.last("distance from start", layer) for layer in named]
+    steps = history.steps("distance from start", named[0]) if named else np.zeros(0)
+    if len(steps) > 3 and steps[-1] >= _FEWEST_STEPS and max(far) == 0.0:
+        taken = "seen" if history.facts.get("stepped") else "not seen"
+        yield Sign(1.0, steps=(int(steps[0]), int(steps[-1])), evidence={"steps of the optimizer": taken})
 
 
 def _larger(history: History) -> Iterator[Advice]:
@@ -96,6 +126,7 @@ def _larger(history: History) -> Iterator[Advice]:
     usual=12.0,
     advise=_larger,
     causes=(
+        "unchanged_weights",
         "vanishing_gradients",
         "constant_initialization",
         "dead_units",
@@ -128,7 +159,10 @@ def rate_too_small(history: History) -> Iterator[Sign]:
     yield Sign(
         score,
         steps=span(history, "training rows' loss"),
-        evidence={"largest distance from the start": max(moved), "skill left to learn": left},
+        evidence={
+            "largest distance from the start": max(moved),
+            "share of the way from chance to perfect that is left": left,
+        },
     )
 
 
@@ -158,6 +192,7 @@ def _steadier(history: History) -> Iterator[Advice]:
         "oversized_initialization",
         "regularization_too_strong",
         "accumulated_gradients",
+        "unpaired_rows",
     ),
 )
 def oscillating(history: History) -> Iterator[Sign]:
@@ -238,4 +273,4 @@ def gradients_clipped_away(history: History) -> Iterator[Sign]:
         )
 
 
-RULES = (rate_too_large, rate_too_small, oscillating, accumulated_gradients, gradients_clipped_away)
+RULES = (rate_too_large, rate_too_small, unchanged_weights, oscillating, accumulated_gradients, gradients_clipped_away)
