@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import nastavnik
 from nastavnik import UserError
@@ -104,6 +105,107 @@ def test_mistakes_get_a_sentence(
     assert code == 2
     assert sentence in err
     assert not (run / "findings.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("run.json", '{"format_version": 1}', "run.json is damaged"),
+        ("run.json", '{"format_version": 1, "status": "finished", "asked": 3}', "run.json is damaged"),
+        ("result.json", '{"format_version": 1}', "result.json is damaged"),
+        ("result.json", '{"format_version": 1, "chosen": {"networks": []}}', "result.json is damaged"),
+        ("run.json", "[" * 100_000, "cannot be read"),
+    ],
+)
+def test_damaged_files_get_a_sentence(
+    run: Path, name: str, text: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / name).write_text(text)
+    code, _, err = said(capsys, str(run), "--quiet")
+    assert code == 2
+    assert says in err
+    assert not (run / "findings.json").exists()
+
+
+@pytest.mark.parametrize("findings", ["[1, 2]", '[{"x": 1}]', '["rule"]', "3"])
+def test_a_baseline_that_is_none(run: Path, findings: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "old.json").write_text(f'{{"format_version": 1, "findings": {findings}}}')
+    code, _, err = said(capsys, str(run), "--baseline", str(run / "old.json"))
+    assert code == 2
+    assert "is no findings.json" in err
+
+
+@pytest.mark.parametrize("rest", ["{}", '{"values": [1]}', '{"facts": {}, "rows": {}, "values": [["a", "", [0], []]]}'])
+def test_a_damaged_history(tmp_path: Path, rest: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "history.json").write_text(json.dumps({"format_version": 1, **json.loads(rest)}))
+    code, _, err = said(capsys, str(tmp_path))
+    assert code == 2
+    assert "history.json is damaged" in err
+
+
+def test_a_history_keeps_the_mentors_own_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = torch.nn.Linear(2, 2)
+    mentor = nastavnik.Mentor(net, torch.optim.SGD(net.parameters(), 0.1), lambda o, y: o @ y, every=1)
+    with mentor.step(torch.ones(4, 2), torch.ones(3)):
+        pass
+    mentor.save(tmp_path)
+    code, out, _ = said(capsys, str(tmp_path), "--quiet")
+    assert code == 0
+    assert "nothing was looked at" in out
+    assert "the mentor's own fault" in out
+    assert json.loads((tmp_path / "findings.json").read_text())["faults"] == mentor.faults
+
+
+@pytest.mark.parametrize("page", [b"\xff\xfe", b"<!-- mentor --> and no end"])
+def test_a_page_that_fit_did_not_write_is_left_alone(
+    run: Path, page: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "report.html").write_bytes(page)
+    code, _, err = said(capsys, str(run))
+    assert code == 0
+    assert "was left alone" in err
+    assert (run / "report.html").read_bytes() == page
+    assert (run / "findings.json").exists()
+
+
+def test_what_cannot_be_written_is_refused_before_any_training(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "findings.json").mkdir()
+    code, _, err = said(capsys, str(run))
+    assert code == 2
+    assert "cannot be written" in err
+
+
+def test_two_checks_write_the_same_bytes(run: Path) -> None:
+    nastavnik.check(run)
+    first = (run / "findings.json").read_bytes()
+    nastavnik.check(run)
+    assert (run / "findings.json").read_bytes() == first
+
+
+def test_without_its_checkpoint_only_the_chosen_network_is_looked_at(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(run / "checkpoint")
+    code, _, err = said(capsys, str(run))
+    assert code == 0
+    assert "checkpoint is gone" in err
+    code, _, err = said(capsys, str(run), "--network", "2")
+    assert code == 2
+    assert "none but the chosen network" in err
+
+
+def test_a_network_that_the_budget_cut_short_is_an_error(run: Path) -> None:
+    path = run / "checkpoint" / "search.json"
+    chosen = json.loads((run / "result.json").read_text())["chosen"]["networks"][0]
+    record = json.loads(path.read_text())
+    for candidate in record["history"]:
+        if chosen in candidate["numbers"]:
+            candidate.update(status="cut", steps=1)
+    path.write_text(json.dumps(record))
+    found = nastavnik.check(run, suppress=["rate_too_small"])
+    finding = next(f for f in found.findings if f.rule == "cut_short")
+    assert finding.severity == "error"
+    assert finding.evidence["steps taken"] == 1
 
 
 def test_an_unfinished_run_is_refused(run: Path) -> None:

@@ -59,6 +59,7 @@ def train(
     train_rows: int = ROWS,
     labels: Callable[[torch.Tensor], torch.Tensor] = lambda y: y,
     costs: tuple[str, ...] = ("pass",),
+    classes: int | None = None,
     step: Callable[[Mentor, Any], None] | None = None,
 ) -> History:
     """Train on the first half of the rows, validate on the second; what the mentor saw."""
@@ -69,7 +70,7 @@ def train(
     steps = epochs * (len(own_x) // batch)
     mentor = Mentor(
         net, algorithm, loss_fn, train=(own_x, own_y), validation=(x[ROWS:], y[ROWS:]),
-        every=max(1, steps // looks), costs=costs,
+        every=max(1, steps // looks), costs=costs, classes=classes,
     )  # fmt: skip
     torch.manual_seed(1)
     for _ in range(epochs):

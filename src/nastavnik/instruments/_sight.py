@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,7 +25,8 @@ class Subject:
     ``training`` and ``evaluation`` take (tensors, inputs, targets) and give (outputs [n, …], losses [n]), each in its
     mode; ``network`` is the module that runs in training mode, whose parts are looked at. ``prefix`` is what its
     tensors are called before its own names (``"network."``). ``alone``: differentiate by autograd's own tape, which
-    runs what ``torch.func`` cannot, but not under ``vmap``.
+    runs what ``torch.func`` cannot, but not under ``vmap``. ``wearing`` gives a context in which the network itself has
+    these tensors, for what runs again in the backward pass (activation checkpointing).
     """
 
     network: nn.Module
@@ -33,6 +34,7 @@ class Subject:
     evaluation: Losses
     prefix: str = ""
     alone: bool = False
+    wearing: Callable[[Tensors], AbstractContextManager[Any]] = nullcontext
 
 
 class Layer(NamedTuple):
@@ -135,8 +137,11 @@ def look(
     outputs = losses = later = targets.new_zeros(0)
     gradients: Tensors = {}
     if passes:
-        differentiate = plain_grad if subject.alone else grad
-        gradients, (outputs, losses, parts) = differentiate(mean_loss, has_aux=True)(before)
+        if subject.alone:
+            own = plain_grad(mean_loss, wearing=lambda p: subject.wearing({**p, **_copied(buffers)}))
+        else:
+            own = grad(mean_loss, has_aux=True)
+        gradients, (outputs, losses, parts) = own(before)
         layers = tuple(
             Layer(layer.name, layer.module, *(t.detach() for t in part))
             for layer, part in zip(seen, parts, strict=True)
@@ -208,7 +213,8 @@ def _slope(module: nn.Module, given: torch.Tensor, said: torch.Tensor, alone: bo
         return torch.ones_like(said)
     if not alone:
         return grad(lambda z: module.forward(z.clone()).sum())(given.detach())
-    with torch.enable_grad():
+    keep = torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t)  # no checkpointing around this
+    with torch.enable_grad(), keep:
         leaf = given.detach().clone().requires_grad_()
         return torch.autograd.grad(module.forward(leaf.clone()).sum(), leaf)[0]
 
@@ -233,7 +239,11 @@ def _copied(tensors: Tensors) -> Tensors:
     return {name: t.clone() for name, t in tensors.items()}
 
 
-def plain_grad(objective: Callable[[Tensors], Any], has_aux: bool = True) -> Callable[[Tensors], tuple[Tensors, Any]]:
+def plain_grad(
+    objective: Callable[[Tensors], Any],
+    has_aux: bool = True,
+    wearing: Callable[[Tensors], AbstractContextManager[Any]] = nullcontext,
+) -> Callable[[Tensors], tuple[Tensors, Any]]:
     """``torch.func.grad`` by autograd's own tape: several times less to do for each operation, but not under vmap.
 
     Parameters without part in the loss get zeros.
@@ -242,8 +252,9 @@ def plain_grad(objective: Callable[[Tensors], Any], has_aux: bool = True) -> Cal
     def gradients(parameters: Tensors) -> tuple[Tensors, Any]:
         with torch.enable_grad():
             leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
-            loss, extra = objective(leaves) if has_aux else (objective(leaves), None)
-            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+            with wearing(leaves):
+                loss, extra = objective(leaves) if has_aux else (objective(leaves), None)
+                found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         return {
             name: torch.zeros_like(leaf) if g is None else g
             for (name, leaf), g in zip(leaves.items(), found, strict=True)

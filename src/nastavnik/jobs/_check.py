@@ -168,7 +168,7 @@ def _checked(
     seed = recipe.whole("seed")
     recipes = [recipe, *(recipe.replace({"seed": seed + 1 + i}) for i in range(_SIBLINGS))]
     history = lab.watch(recipes).histories[0]
-    history.facts |= _way_gone(search, number) if network is None else {}
+    history.facts |= _way_gone(search, number, recipe) if network is None else {}
     findings = [replace(f, networks=(number,)) for f in diagnose(history, suppress=suppressed)]
     each = (clock.elapsed - started) / len(recipes)
     if not search.history:
@@ -263,10 +263,13 @@ def _asked_about(path: Path, search: Search, network: int | None) -> tuple[int, 
     raise UserError(f"there is no network {network} in this run; networks.csv has {len(known)}, from 0 to {max(known)}")
 
 
-def _way_gone(search: Search, number: int) -> dict[str, Any]:
-    """How far the delivered network came, of how far it was to go; empty where the search has no record of it."""
+def _way_gone(search: Search, number: int, recipe: Recipe) -> dict[str, Any]:
+    """How far the delivered network came, of how far it was to go; empty where the budget did not end its training.
+
+    One that was trained on all rows in the end took as many steps as its candidate.
+    """
     for candidate in search.history:
-        if number in candidate.numbers and candidate.status == "cut":
+        if (number in candidate.numbers or candidate.recipe == recipe) and candidate.status == "cut":
             return {"delivered steps": candidate.steps, "planned steps": candidate.total_steps}
     return {}
 

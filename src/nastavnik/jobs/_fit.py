@@ -206,6 +206,12 @@ def _fit(
         watcher.doing("choosing and testing")
         touches = _touches(folder) + 1
         delivery = deliver(search, dataset, request, baselines, touches=touches, expired=lambda: clock.left < 1.5)
+    chosen = delivery.candidates[0]
+    if chosen.status == "cut" and chosen.steps < chosen.total_steps / 2:
+        watcher.note(
+            f"the budget ended when the chosen network had taken {chosen.steps} of {chosen.total_steps} steps: "
+            "it is hardly trained; give the fit more time"
+        )
     result = result_record(delivery, search, request)
     _write(folder, delivery, search, result, dataset, extras)
     status = "interrupted" if clock.stop_requested else "finished"

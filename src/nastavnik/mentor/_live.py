@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.nn.utils.stateless import _reparametrize_module
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from nastavnik.errors import UserError
@@ -192,7 +193,7 @@ def live_subject(model: nn.Module, loss_fn: Loss | None, batch: Batch, noise: Ra
             for module, training in modes.items():
                 module.training = training
 
-    return Subject(model, trained, evaluated, "", alone=True)
+    return Subject(model, trained, evaluated, "", alone=True, wearing=lambda own: _reparametrize_module(model, own))
 
 
 def outputs_of(said: Any) -> torch.Tensor:
@@ -221,10 +222,11 @@ def unused_parameters(
     with torch.enable_grad():
         leaves = {n: p.detach().requires_grad_() for n, p in parameters.items()}
         tensors = {**leaves, **{n: b.clone() for n, b in buffers.items()}}
-        loss = subject.training(tensors, batch.inputs, targets)[1].mean()
-        if not loss.requires_grad:
-            return list(leaves)
-        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        with subject.wearing(tensors):
+            loss = subject.training(tensors, batch.inputs, targets)[1].mean()
+            if not loss.requires_grad:
+                return list(leaves)
+            found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     return [name for name, g in zip(leaves, found, strict=True) if g is None]
 
 
@@ -237,7 +239,7 @@ def undisturbed(model: nn.Module, loss_fn: Loss | None) -> Iterator[RandomState]
     """
     modules = list(dict.fromkeys(m for part in (model, *_held(loss_fn)) for m in part.modules()))
     modes = [(module, module.training) for module in modules]
-    buffers = [(b, b._version, b.detach().clone()) for m in modules for b in m.buffers(recurse=False)]
+    buffers = [(b, b.detach().clone()) for m in modules for b in m.buffers(recurse=False)]
     torchs = [(g, g.get_state()) for m in modules for g in vars(m).values() if isinstance(g, torch.Generator)]
     arrays = [g.bit_generator for m in modules for g in vars(m).values() if isinstance(g, np.random.Generator)]
     states = [bits.state for bits in arrays]
@@ -253,8 +255,8 @@ def undisturbed(model: nn.Module, loss_fn: Loss | None) -> Iterator[RandomState]
         for module, training in modes:
             module.training = training
         with torch.no_grad():
-            for buffer, version, kept in buffers:
-                if buffer._version != version:
+            for buffer, kept in buffers:
+                if not torch.equal(buffer, kept):
                     buffer.copy_(kept)
 
 

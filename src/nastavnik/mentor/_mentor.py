@@ -345,9 +345,9 @@ class Mentor:
                     self.history.rows.setdefault(name, []).append(found[name].float().cpu().numpy())
 
     def _can_be_scored(self, outputs: torch.Tensor, targets: torch.Tensor) -> bool:
-        """Whether each row has one target, a class or a number, and outputs for it."""
-        numbers = bool(self.classes) or targets.is_floating_point()
-        return numbers and outputs.ndim <= 2 and len(outputs) == len(targets) == targets.numel()
+        """Whether each row has one target, a class or a number that is not the same for all, and outputs for it."""
+        differ = targets.is_floating_point() and bool((targets != targets.reshape(-1)[:1]).any())
+        return (bool(self.classes) or differ) and outputs.ndim <= 2 and len(outputs) == len(targets) == targets.numel()
 
     def _settle_facts(self) -> None:
         """The data's facts: from the rows that were given, or from the first batches."""

@@ -59,7 +59,7 @@ def _asked(loss_fn: Loss, outputs: torch.Tensor, targets: torch.Tensor, classes:
         return "unknown"
     if torch.isclose(first, second, rtol=1e-4, atol=1e-5):
         return "logits"  # only a softmax inside does not mind what is added to a whole row
-    likelihood = -made.gather(1, targets.reshape(-1, 1).clamp(min=0)).mean()
+    likelihood = -made.gather(1, targets.reshape(-1, 1).clamp(min=0)).double().mean()
     return "log probabilities" if torch.isclose(first, likelihood, rtol=1e-4, atol=1e-5) else "unknown"
 
 

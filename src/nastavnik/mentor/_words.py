@@ -26,7 +26,7 @@ def in_words(findings: Iterable[Finding], known: Collection[str] = ()) -> str:
             continue
         lines = [f"{finding.severity.upper():7} {finding.title} ({finding.rule}{_place(finding)})"]
         lines += _wrapped("shown by", evidence_in_words(finding.evidence))
-        lines += _wrapped("why", finding.explanation.split(" (score")[0])
+        lines += _wrapped("why", finding.explanation.split(" (score")[0].rstrip(".") + ".")
         lines += [line for advice in finding.advice[:3] for line in _wrapped("do", advice.words)]
         if finding.trial:
             lines += _wrapped("tried", trial_in_words(finding.trial))

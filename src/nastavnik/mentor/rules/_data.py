@@ -143,7 +143,7 @@ def leaked_target(history: History) -> Iterator[Sign]:
             evidence={
                 "share of the target it tells": told[0],
                 "the next best": told[1],
-                "column": column_name(history, "telling column"),
+                "found in": column_name(history, "telling column"),
             },
         )
 
@@ -172,7 +172,7 @@ def shifted_parts(history: History) -> Iterator[Sign]:
     if facts.get("shift errors", 0.0) > 6:
         yield Sign(
             facts["shift"],
-            evidence={"column": column_name(history, "shifted column"), "standard errors": facts["shift errors"]},
+            evidence={"found in": column_name(history, "shifted column"), "standard errors": facts["shift errors"]},
         )
 
 
@@ -220,7 +220,7 @@ def nonfinite_inputs(history: History) -> Iterator[Sign]:
     One NaN in a batch makes every gradient of that batch NaN, and with it every weight.
     """
     if history.facts.get("finite") is False:
-        yield Sign(1.0)
+        yield Sign(1.0, evidence={"inputs": "not all of them finite"})
 
 
 RULES = (

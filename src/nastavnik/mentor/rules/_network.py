@@ -67,7 +67,7 @@ def no_nonlinearity(history: History) -> Iterator[Sign]:
     for layer in matrices(history):
         low_rank = bool(before) and before["units"] < min(before["fan_in"], layer["units"])  # a factored matrix
         if layer.get("fed raw") and not low_rank:
-            yield Sign(1.0, layer=layer["name"])
+            yield Sign(1.0, layer=layer["name"], evidence={"given exactly what is said by": before.get("name", "")})
         before = layer
 
 
@@ -89,7 +89,7 @@ def foreign_optimizer(history: History) -> Iterator[Sign]:
     It was made of another model, or of this one before its parameters were replaced; nothing is learned.
     """
     if history.facts.get("optimizer holds none"):
-        yield Sign(1.0)
+        yield Sign(1.0, evidence={"parameters held": 0})
 
 
 def _training_mode(history: History) -> Iterator[Advice]:
