@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nastavnik.instruments import data_facts
-from nastavnik.mentor import diagnose
+from nastavnik.mentor import Mentor, diagnose
 from nastavnik.mentor._live import flat_batch
 from nastavnik.mentor._probes import loss_facts
 from nastavnik.trace import History
@@ -78,11 +78,9 @@ def test_one_target_for_all_rows_is_no_fault() -> None:
 
 
 def test_lbfgs_is_not_judged_by_the_length_of_its_steps() -> None:
-    from nastavnik.mentor import Mentor
-
     x, y = (t[:ROWS] for t in blobs())
     net = layers(4, 16, 3)
-    optimizer = torch.optim.LBFGS(net.parameters(), lr=0.5, max_iter=5)
+    optimizer = torch.optim.LBFGS(net.parameters(), max_iter=5, line_search_fn="strong_wolfe")
     mentor = Mentor(net, optimizer, nn.CrossEntropyLoss(), train=(x, y), every=1)
 
     def closure() -> float:
