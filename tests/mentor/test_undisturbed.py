@@ -186,6 +186,8 @@ def test_what_is_saved_is_whole_and_in_a_folder_of_its_own(tmp_path: Path) -> No
         ({"every": {"pass": "a"}}, "whole number"),
         ({"budget": None}, "budget"),
         ({"costs": []}, "costs are"),
+        ({"costs": "pass"}, "costs are a list"),
+        ({"costs": None}, "costs are a list"),
         ({"train": (1, 2, 3)}, "a pair"),
         ({"train": (np.ones((3, 4)), np.ones(3))}, "no tensors"),
         ({"validation": (torch.ones(3, 4), torch.ones(2))}, r"lengths \[2, 3\]"),

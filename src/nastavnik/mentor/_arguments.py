@@ -23,6 +23,18 @@ def bare(model: Any) -> Any:
         model = inner
 
 
+def cadences(costs: Any, every: Any) -> tuple[list[str], dict[str, Any]]:
+    """The classes of instruments, and those that have a cadence of their own.
+
+    Raises:
+        UserError: the classes are no list.
+    """
+    if not isinstance(costs, (list, tuple)):
+        raise UserError(f"costs are a list of {', '.join(COSTS)}, but got {costs!r}")
+    own = dict(every) if isinstance(every, Mapping) else dict.fromkeys(costs, every) if every is not None else {}
+    return [*costs, *(c for c in own if c not in costs)], own
+
+
 def check_arguments(
     model: Any, optimizer: Any, loss_fn: Any, costs: Sequence[str], own: Mapping[str, Any], budget: Any
 ) -> None:

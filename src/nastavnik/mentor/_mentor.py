@@ -16,7 +16,7 @@ from torch import nn
 from nastavnik.errors import UserError
 from nastavnik.files import plain, write_json
 from nastavnik.instruments import appraise, data_facts, look, measured, network_facts
-from nastavnik.mentor._arguments import bare, check_arguments, check_rows
+from nastavnik.mentor._arguments import bare, cadences, check_arguments, check_rows
 from nastavnik.mentor._batches import Batches
 from nastavnik.mentor._cadence import Cadence
 from nastavnik.mentor._diagnosis import FORMAT, Finding, diagnose
@@ -64,6 +64,9 @@ class Mentor:
             that are free. With ``every`` it does not hold.
         on: False leaves everything out.
 
+    Raises:
+        UserError: something given is not what it is taken for; steps themselves never raise anything of the mentor's.
+
     Example:
         >>> mentor = nastavnik.Mentor(model, optimizer, loss_fn, validation=(x_val, y_val))  # doctest: +SKIP
         >>> for x, y in loader:  # doctest: +SKIP
@@ -89,8 +92,7 @@ class Mentor:
         on: bool = True,
     ) -> None:
         self.model, self.optimizer, self.loss_fn = bare(model), optimizer, loss_fn
-        own = dict(every) if isinstance(every, Mapping) else dict.fromkeys(costs, every) if every is not None else {}
-        costs = [*costs, *(c for c in own if c not in costs)]
+        costs, own = cadences(costs, every)
         check_arguments(self.model, optimizer, loss_fn, costs, own, budget)
         for part, rows in (("train", train), ("validation", validation)):
             check_rows(part, rows)
@@ -131,7 +133,7 @@ class Mentor:
             with self._guarded("terms"):
                 for name, value in losses.items():
                     number = float(value.detach()) if isinstance(value, torch.Tensor) else float(value)
-                    self.history.add("loss term", self.steps, number, name)
+                    self.history.add("loss term", self.steps, number, name.encode(errors="replace").decode())
 
     # What it says
 
