@@ -135,7 +135,15 @@ def test_a_baseline_that_is_none(run: Path, findings: str, capsys: pytest.Captur
     assert "is no findings.json" in err
 
 
-@pytest.mark.parametrize("rest", ["{}", '{"values": [1]}', '{"facts": {}, "rows": {}, "values": [["a", "", [0], []]]}'])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "{}",
+        '{"values": [1]}',
+        '{"facts": {}, "rows": {}, "values": [["a", "", [0], []]]}',
+        '{"facts": {"faults": 5}, "rows": {}, "values": []}',
+    ],
+)
 def test_a_damaged_history(tmp_path: Path, rest: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "history.json").write_text(json.dumps({"format_version": 1, **json.loads(rest)}))
     code, _, err = said(capsys, str(tmp_path))

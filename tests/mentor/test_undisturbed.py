@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,96 @@ def test_weights_buffers_and_rows_are_as_without_it(make: Callable[[], nn.Module
         assert mentor.faults == []
         assert not on or len(mentor.history.series("batch loss")) == 4
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+class Tied(nn.Module):
+    """A head that has the embedding's weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(12, 8), nn.Linear(8, 12, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.embedding(x))
+
+
+def test_tied_weights_are_measured_as_the_loop_has_them() -> None:
+    torch.manual_seed(0)
+    net = Tied()
+    optimizer = torch.optim.SGD(net.parameters(), 0.5)
+    mentor = Mentor(net, optimizer, nn.CrossEntropyLoss(), every=1)
+    x = torch.randint(0, 12, (32,))
+    losses, lengths = [], []
+    for _ in range(4):
+        with mentor.step(x, x):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(net(x), x)
+            loss.backward()
+            losses.append(float(loss.detach()))
+            assert net.head.weight.grad is not None
+            lengths.append(float(net.head.weight.grad.norm()))
+            optimizer.step()
+    assert mentor.faults == []
+    assert mentor.history.facts["unused"] == []
+    assert mentor.history.series("batch loss") == pytest.approx(losses, rel=1e-5)
+    assert mentor.history.series("layer gradient norm", "embedding") == pytest.approx(lengths, rel=1e-5)
+
+
+class Teaching:
+    """A loss that is an object, with modules among its attributes and in a partial function of its own."""
+
+    def __init__(self) -> None:
+        self.args = None
+        self.norms = [nn.BatchNorm1d(3)]
+        self.part = partial(lambda outputs, norm: norm(outputs), norm=nn.BatchNorm1d(3))
+
+    def __call__(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(self.part(self.norms[0](outputs)), y)
+
+
+def test_modules_in_a_loss_are_left_as_they_were() -> None:
+    x, y = (t[:32] for t in blobs())
+    net, loss_fn = layers(4, 8, 3), Teaching()
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    mentor = Mentor(net, optimizer, loss_fn, every=1)
+    for _ in range(3):
+        with mentor.step(x, y):
+            optimizer.zero_grad()
+            loss_fn(net(x), y).backward()
+            optimizer.step()
+    assert mentor.faults == []
+    assert int(loss_fn.norms[0].num_batches_tracked or 0) == 3
+    assert int(loss_fn.part.keywords["norm"].num_batches_tracked) == 3
+
+
+def test_sparse_buffers_are_no_harm() -> None:
+    class Graph(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("neighbours", torch.eye(16).to_sparse())
+            self.neighbours: torch.Tensor
+            self.last = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(torch.sparse.mm(self.neighbours, x))
+
+    x, y = (t[:16] for t in blobs())
+    net = Graph()
+    mentor = Mentor(net, torch.optim.SGD(net.parameters(), 0.1), nn.CrossEntropyLoss(), every=1)
+    with mentor.step(x, y):
+        nn.functional.cross_entropy(net(x), y).backward()
+    assert mentor.faults == []
+    assert mentor.history.facts["steps"] == 1
+
+
+def test_an_empty_batch_shows_nothing() -> None:
+    x, y = (t[:0] for t in blobs())
+    net = layers(4, 8, 3)
+    mentor = Mentor(net, torch.optim.SGD(net.parameters(), 0.1), nn.CrossEntropyLoss(), every=1)
+    with mentor.step(x, y):
+        pass
+    assert mentor.faults == []
 
 
 def test_a_model_may_be_saved_and_copied_inside_a_step() -> None:

@@ -116,18 +116,10 @@ def data_facts(
         again = [row.tobytes() in known for row in held]
         facts["shared rows"] = float(np.mean(again))
         keys, counts = np.unique(rows, axis=0, return_counts=True)
-        facts["rows met by chance"] = min(1.0, len(rows) * chance_meeting(rows)) if any(again) else 0.0
         facts["repeated rows"] = float(counts[counts > 1].sum() / max(1, counts.sum())) if len(keys) else 0.0
+        if any(again):
+            facts["finest column"] = max(len(np.unique(column)) for column in rows.T) / len(keys)
     return facts
-
-
-def chance_meeting(rows: np.ndarray) -> float:
-    """How probable it is that two rows are equal, if columns do not hang together: the product of Σ p² over columns."""
-    probability = 1.0
-    for column in rows.T:
-        shares = np.unique(column, return_counts=True)[1] / len(column)
-        probability *= float((shares**2).sum())
-    return probability
 
 
 def told_by(column: np.ndarray, y: np.ndarray, classes: int) -> float:

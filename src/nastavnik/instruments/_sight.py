@@ -26,7 +26,7 @@ class Subject:
     mode; ``network`` is the module that runs in training mode, whose parts are looked at. ``prefix`` is what its
     tensors are called before its own names (``"network."``). ``alone``: differentiate by autograd's own tape, which
     runs what ``torch.func`` cannot, but not under ``vmap``. ``wearing`` gives a context in which the network itself has
-    these tensors, for what runs again in the backward pass (activation checkpointing).
+    these parameters, for what runs again in the backward pass (activation checkpointing).
     """
 
     network: nn.Module
@@ -138,7 +138,7 @@ def look(
     gradients: Tensors = {}
     if passes:
         if subject.alone:
-            own = plain_grad(mean_loss, wearing=lambda p: subject.wearing({**p, **_copied(buffers)}))
+            own = plain_grad(mean_loss, wearing=subject.wearing)
         else:
             own = grad(mean_loss, has_aux=True)
         gradients, (outputs, losses, parts) = own(before)

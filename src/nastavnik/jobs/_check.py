@@ -268,8 +268,9 @@ def _way_gone(search: Search, number: int, recipe: Recipe) -> dict[str, Any]:
 
     One that was trained on all rows in the end took as many steps as its candidate.
     """
-    for candidate in search.history:
-        if (number in candidate.numbers or candidate.recipe == recipe) and candidate.status == "cut":
+    own = [c for c in search.history if number in c.numbers] or [c for c in search.history if c.recipe == recipe]
+    for candidate in own[:1]:
+        if candidate.status == "cut":
             return {"delivered steps": candidate.steps, "planned steps": candidate.total_steps}
     return {}
 

@@ -33,7 +33,7 @@ class Batches:
     def keep(self, step: int, batch: Batch) -> None:
         """Keep this step's batch, if it is wanted."""
         target = batch.targets
-        if target is None or not self.wanted(step):
+        if target is None or not len(target) or not self.wanted(step):
             return
         self._targets.append(_first(target).clone())
         each = sum(t[0].numel() for t in batch.inputs if len(t))

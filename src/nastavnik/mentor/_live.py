@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import CellType
+from functools import partial
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from nastavnik.errors import UserError
 from nastavnik.instruments import Subject
 
+_FEW = 100  # things in a collection that modules are looked for in
+_MOST_THINGS = 1000  # looked into for modules
 _LABELS = ("labels", "label", "targets", "target", "y")
 Loss = Callable[[Any, Any], torch.Tensor]
 RandomState = tuple[Any, ...]  # of torch, its devices, numpy and Python
@@ -156,9 +159,16 @@ def unhooked(p: torch.Tensor) -> None:
 
 
 def own_copy(loss_fn: Loss) -> Loss:
-    """A copy of a loss that may have a state of its own."""
-    stateful = isinstance(loss_fn, nn.Module) and type(loss_fn).__module__ != "torch.nn.modules.loss"
-    return copy.deepcopy(loss_fn) if stateful else loss_fn
+    """A copy of a loss that may have a state of its own: torch's own have none.
+
+    One that cannot be copied, as it keeps a tensor of the step's graph, is taken itself.
+    """
+    if not isinstance(loss_fn, nn.Module) or type(loss_fn).__module__ == "torch.nn.modules.loss":
+        return loss_fn
+    try:
+        return copy.deepcopy(loss_fn)
+    except (RuntimeError, TypeError):
+        return loss_fn
 
 
 def live_subject(model: nn.Module, loss_fn: Loss | None, batch: Batch, noise: RandomState) -> Subject:
@@ -193,7 +203,14 @@ def live_subject(model: nn.Module, loss_fn: Loss | None, batch: Batch, noise: Ra
             for module, training in modes.items():
                 module.training = training
 
-    return Subject(model, trained, evaluated, "", alone=True, wearing=lambda own: _reparametrize_module(model, own))
+    return Subject(
+        model,
+        trained,
+        evaluated,
+        "",
+        alone=True,
+        wearing=lambda own: _reparametrize_module(model, own, tie_weights=True),
+    )
 
 
 def outputs_of(said: Any) -> torch.Tensor:
@@ -231,15 +248,15 @@ def unused_parameters(
 
 
 @contextmanager
-def undisturbed(model: nn.Module, loss_fn: Loss | None) -> Iterator[RandomState]:
-    """Random states, buffers and modes of the model and of what the loss holds are afterwards what they were.
+def undisturbed(model: nn.Module, held: Sequence[nn.Module]) -> Iterator[RandomState]:
+    """Random states, buffers and modes of the model and of the modules its loss holds are afterwards what they were.
 
     Buffers are put back as well as copied before use, since what is run again in the backward pass (activation
     checkpointing) runs on the model's own.
     """
-    modules = list(dict.fromkeys(m for part in (model, *_held(loss_fn)) for m in part.modules()))
+    modules = list(dict.fromkeys(m for part in (model, *held) for m in part.modules()))
     modes = [(module, module.training) for module in modules]
-    buffers = [(b, b.detach().clone()) for m in modules for b in m.buffers(recurse=False)]
+    buffers = [(b, b._version, b.detach().clone()) for m in modules for b in m.buffers(recurse=False)]
     torchs = [(g, g.get_state()) for m in modules for g in vars(m).values() if isinstance(g, torch.Generator)]
     arrays = [g.bit_generator for m in modules for g in vars(m).values() if isinstance(g, np.random.Generator)]
     states = [bits.state for bits in arrays]
@@ -255,17 +272,47 @@ def undisturbed(model: nn.Module, loss_fn: Loss | None) -> Iterator[RandomState]
         for module, training in modes:
             module.training = training
         with torch.no_grad():
-            for buffer, kept in buffers:
-                if not torch.equal(buffer, kept):
+            for buffer, version, kept in buffers:  # batch normalization changes its own without a new version
+                same = torch.equal(buffer, kept) if buffer.layout == torch.strided else buffer._version == version
+                if not same:
                     buffer.copy_(kept)
 
 
-def _held(loss_fn: Any) -> list[nn.Module]:
-    """The modules a loss is, is a method of, or holds in its closure or its first arguments."""
-    cells = getattr(loss_fn, "__closure__", None) or ()
-    inside = [cell.cell_contents for cell in cells if cell != CellType()]
-    bound = [getattr(loss_fn, "__self__", None), *getattr(loss_fn, "args", ()), getattr(loss_fn, "func", None)]
-    return [part for part in (loss_fn, *inside, *bound) if isinstance(part, nn.Module)]
+def held_modules(loss_fn: Any) -> list[nn.Module]:
+    """The modules that a loss is or holds: in its closure, its defaults, the object it is a method of, its attributes.
+
+    Long collections, such as rows of data, are passed over, and no more than a thousand things looked into.
+    """
+    found: list[nn.Module] = []
+    seen: set[int] = set()
+    ahead = [loss_fn]
+    while ahead and len(seen) < _MOST_THINGS:
+        thing = ahead.pop(0)
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, nn.Module):
+            found.append(thing)
+        else:
+            ahead += _inside(thing)
+    return found
+
+
+def _inside(thing: Any) -> list[Any]:
+    if isinstance(thing, (list, tuple, set)):
+        return list(thing) if len(thing) <= _FEW else []
+    if isinstance(thing, Mapping):
+        return list(thing.values()) if len(thing) <= _FEW else []
+    if isinstance(thing, partial):
+        return [thing.func, thing.args, thing.keywords]
+    if isinstance(thing, MethodType):
+        return [thing.__self__]
+    if isinstance(thing, FunctionType):
+        cells = [cell.cell_contents for cell in thing.__closure__ or () if cell != CellType()]
+        return [*cells, thing.__defaults__, thing.__kwdefaults__]
+    if hasattr(thing, "__dict__") and not isinstance(thing, (torch.Tensor, type, ModuleType)):
+        return [vars(thing)]
+    return []
 
 
 def _random_state(model: nn.Module) -> RandomState:

@@ -24,6 +24,7 @@ from nastavnik.mentor._live import (
     Batch,
     RandomState,
     flat_batch,
+    held_modules,
     in_evaluation,
     live_subject,
     live_tensors,
@@ -108,6 +109,7 @@ class Mentor:
         self.looking = False
         self._wake = 0  # the next step at which there is anything to do
         self._idle = Idle(self)
+        self._held = held_modules(loss_fn)
         self._rows: Batch | None = None  # of the first batch, where no training rows are given
         self._start: dict[str, torch.Tensor] = {}
         self._fresh: bool | None = None  # whether a gradient has arrived since the optimizer's last step, if known
@@ -266,7 +268,7 @@ class Mentor:
             after = {n: p.detach().clone() for n, p in self.model.named_parameters() if n in before}
         moved = self._stepped or self.optimizer is None
         batch = batch.to(next(iter(after.values())).device)
-        with undisturbed(self.model, self.loss_fn) as noise:
+        with undisturbed(self.model, self._held) as noise:
             subject = live_subject(self.model, self.loss_fn, batch, noise)
             buffers = live_tensors(self.model, trained=False)
             targets = batch.inputs[0] if batch.targets is None else batch.targets
@@ -384,6 +386,9 @@ def read_history(path: str | Path) -> History:
     if version != FORMAT:
         raise UserError(f"{path} is of format {version}, this version reads {FORMAT}")
     try:
-        return History.from_json(record)
+        history = History.from_json(record)
+        if not isinstance(history.facts.get("faults", []), list):
+            raise ValueError("its faults are no list")
+        return history
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error

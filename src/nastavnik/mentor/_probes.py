@@ -17,13 +17,15 @@ _EXPECTS = {  # what a loss takes the outputs for
     "SmoothL1Loss": "numbers", "smooth_l1_loss": "numbers", "huber_loss": "numbers",
 }  # fmt: skip
 
+_ROWS = 64  # that a loss is asked about
+
 
 def loss_facts(loss_fn: Loss | None, outputs: torch.Tensor, batch: Batch, classes: int) -> dict[str, Any]:
     """What ``loss_fn`` expects, and whether it suits outputs of this shape; asked with made-up outputs.
 
     ``expects``: see ``expects``; a loss without a known name is asked. ``log sum``: the largest distance of a row's
     log-sum-exp from 0, where log probabilities are expected. ``unpaired``: the shapes of outputs and targets, where the
-    loss hears which targets there are, but not which row they belong to.
+    loss compares all of the ones with all of the others.
     """
     facts: dict[str, Any] = {"expects": expects(loss_fn)}
     if loss_fn is None or batch.targets is None:
@@ -32,11 +34,12 @@ def loss_facts(loss_fn: Loss | None, outputs: torch.Tensor, batch: Batch, classe
     known = batch.rebuilt(batch.inputs)[2]
     if not isinstance(known, torch.Tensor):
         return facts
-    if facts["expects"] == "unknown":
-        facts["expects"] = _asked(loss_fn, outputs, known, classes)
-    if facts["expects"] == "log probabilities" and outputs.ndim > 1:
+    namesake = not str(getattr(loss_fn, "__module__", "")).startswith("torch")  # of torch's, but another's own
+    if facts["expects"] == "unknown" or (facts["expects"] == "log probabilities" and namesake):
+        facts["expects"] = _asked(loss_fn, outputs[:_ROWS], known[:_ROWS], classes)
+    if facts["expects"] == "log probabilities" and outputs.ndim > 1 and classes > 1:
         facts["log sum"] = float(outputs.float().logsumexp(1).abs().amax())
-    if _unpaired(loss_fn, outputs, known):
+    if outputs.shape[:1] == known.shape[:1] and _unpaired(loss_fn, outputs[:_ROWS], known[:_ROWS]):
         facts["unpaired"] = [list(outputs.shape), list(known.shape)]
     return facts
 
@@ -50,8 +53,11 @@ def expects(loss_fn: Loss | None) -> str:
 
 def _asked(loss_fn: Loss, outputs: torch.Tensor, targets: torch.Tensor, classes: int) -> str:
     """What a loss of an unknown name expects of the outputs for classes."""
-    if classes < 2 or outputs.ndim != 2 or outputs.shape[1] < 2 or targets.is_floating_point():
+    columns = outputs.shape[1] if outputs.ndim == 2 else 0
+    if classes < 2 or columns < 2 or targets.dtype != torch.int64 or targets.shape != outputs.shape[:1]:
         return "unknown"
+    if not bool(((targets >= 0) & (targets < columns)).all()):
+        return "unknown"  # rows without a label
     made = _made_up(outputs)
     moved = made + torch.linspace(0.5, 2.0, len(made), dtype=made.dtype, device=made.device)[:, None]
     first, second = _value(loss_fn, made, targets), _value(loss_fn, moved, targets)
@@ -59,37 +65,36 @@ def _asked(loss_fn: Loss, outputs: torch.Tensor, targets: torch.Tensor, classes:
         return "unknown"
     if torch.isclose(first, second, rtol=1e-4, atol=1e-5):
         return "logits"  # only a softmax inside does not mind what is added to a whole row
-    likelihood = -made.gather(1, targets.reshape(-1, 1).clamp(min=0)).double().mean()
+    likelihood = -made.gather(1, targets[:, None]).double().mean()
     return "log probabilities" if torch.isclose(first, likelihood, rtol=1e-4, atol=1e-5) else "unknown"
 
 
 def _unpaired(loss_fn: Loss, outputs: torch.Tensor, targets: torch.Tensor) -> bool:
-    """Whether targets may change places without the loss's hearing it, while other targets are heard."""
-    n = len(outputs)
-    if outputs.shape == targets.shape or outputs.numel() != targets.numel() or n != len(targets) or n < 4:
+    """Whether outputs and targets of two shapes are spread to a table of all pairs, instead of row against row."""
+    alike = outputs.shape == targets.shape or outputs.numel() != targets.numel()
+    if alike or len(outputs) < 4 or not targets.is_floating_point():
         return False
-    made = _made_up(outputs)
-    said = [_value(loss_fn, made, y) for y in (targets, targets.roll(1, 0), targets.roll(2, 0))]
-    other = _value(loss_fn, made, targets[:1].expand_as(targets).clone())
-    if any(v is None for v in said) or other is None:
+    said, asked = _made_up(outputs), _made_up(targets, seed=1)
+    table = torch.broadcast_tensors(said, asked)
+    given = _value(loss_fn, said, asked)
+    in_rows, in_pairs = _value(loss_fn, said.reshape(asked.shape), asked), _value(loss_fn, *table)
+    if given is None or in_rows is None or in_pairs is None:
         return False
-    first, *rolled = (v for v in said if v is not None)
-    same = all(torch.isclose(first, v, rtol=1e-5, atol=1e-7) for v in rolled)
-    return same and not torch.isclose(first, other, rtol=1e-3, atol=1e-6)
+    return bool(torch.isclose(given, in_pairs, rtol=1e-5)) and not torch.isclose(given, in_rows, rtol=1e-3)
 
 
-def _made_up(outputs: torch.Tensor) -> torch.Tensor:
-    """Numbers between 0.05 and 0.95, which any loss can take, without the network's part in them."""
-    source = torch.Generator().manual_seed(0)
-    return (0.05 + 0.9 * torch.rand(outputs.shape, generator=source)).to(outputs.device)
+def _made_up(like: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """Numbers between 0.05 and 0.95, which most losses can take, without the network's part in them."""
+    source = torch.Generator().manual_seed(seed)
+    return (0.05 + 0.9 * torch.rand(like.shape, generator=source)).to(like.device)
 
 
 def _value(loss_fn: Loss, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | None:
-    """The loss; None where it takes no such thing."""
+    """The loss; None where it takes no such thing, however it says so."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             value = loss_fn(outputs, targets)
-        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError):
+        except Exception:
             return None
     return value.double().mean() if isinstance(value, torch.Tensor) else None

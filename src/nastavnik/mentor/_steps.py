@@ -84,7 +84,8 @@ class Step:
             with mentor._guarded("a gradient"):
                 old = trained[-1].grad
                 if mentor._fresh is not None:
-                    left = not mentor._fresh and old is not None and bool(old.to_dense().any())
+                    own = old.coalesce().values() if old is not None and old.is_sparse else old
+                    left = not mentor._fresh and own is not None and bool(own.any())
                     mentor.history.add("leftover gradient", mentor.steps, float(left))
 
         self._hook = trained[-1].register_hook(arriving)
@@ -94,6 +95,7 @@ class Step:
     ) -> None:
         mentor = self._mentor
         done = time.perf_counter()
+        mentor.looking = False  # what a loss tells of its terms at a look is not told twice
         if self._hook is not None:
             self._hook.remove()
         if mentor._handles and not mentor._due_next():
@@ -110,7 +112,6 @@ class Step:
                     mentor.history.add("data seconds", mentor.steps, self._waited)
                     mentor.history.add("step seconds", mentor.steps, done - self._entered)
                 mentor._look(self._batch, self._before, self._costs)
-        mentor.looking = False
         mentor._sleep()
         mentor.steps += 1
         mentor._left = time.perf_counter()

@@ -8,7 +8,7 @@ from nastavnik.mentor._reading import column_name
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
-_BY_CHANCE = 0.001  # share of rows that would find their like if columns did not hang together
+_FINE = 0.5  # of different rows that one column alone tells apart: then equal rows are copies, and no chance
 
 
 def _standardize(history: History) -> Iterator[Advice]:
@@ -63,7 +63,7 @@ def unscaled_target(history: History) -> Iterator[Sign]:
     facts = history.facts
     if "target deviation" in facts:
         mean, deviation = abs(facts["target mean"]), facts["target deviation"]
-        if deviation <= 1e-6 * max(mean, 1.0):
+        if deviation <= 1e-6 * mean:
             return  # one value for all rows, as a generator's "real": there is nothing to scale
         yield Sign(max(mean, deviation, 0.3 / max(deviation, 1e-12)), evidence={"mean": mean, "deviation": deviation})
 
@@ -81,7 +81,7 @@ def _as_classes(history: History) -> Iterator[Advice]:
     measured=False,
 )
 def classes_as_numbers(history: History) -> Iterator[Sign]:
-    """A loss for numbers is given a target of a few whole numbers from 0.
+    """A loss for numbers is given a target of a few whole numbers from 0 or 1.
 
     If they name classes, the loss holds class 2 to be nearer to 3 than to 0, and the outputs can say neither that two
     classes are likely nor how sure they are. For counts and grades a number is right.
@@ -195,7 +195,7 @@ def shared_rows(history: History) -> Iterator[Sign]:
     """
     facts = history.facts
     if facts.get("shared rows", 0.0) * facts.get("validation rows", 0) > 2.5:
-        by_chance = facts.get("rows met by chance", 1.0) > _BY_CHANCE
+        by_chance = facts.get("finest column", 0.0) < _FINE
         yield Sign(
             facts["shared rows"] - (facts["repeated rows"] if by_chance else 0.0),
             evidence={"shared": facts["shared rows"], "repeated in training": facts["repeated rows"]},

@@ -58,9 +58,9 @@ def _same_shape(history: History) -> Iterator[Advice]:
     measured=False,
 )
 def unpaired_rows(history: History) -> Iterator[Sign]:
-    """The loss does not change when targets change places: it does not know which row a target belongs to.
+    """The loss is that of a table of all outputs against all targets, and not that of each row.
 
-    Outputs and targets are of different shapes, [n, 1] and [n], and broadcasting makes a table of all pairs of them.
+    Outputs and targets are of different shapes, [n, 1] and [n], and broadcasting makes that table.
     The best answer then is the mean of the targets for every row, and that is what is learned. Asked of the loss that
     the mentor was given, with made-up outputs.
     """

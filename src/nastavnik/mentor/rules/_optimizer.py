@@ -107,7 +107,7 @@ def unchanged_weights(history: History) -> Iterator[Sign]:
     named = history.layers("distance from start")
     far = [history.last("distance from start", layer) for layer in named]
     steps = history.steps("distance from start", named[0]) if named else np.zeros(0)
-    if len(steps) > 3 and steps[-1] >= _FEWEST_STEPS and max(far) == 0.0:
+    if len(steps) > 3 and steps[-1] >= _FEWEST_STEPS and all(f == 0.0 for f in far):
         taken = "seen" if history.facts.get("stepped") else "not seen"
         yield Sign(1.0, steps=(int(steps[0]), int(steps[-1])), evidence={"steps of the optimizer": taken})
 
