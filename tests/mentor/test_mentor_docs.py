@@ -43,3 +43,7 @@ def test_the_bench_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
     found = import_module("mentor").bench(short=True, histories=None, workers=1, calibrate=False)
     assert found["summary"]["held-out tasks"]["named"] >= 0.85
     assert found["summary"]["healthy"]["without error"] >= 0.9
+
+
+def test_the_first_page_counts_the_rules() -> None:
+    assert f"{len(RULES)} rules" in (ROOT / "README.md").read_text(encoding="utf-8")

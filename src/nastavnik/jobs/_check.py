@@ -270,7 +270,7 @@ def _way_gone(search: Search, number: int, recipe: Recipe) -> dict[str, Any]:
     """
     own = [c for c in search.history if number in c.numbers] or [c for c in search.history if c.recipe == recipe]
     for candidate in own[:1]:
-        if candidate.status == "cut":
+        if candidate.lacking > 0:
             return {"delivered steps": candidate.steps, "planned steps": candidate.total_steps}
     return {}
 

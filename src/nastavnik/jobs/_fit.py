@@ -207,7 +207,7 @@ def _fit(
         touches = _touches(folder) + 1
         delivery = deliver(search, dataset, request, baselines, touches=touches, expired=lambda: clock.left < 1.5)
     chosen = delivery.candidates[0]
-    if chosen.status == "cut" and chosen.steps < chosen.total_steps / 2:
+    if chosen.lacking > 0.5:
         watcher.note(
             f"the budget ended when the chosen network had taken {chosen.steps} of {chosen.total_steps} steps: "
             "it is hardly trained; give the fit more time"

@@ -109,7 +109,7 @@ class Mentor:
         self.looking = False
         self._wake = 0  # the next step at which there is anything to do
         self._idle = Idle(self)
-        self._held = held_modules(loss_fn)
+        self._held: list[nn.Module] = []  # by the loss
         self._rows: Batch | None = None  # of the first batch, where no training rows are given
         self._start: dict[str, torch.Tensor] = {}
         self._fresh: bool | None = None  # whether a gradient has arrived since the optimizer's last step, if known
@@ -118,6 +118,7 @@ class Mentor:
         self._handles: list[Any] = []
         if on:
             with self._guarded("the start"):
+                self._held = held_modules(loss_fn)
                 self._begin_facts()
 
     # A step
@@ -280,7 +281,8 @@ class Mentor:
                 self.history.facts["unused"] = unused_parameters(subject, before, buffers, batch)
                 self.history.facts["batch"] = len(targets)
                 self._find_classes(sight.outputs, targets)
-                self.history.facts |= loss_facts(self.loss_fn, sight.outputs, batch, self.classes or 0)
+                with self._guarded("asking the loss"):
+                    self.history.facts |= loss_facts(self.loss_fn, sight.outputs, batch, self.classes or 0)
             for cost in costs:
                 try:
                     seen = measured(sight, (cost,))
@@ -305,7 +307,7 @@ class Mentor:
         facts["steps"] = self.steps + 1
         facts["stepped"] = facts.get("stepped", False) or self._stepped
         self.history.add("evaluation mode", self.steps, float(in_evaluation(self.model)))
-        if self.optimizer is not None:
+        if self.optimizer is not None and self.optimizer.param_groups:
             self.history.add("rate", self.steps, float(self.optimizer.param_groups[0].get("lr", 0.0)))
         memory = resident_megabytes()
         if memory is not None:

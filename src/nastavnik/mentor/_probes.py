@@ -36,7 +36,7 @@ def loss_facts(loss_fn: Loss | None, outputs: torch.Tensor, batch: Batch, classe
         return facts
     namesake = not str(getattr(loss_fn, "__module__", "")).startswith("torch")  # of torch's, but another's own
     if facts["expects"] == "unknown" or (facts["expects"] == "log probabilities" and namesake):
-        facts["expects"] = _asked(loss_fn, outputs[:_ROWS], known[:_ROWS], classes)
+        facts["expects"] = _asked(loss_fn, outputs[:_ROWS], known[:_ROWS].clone(), classes)
     if facts["expects"] == "log probabilities" and outputs.ndim > 1 and classes > 1:
         facts["log sum"] = float(outputs.float().logsumexp(1).abs().amax())
     if outputs.shape[:1] == known.shape[:1] and _unpaired(loss_fn, outputs[:_ROWS], known[:_ROWS]):

@@ -34,6 +34,11 @@ class Candidate:
     parameters: int
     rungs: tuple[tuple[float, float], ...] = ()
 
+    @property
+    def lacking(self) -> float:
+        """Share of its steps that it lacks because a budget ended; 0 where its training came to an end of its own."""
+        return 1 - self.steps / max(1, self.total_steps) if self.status == "cut" else 0.0
+
     def to_json(self) -> dict[str, Any]:
         """The record kept in the checkpoint."""
         return {**asdict(replace(self, recipe=Recipe({}))), "recipe": self.recipe.to_json()}
