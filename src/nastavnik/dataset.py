@@ -133,7 +133,7 @@ def _with_plain_names(options: DatasetOptions) -> DatasetOptions:
     def plain(name: str | None) -> str | None:
         return None if name is None else str(name).strip()
 
-    one = {name: plain(getattr(options, name)) for name in ("target", "group", "time", "split")}
+    one: dict[str, Any] = {name: plain(getattr(options, name)) for name in ("target", "group", "time", "split")}
     kinds = {str(name).strip(): kind for name, kind in (options.kinds or {}).items()}
     return replace(options, drop=tuple(str(name).strip() for name in options.drop), kinds=kinds, **one)
 

@@ -183,8 +183,11 @@ def _finite(table: pd.DataFrame) -> pd.DataFrame:
     wrong = ~np.isfinite(table.to_numpy(dtype=np.float64))
     rows = np.flatnonzero(wrong.any(1))
     if len(rows):
-        text = f"{len(rows)} rows have no finite prediction (first: row {rows[0] + 1}): their inputs lie far outside what training saw"
-        warnings.warn(f"{text}; their cells are left empty", DataWarning, stacklevel=3)
+        text = (
+            f"{len(rows)} rows have no finite prediction (first: row {rows[0] + 1}) and are left empty: their inputs "
+            "lie far outside what training saw"
+        )
+        warnings.warn(text, DataWarning, stacklevel=3)
     return table.mask(wrong)
 
 

@@ -14,12 +14,13 @@ from nastavnik.data._kinds import ColumnInfo, is_missing, level_word, parse_date
 from nastavnik.errors import UserError, nearest
 
 _EPOCH = np.datetime64("2000-01-01")
+_TRUTHS = {"true": 1.0, "false": 0.0}
 _MOST_ODD = 0.05  # share of a date column's cells that may be no dates
 
 
 @dataclass(frozen=True)
 class Lost:
-    """Cells of a column that hold something, but nothing a network can be given: they count as missing, and are said."""
+    """Cells that hold something, but nothing a network can be given: they count as missing, and are said."""
 
     name: str
     count: int
@@ -126,8 +127,12 @@ def to_numbers(values: pd.Series, info: ColumnInfo) -> np.ndarray:
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     words = values.astype(object)
-    numbers = parse_numbers(words, info.decimal)
+    numbers = parse_numbers(words, info.decimal).copy()
     wrong = np.isnan(numbers) & ~missing & ~words.isin(info.missing_words).to_numpy()
+    if wrong.any():  # a truth is 0 or 1, as it is where the cells are typed
+        truths = words[wrong].map(lambda w: _TRUTHS.get(str(w).lower(), np.nan)).to_numpy(dtype=np.float64)
+        numbers[wrong] = truths
+        wrong[wrong] = np.isnan(truths)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise UserError(
@@ -181,7 +186,7 @@ def _within(numbers: np.ndarray, infos: Sequence[ColumnInfo], lost: list[Lost]) 
         beyond = np.abs(numbers) >= largest
     if not beyond.any():
         return numbers
-    for j in np.flatnonzero(beyond.any(0)):
+    for j in np.flatnonzero(beyond.any(0)).tolist():
         row = int(np.flatnonzero(beyond[:, j])[0])
         endless = bool(np.isinf(numbers[beyond[:, j], j]).all())
         why = "infinite" if endless else f"infinite or beyond ±{infos[j].largest:.2g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ _ID_NAME = re.compile(r"(?i)^(id|uid|uuid|guid|key|index|unnamed: 0|.*_id|.*_uui
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _WHOLE = re.compile(r"-?(0|[1-9]\d*)\.0+")
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?")
+_SWAP = str.maketrans("md", "dm")
 _DATES = (
     "%Y-%m-%d",
     "%m/%d/%Y",
@@ -120,12 +122,21 @@ def parse_dates(values: pd.Series, date_format: str | None) -> pd.Series:
     cells = values.astype(object)
     typed = cells.map(lambda cell: isinstance(cell, datetime.date)).to_numpy(dtype=bool)  # a datetime is a date
     words = cells.where(~typed).map(level_word, na_action="ignore")
-    form = "ISO8601" if zoned or date_format is None else date_format
-    dates = _without_zone(pd.to_datetime(words, errors="coerce", format=form, utc=zoned or date_format is None))
+    dates = _parsed(words, None if zoned else date_format)
     if typed.any():
         own = cells[typed].map(lambda cell: pd.to_datetime(cell, utc=True) if zoned else pd.Timestamp(cell))
-        dates = dates.astype("datetime64[us]")
         dates[typed] = own.map(lambda stamp: stamp.tz_localize(None)).astype("datetime64[us]")
+    return dates
+
+
+def _parsed(words: pd.Series, date_format: str | None) -> pd.Series:
+    """Words by a format; those written year first, as programs write timestamps, always by ISO 8601."""
+    iso = words.str.match(r"\d{4}-\d\d-\d\d").fillna(False).to_numpy(dtype=bool) if date_format else ~words.isna()
+    dates = pd.Series(pd.NaT, index=words.index, dtype="datetime64[us]")
+    for some, form in ((~iso, date_format), (iso, "ISO8601")):
+        if some.any() and form:
+            read = pd.to_datetime(words[some], errors="coerce", format=form, utc=form == "ISO8601")
+            dates[some] = _without_zone(read).astype("datetime64[us]")
     return dates
 
 
@@ -163,7 +174,9 @@ def _describe(name: str, values: pd.Series, given: str | None, decimal: str | No
     base: dict[str, Any] = {"name": name, "distinct": distinct, "missing": int(missing.sum())}
     found = _find_kind(name, values, present, distinct, decimal)
     if given is not None:
-        extra: dict[str, Any] = {k: found[k] for k in ("decimal", "missing_words", "date_format", "largest") if k in found}
+        extra: dict[str, Any] = {
+            k: found[k] for k in ("decimal", "missing_words", "date_format", "largest") if k in found
+        }
         found = {**extra, "kind": given, "reason": "given"}
         if given == "date":
             found |= _given_date(name, present)
@@ -176,7 +189,7 @@ def _describe(name: str, values: pd.Series, given: str | None, decimal: str | No
 
 
 def level_word(value: Any) -> str:
-    """A category's name, whatever type the cell has: whole numbers lose their ``.0``, so that 1, 1.0 and "1.0" are one."""
+    """A category's name, whatever type the cell has: whole numbers lose their ``.0``; 1, 1.0 and "1.0" are one."""
     if isinstance(value, str):
         word = value.strip()
         return word.partition(".")[0] if _WHOLE.fullmatch(word) else word
@@ -268,7 +281,7 @@ def _date_format(values: pd.Series) -> str | None:
 
 
 def _date_reason(words: pd.Series, date_format: str) -> str:
-    swapped = date_format.translate(str.maketrans("md", "dm"))
+    swapped = date_format.translate(_SWAP)
     if swapped != date_format and _share_read(pd.Series(words.unique()), swapped) == 1:
         return f"reads as {date_format}, but day and month could be exchanged: no cell tells which"
     return f"reads as {date_format}"
@@ -295,9 +308,10 @@ def _given_date(name: str, present: pd.Series) -> dict[str, Any]:
         return {}
     words = pd.Series(present.map(level_word).unique())
     sample = words.iloc[:: max(1, len(words) // 200)]
-    guesses = [guess_datetime_format(w, dayfirst=first) for w in sample[:20] for first in (False, True)]
-    own = [g for g in dict.fromkeys(guesses) if g is not None and "%z" not in g]
-    share, best = _best_format(words, sample, [*_DATES, *own])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of days before months, which the whole column decides
+        guesses = [g for g in dict.fromkeys(map(guess_datetime_format, sample[:20])) if g is not None and "%z" not in g]
+    share, best = _best_format(words, sample, [*_DATES, *guesses, *(g.translate(_SWAP) for g in guesses)])
     zoned = float(pd.to_datetime(words, errors="coerce", format="ISO8601", utc=True).notna().mean())
     if max(share, zoned) == 0:
         raise UserError(f"--kind {name}=date: no cell reads as a date, such as {words.iloc[0]!r}; write YYYY-MM-DD")

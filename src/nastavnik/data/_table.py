@@ -131,7 +131,7 @@ def _plain_cells(name: str, values: pd.Series) -> pd.Series | None:
         return values.astype(object).map(_stripped) if padded else None
     if isinstance(dtype, pd.StringDtype):
         return values.str.strip()
-    if dtype != object:
+    if not pd.api.types.is_object_dtype(dtype):
         return None
     if not values.map(pd.api.types.is_hashable).all():
         values = values.astype(str)

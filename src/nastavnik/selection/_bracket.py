@@ -59,7 +59,8 @@ class Bracket:
     """Recipes with what the sampler was asked, and their populations by shape; ``rung`` is the one in training.
 
     ``offsets`` are added to each population's scores, so that targets prepared otherwise can be compared; ``spared``
-    are trained to their end whatever they promise; ``seen`` holds, by the candidate's first network, its best scores so far at the rungs that were reached.
+    are trained to their end whatever they promise; ``seen`` holds, by the candidate's first network, its best scores
+    so far at the rungs that were reached.
     """
 
     drawn: Drawn

@@ -26,11 +26,10 @@ from nastavnik.selection._ensemble import greedy_ensemble
 from nastavnik.selection._front import pareto_front
 from nastavnik.selection._importance import importance
 from nastavnik.selection._search import Search
+from nastavnik.selection._wild import absurd, shown_above_zero
 from nastavnik.selection._workbench import Part
 
 Votes = dict[Candidate, int]
-_FAR_BETTER = 0.5  # of R²
-_WILD = 0.025  # share of the rows at either end that a comparison may leave out
 FINAL_MEMBERS = 4  # networks of an ensemble that is trained anew after cross-validation
 
 
@@ -136,9 +135,9 @@ class _Chooser:
         self._predictions: dict[tuple[int, int], Predictive] = {}
         pool = [c for c in search.ranking if c.number in search.pool]
         self.ranked = sorted(pool, key=lambda c: float(self.loss(c).mean()))
-        absurd = {} if dataset.task.is_classification else _absurd({c: self.r2(c) for c in self.ranked})
-        self.absurd: dict[Candidate, float] = absurd
-        self.ranking = [c for c in self.ranked if c not in absurd]  # what may be delivered
+        wild = {} if dataset.task.is_classification else absurd({c: self.r2(c) for c in self.ranked})
+        self.absurd: dict[Candidate, float] = wild
+        self.ranking = [c for c in self.ranked if c not in wild]  # what may be delivered
 
     def temperature(self, candidate: Candidate) -> float:
         """Fitted on the candidate's held-out rows, 1 where it does not help."""
@@ -225,11 +224,11 @@ class _Chooser:
         first = self.ranking[0]
         if len(self.search.strategy.objectives) > 1:  # size is a criterion of its own there
             return first
-        width = -ndtri(0.025 / max(1, len(self.search.ranking)))  # in standard errors; 1.96 for one candidate
+        width = -ndtri(0.025 / max(1, 2 * len(self.search.ranking)))  # in standard errors; two looks at each
         for candidate in self.ranking:
             if candidate.recipe["network.family"] in self.bench.linear_families:
                 pairs = zip(self._measures(candidate), self._measures(first), strict=True)
-                if not all(_shown(theirs - ours, width) for theirs, ours in pairs):
+                if not all(shown_above_zero(theirs - ours, width) for theirs, ours in pairs):
                     return candidate
         return first
 
@@ -334,32 +333,6 @@ class _Chooser:
     def _model(self, part: Part, members: Sequence[Member]) -> Model:
         task = self.dataset.task.to_json()
         return Model(task, self.dataset.infos, part.preparation, part.target, part.signature, tuple(members))
-
-
-def _absurd(r2: dict[Candidate, float]) -> dict[Candidate, float]:
-    """The candidates whose predictions are worse than a constant where another's are far better, with their R².
-
-    A loss can be small where predictions in the target's own units are wild: a transform's inverse stretches them.
-    """
-    finite = [value for value in r2.values() if np.isfinite(value)]
-    if not finite:
-        return {}
-    best = max(finite)
-    return {c: v for c, v in r2.items() if not np.isfinite(v) or (v < 0 and best - v > _FAR_BETTER)}
-
-
-def _shown(gap: np.ndarray, width: float) -> bool:
-    """Whether the mean of paired differences [n] lies so many standard errors above zero, with or without wild rows.
-
-    Without them: the trimmed mean with its error from the winsorized variance (Yuen 1974).
-    """
-    n, cut = len(gap), int(_WILD * len(gap))
-    if gap.mean() > width * gap.std() / n**0.5:
-        return True
-    ordered = np.sort(gap)
-    low, high = ordered[cut], ordered[n - 1 - cut]
-    error = np.clip(gap, low, high).std() / ((n - 2 * cut) / n) / n**0.5
-    return bool(ordered[cut : n - cut].mean() > width * error)
 
 
 def _train_finally(search: Search, candidate: Candidate, part: Part, data: Data, number: int) -> Learner | None:

@@ -42,7 +42,7 @@ def table_space(
         classification: whether the target is a class.
         pinned: dotted names with given values (``--set``); what is pinned is not searched.
         given: a user's own space, in place of what the tree has under the same names; pinned values go before it.
-        alternatives: by the name of a preparation that is not plain by default, the plain one, which is tried beside it.
+        alternatives: by the name of a preparation that is not plain by default, the plain one, to be tried beside it.
 
     Raises:
         UserError: a pinned or given name or value that the tree does not have.
