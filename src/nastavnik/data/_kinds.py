@@ -28,6 +28,7 @@ _ID_NAME = re.compile(r"(?i)^(id|uid|uuid|guid|key|index|unnamed: 0|.*_id|.*_uui
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 _WHOLE = re.compile(r"-?(0|[1-9]\d*)\.0+")
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?")
+_ISO = re.compile(r"\d{4}-\d\d-\d\d")
 _SWAP = str.maketrans("md", "dm")
 _DATES = (
     "%Y-%m-%d",
@@ -131,7 +132,8 @@ def parse_dates(values: pd.Series, date_format: str | None) -> pd.Series:
 
 def _parsed(words: pd.Series, date_format: str | None) -> pd.Series:
     """Words by a format; those written year first, as programs write timestamps, always by ISO 8601."""
-    iso = words.str.match(r"\d{4}-\d\d-\d\d").fillna(False).to_numpy(dtype=bool) if date_format else ~words.isna()
+    written = words.map(lambda word: isinstance(word, str) and _ISO.match(word) is not None).to_numpy(dtype=bool)
+    iso = written if date_format else words.notna().to_numpy()
     dates = pd.Series(pd.NaT, index=words.index, dtype="datetime64[us]")
     for some, form in ((~iso, date_format), (iso, "ISO8601")):
         if some.any() and form:
