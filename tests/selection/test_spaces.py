@@ -185,7 +185,6 @@ def test_a_users_space_takes_the_place_of_the_trees() -> None:
         ("network.dropout = { low = 0.0, high = 1.5 }", "network.dropout must be less than 1"),
         ("optimizer.learning_rate = { low = -1.0, high = 1.5 }", "optimizer.learning_rate must be"),
         ("likelihood.noise = ['learned', 'input']", "likelihood.noise"),
-        ("preparation.target = ['log', 'identity']", "preparation.target is one choice for a whole run"),
         ("network.activation = { low = 0, high = 1 }", "write a list of options"),
         (
             "network.width = { low = -4, high = 4 }",

@@ -7,12 +7,14 @@ import pytest
 import nastavnik
 from nastavnik.data import Table
 from nastavnik.dataset import DatasetOptions, make_dataset
+from nastavnik.errors import UserError
 from nastavnik.model import Member, member_predictive
 from nastavnik.nets import FAMILIES
 from nastavnik.recipe import Recipe
 from nastavnik.selection import Workbench
 from nastavnik.selection._held_out import HeldOut
 from nastavnik.selection._wild import absurd, shown_above_zero
+from nastavnik.space import Choice, Space
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +115,26 @@ def test_a_linear_model_that_one_wild_row_protects_is_not_delivered() -> None:
     run = nastavnik.fit(pd.DataFrame({"x": x, "part": part, "y": y}), target="y", networks=16, split="part")
     assert run.result["validation"]["r2"]["value"] > 0.5
     assert float(run.model.predict(pd.DataFrame({"x": [12.0]}))["prediction"].iloc[0]) < 5 * y.max()
+
+
+@pytest.fixture(scope="module")
+def searched() -> nastavnik.Run:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=200)
+    y = np.exp(x + 0.1 * rng.normal(size=200))
+    space = Space({"preparation.target": Choice.of("log", "identity")})
+    return nastavnik.fit(x[:, None], y, networks=8, folds=0, family="linear", space=space)
+
+
+def test_preparations_of_the_target_may_be_searched(searched: nastavnik.Run) -> None:
+    assert set(searched.networks["preparation.target"]) == {"log", "identity"}
+    assert searched.result["chosen"]["recipe"]["preparation"]["target"] == "log"  # y is a power of e
+
+
+def test_but_not_by_evidence_nor_where_a_value_forbids_it(rng: np.random.Generator) -> None:
+    space = Space({"preparation.target": Choice.of("log", "identity")})
+    x = rng.normal(size=(100, 1))
+    with pytest.raises(UserError, match="preparation.target can be searched by validation only"):
+        nastavnik.fit(x, np.exp(x[:, 0]), networks=4, space=space, criterion="evidence")
+    with pytest.raises(UserError, match="preparation.target=log needs values above 0"):
+        nastavnik.fit(x, x[:, 0], networks=4, space=space)

@@ -74,6 +74,7 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
     )
     others = _alternatives(bench, request)
     space = tree(others) if others else space
+    _check_targets(space, dataset, request)
     for recipe in _usual_recipes(space):
         _try(bench, recipe, "evidence" if "evidence" in request.pareto else request.criterion)
     return bench, space, _strategy(request, bench, space, limits, dataset)
@@ -86,8 +87,25 @@ def _alternatives(bench: Workbench, request: FitRequest) -> dict[str, Value]:
     """
     if SAMPLERS[request.sampler].name == "grid":
         return {}
-    by_likelihood = request.criterion == "validation" and "evidence" not in request.pareto
-    return {n: v for n, v in bench.alternatives().items() if by_likelihood or n != "preparation.target"}
+    return {n: v for n, v in bench.alternatives().items() if _by_likelihood(request) or n != "preparation.target"}
+
+
+def _check_targets(space: Space, dataset: Dataset, request: FitRequest) -> None:
+    """Refuse preparations of the target that cannot be searched, or not by this criterion, before anything trains."""
+    node = space.nodes.get("preparation.target")
+    if not isinstance(node, Choice):
+        return
+    if not _by_likelihood(request):
+        raise UserError(
+            "preparation.target can be searched by validation only: evidence and description length are of the target "
+            "as it was prepared; give it one value"
+        )
+    for option in node.options:
+        dataset.task.fit_target(dataset.split.development, str(option))
+
+
+def _by_likelihood(request: FitRequest) -> bool:
+    return request.criterion == "validation" and "evidence" not in request.pareto
 
 
 def show_space(request: FitRequest) -> str:

@@ -129,9 +129,9 @@ def _tree(space: Space, searched: Space, settled: Mapping[str, Value], pins: Map
 
 
 def _refuse_run_choices(searched: Space) -> None:
-    """Refuse to search what a whole run shares: scores of different targets or likelihoods cannot be compared."""
+    """Refuse to search what a whole run shares: likelihoods of different kinds are not compared."""
     for name in searched.names():
-        if name.startswith("likelihood.") or name == "preparation.target":
+        if name.startswith("likelihood."):
             raise UserError(f"{name} is one choice for a whole run, so that scores can be compared; give it one value")
 
 
