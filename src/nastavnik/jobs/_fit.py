@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from nastavnik.arguments import checked
 from nastavnik.clock import Clock, Deadline
 from nastavnik.dataset import Dataset, make_dataset
 from nastavnik.errors import InterruptedEarly, UserError
@@ -23,6 +24,7 @@ from nastavnik.jobs._check import ALL, check
 from nastavnik.jobs._checkpoint import Checkpoints, read_trace, restore
 from nastavnik.jobs._record import network_table, result_record
 from nastavnik.jobs._setup import check_device, dataset_options, prepare, read_table, use_threads
+from nastavnik.jobs._surroundings import a_job
 from nastavnik.model import Model
 from nastavnik.nets import FAMILIES, Factory, Family
 from nastavnik.progress import Watcher
@@ -62,11 +64,13 @@ class Run:
     folder: Path | None
 
 
+@checked(but=("source", "y", "family", "space"))
+@a_job()
 def fit(
     source: Any = None,
     y: Any = None,
     *,
-    target: str | None = None,
+    target: str | int | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
     budget: float | str | None = None,
@@ -137,6 +141,7 @@ def _space_text(space: str | Path | Space | None) -> str | None:
     return None if space is None else read_space_text(space)
 
 
+@a_job()
 def fit_request(
     request: FitRequest,
     folder: RunFolder,

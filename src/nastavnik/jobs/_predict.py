@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from nastavnik.arguments import checked
 from nastavnik.data import read_source
 from nastavnik.errors import UserError
 from nastavnik.files import write_atomically
+from nastavnik.jobs._surroundings import a_job
 from nastavnik.model import Model
 
 
+@checked(but=("source",))
+@a_job()
 def predict(
     run: str | Path,
     source: str | Path,
