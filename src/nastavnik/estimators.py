@@ -61,7 +61,10 @@ class _Nastavnik(BaseEstimator):
         if isinstance(seed, (bool, np.bool_)):
             raise UserError(f"random_state must be a whole number or a generator of numpy's, but got {seed!r}")
         if not isinstance(seed, (int, np.integer)):
-            seed = check_random_state(seed).randint(2**31 - 1)
+            try:
+                seed = check_random_state(seed).randint(2**31 - 1)
+            except ValueError as error:
+                raise UserError(f"random_state: {error}") from error
         names, own = families_of(self.family)
         settings = fitted("settings", self.settings, Mapping[str, Value] | None)
         request = FitRequest(

@@ -17,6 +17,7 @@ from torch import nn
 
 from nastavnik.arguments import checked
 from nastavnik.clock import Clock, Deadline
+from nastavnik.data import write_csv
 from nastavnik.dataset import Dataset, make_dataset
 from nastavnik.errors import InterruptedEarly, UserError
 from nastavnik.files import read_json, write_atomically
@@ -352,7 +353,7 @@ def _write(
 
     search.trace.flush(folder.path / "trace")
     table = network_table(search, delivery)
-    write_atomically(folder.path / "networks.csv", lambda part: table.to_csv(part, index=False))
+    write_atomically(folder.path / "networks.csv", lambda part: write_csv(table, part))
     delivery.model.save(folder.path / "model", model_card(result, delivery, dataset))
     if extras:
         write_report(folder.path / "report.html", result, delivery, search, dataset, folder.record)
