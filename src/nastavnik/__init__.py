@@ -6,8 +6,9 @@ job as scikit-learn estimators. Names are imported when they are first used, so 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nastavnik.lazy import lazily
 
 if TYPE_CHECKING:
     from nastavnik import testing as testing
@@ -54,16 +55,5 @@ _HOMES = {
     "space": "nastavnik.space",
     "testing": "nastavnik.testing",
 }
-_MODULES = {"evidence", "likelihoods", "space", "testing"}
 __all__ = [*sorted(_HOMES), "__version__"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'nastavnik' has no attribute {name!r}")
-    home = import_module(_HOMES[name])
-    return home if name in _MODULES else getattr(home, name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -21,6 +21,7 @@ from nastavnik.data import (
     to_columns,
 )
 from nastavnik.errors import UserError, nearest
+from nastavnik.request import check_target
 from nastavnik.task import Task, find_task
 
 FEWEST_ROWS = 20
@@ -145,6 +146,7 @@ def _target(table: Table, options: DatasetOptions) -> str:
         raise UserError(f"which column is to be predicted? Name it with --target{nearest('', names)}")
     if target not in names:
         raise UserError(f"there is no column {target!r}{nearest(target, names)}")
+    check_target(target, options.drop, options.group, options.split)
     return target
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -12,6 +13,23 @@ class UserError(ValueError):
 
 class InterruptedEarly(UserError):
     """The fit was interrupted before any network had been scored, so there is nothing to deliver."""
+
+
+# what stands in the way of a file and is no fault of the program
+_IN_THE_WAY = (
+    "EACCES EPERM ENOENT EEXIST ENOTDIR EISDIR ENOTEMPTY ENAMETOOLONG ELOOP ENOSPC EDQUOT EFBIG EROFS EIO ENXIO ENODEV "
+    "EMFILE ENFILE ETXTBSY EBUSY ESTALE"
+)
+
+
+def complaint(error: OSError) -> str | None:
+    """The sentence of a system's error on a file that somebody named; None for any other."""
+    theirs = {getattr(errno, name) for name in _IN_THE_WAY.split() if hasattr(errno, name)}
+    if error.filename is None or error.errno not in theirs:
+        return None
+    name = str(error.filename)
+    shown = name if len(name) <= 200 else f"{name[:100]}…{name[-60:]}"
+    return f"{shown!r}: {(error.strerror or str(error)).lower()}; mend that, or name another place"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

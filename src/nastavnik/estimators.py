@@ -12,7 +12,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from nastavnik.arguments import fitted
 from nastavnik.data import Columns, Table
+from nastavnik.errors import UserError
 from nastavnik.jobs import families_of, fit_request
 from nastavnik.recipe import Value
 from nastavnik.request import FitRequest
@@ -56,9 +58,15 @@ class _Nastavnik(BaseEstimator):
     def _train(self, x: pd.DataFrame, y: np.ndarray, task: str, kinds: dict[str, str]) -> None:
         frame = x.assign(**{_TARGET: y})
         seed = self.random_state
+        if isinstance(seed, (bool, np.bool_)):
+            raise UserError(f"random_state must be a whole number or a generator of numpy's, but got {seed!r}")
         if not isinstance(seed, (int, np.integer)):
-            seed = check_random_state(seed).randint(2**31 - 1)
+            try:
+                seed = check_random_state(seed).randint(2**31 - 1)
+            except ValueError as error:
+                raise UserError(f"random_state: {error}") from error
         names, own = families_of(self.family)
+        settings = fitted("settings", self.settings, Mapping[str, Value] | None)
         request = FitRequest(
             target=_TARGET,
             networks=self.networks,
@@ -68,7 +76,7 @@ class _Nastavnik(BaseEstimator):
             device=self.device,
             threads=self.threads,
             task=task,
-            settings=dict(self.settings or {}),
+            settings=dict(settings or {}),
             kinds={**kinds, _TARGET: "category" if task == "classification" else "number"},
             folds=self.folds,
             test=0.0,

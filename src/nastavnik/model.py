@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from nastavnik.arguments import checked
 from nastavnik.data import ColumnInfo, Columns, Inputs, Preparation, TargetPreparation, plain_frame, to_columns
 from nastavnik.errors import UserError
 from nastavnik.files import read_json, write_json, write_tensors, write_text
@@ -66,6 +67,7 @@ class Model:
         """The classes' names, empty where the target is no class."""
         return tuple(self.task.get("classes", ()))
 
+    @checked()
     def predict(self, frame: pd.DataFrame, passes: int = 0) -> pd.DataFrame:
         """One row of predictions for each row of a raw table, in its order.
 
@@ -133,6 +135,7 @@ class Model:
             write_text(folder / "card.md", card)
 
     @classmethod
+    @checked(but=("family",))
     def load(cls, folder: str | Path, *, family: Family | None = None) -> Model:
         """Load from a run's folder or its ``model`` folder.
 

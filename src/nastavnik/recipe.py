@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from nastavnik.arguments import fitted
 from nastavnik.errors import UserError
 
 Value = bool | int | float | str
+_PLAIN = (bool, int, float, str)  # what needs no second look: recipes are made by the thousand
 
 
 def varies(name: str, value: Value) -> bool:
@@ -35,6 +37,8 @@ class Recipe(Mapping[str, Value]):
     __slots__ = ("_values",)
 
     def __init__(self, values: Mapping[str, Value]) -> None:
+        if type(values) is not dict or not all(type(n) is str and type(v) in _PLAIN for n, v in values.items()):
+            values = fitted("a recipe", values, Mapping[str, Value])
         self._values: dict[str, Value] = {name: values[name] for name in sorted(values)}
 
     def __getitem__(self, name: str) -> Value:

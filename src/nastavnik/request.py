@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from nastavnik.arguments import fitted_fields
 from nastavnik.errors import UserError, nearest
 from nastavnik.recipe import Value
 
@@ -78,6 +80,11 @@ class FitRequest:
     decimal: str | None = None
 
     def __post_init__(self) -> None:
+        fitted_fields(self, _option)
+        for name in ("budget", "checkpoint", "advice", "test"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise UserError(f"--{name} must be a finite number, but got {value}")
         _member("--criterion", self.criterion, CRITERIA)
         _member("--deliver", self.deliver, DELIVERIES)
         _member("--class-weights", self.class_weights, CLASS_WEIGHTS)
@@ -97,7 +104,7 @@ class FitRequest:
             raise UserError(f"--checkpoint must be a positive number of seconds, but got {self.checkpoint}")
         for name, least in (("networks", 1), ("threads", 1), ("seed", 0), ("repeats", 1)):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            if value is not None and value < least:
                 raise UserError(f"--{name} must be a whole number of at least {least}, but got {value!r}")
         if not 0 <= self.advice <= 0.9:
             raise UserError(f"--advice must be a share from 0 to 0.9, but got {self.advice}")
@@ -115,13 +122,23 @@ class FitRequest:
             raise UserError(f"--test must be a share from 0 to 0.9, but got {self.test}")
         if sum(x is not None for x in (self.group, self.time, self.split)) > 1:
             raise UserError("--group, --time and --split-column exclude each other; give one")
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        """No column has two roles."""
+        roles = {"--group": self.group, "--time": self.time, "--split-column": self.split}
+        for option, name in roles.items():
+            if name is not None and name in self.drop:
+                raise UserError(f"{option} and --drop name the same column {name!r}; leave one of the two out")
+        unused = {"--drop": self.drop, "--split-column": (self.split,), "--group": (self.group,)}
+        for option, names in unused.items():
+            for name in names:
+                if name in self.kinds:
+                    raise UserError(f"--kind says what {name!r} holds, but {option} takes it from the inputs; give one")
+        if self.target is not None:
+            check_target(self.target, self.drop, self.group, self.split)
 
     def _check_pareto(self) -> None:
-        if self.pareto is None:
-            object.__setattr__(self, "pareto", ())
-        if isinstance(self.pareto, str):
-            raise UserError(f"pareto must be a list of criteria, such as ('nll', 'parameters'), not {self.pareto!r}")
-        object.__setattr__(self, "pareto", tuple(self.pareto))
         for name in self.pareto:
             _member("--pareto", name, OBJECTIVES)
         if len(self.pareto) == 1 or len(set(self.pareto)) < len(self.pareto):
@@ -220,8 +237,26 @@ def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
     return found
 
 
+def check_target(target: str, drop: tuple[str, ...], group: str | None, split: str | None) -> None:
+    """Refuse a target, named by the caller or by the source, that another option has a use for.
+
+    Rows may well be ordered by their target (``--time``): it is no input.
+
+    Raises:
+        UserError: it is dropped, groups rows, or says which part they are in.
+    """
+    used = {"--drop": target in drop, "--group": target == group, "--split-column": target == split}
+    for option, also in used.items():
+        if also:
+            raise UserError(f"the target {target!r} is named by {option} too; leave one of the two out")
+
+
+def _option(field: str) -> str:
+    """What a field is called on the command line."""
+    words = {"families": "family", "kinds": "kind", "settings": "set", "limits": "limit", "split": "split-column"}
+    return f"--{words.get(field, field.replace('_', '-'))}"
+
+
 def _member(option: str, value: str, options: tuple[str, ...]) -> None:
-    if not isinstance(value, str):
-        raise UserError(f"{option} must be a word, but got {value!r}")
     if value not in options:
         raise UserError(f"{option} cannot be {value!r}{nearest(value, options)}")

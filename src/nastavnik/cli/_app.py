@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nastavnik import __version__
+from nastavnik.cli._streams import print_csv, print_json
 from nastavnik.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from nastavnik.request import FitRequest
     from nastavnik.run_folder import RunFolder
 
+_LONGEST = 60  # characters of a folder that is named after its table
 _FAMILY_HELP = "Families of networks to search, with commas between; all by default."
 
 
@@ -194,7 +196,7 @@ def fit(
 
             print(run_show_space(request))
             return
-        place = out or next_free(Path(source).resolve().stem or "run")
+        place = out or next_free(Path(source).resolve().stem[:_LONGEST] or "run")
         folder = RunFolder.create(place, request.to_json(), force=force)
     _run(request, folder, clock, quiet)
     assert folder.path is not None
@@ -241,25 +243,21 @@ def predict(
     encoding: Annotated[str | None, typer.Option(help="Of a text table; found by default.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file in --out.")] = False,
     passes: Annotated[int, typer.Option(help="Passes with dropout left on, averaged (Monte-Carlo dropout).")] = 0,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Write names that a spreadsheet would run, such as =SUM, as they are.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON records.")] = False,
 ) -> None:
     """Predict a table's rows, in its order."""
-    import warnings
-
     from nastavnik.jobs import predict as run_predict
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        table = run_predict(run, source, out=out, force=force, delimiter=delimiter, encoding=encoding, passes=passes)
-    from nastavnik.model import DataWarning
-
-    for warning in caught:
-        if issubclass(warning.category, DataWarning):
-            print(f"nastavnik: {warning.message}", file=sys.stderr)
+    table = run_predict(
+        run, source, out=out, force=force, delimiter=delimiter, encoding=encoding, passes=passes, raw=raw
+    )
     if as_json:
         print(table.to_json(orient="records", indent=1))
     elif out is None:
-        table.to_csv(sys.stdout, index=False)
+        print_csv(table, raw)
     else:
         print(f"{len(table)} predictions in {out}", file=sys.stderr)
 
@@ -277,7 +275,7 @@ def compare(
     with make_watcher(quiet) as watcher:
         found = run_compare(run, criteria=criteria, watcher=watcher)
     if as_json:
-        print((run / "compare.json").read_text(encoding="utf-8"), end="")
+        print_json((run / "compare.json").read_text(encoding="utf-8"))
     else:
         print(comparison(found.to_json()))
 
@@ -317,7 +315,7 @@ def check(
             watcher=watcher,
         )
     if as_json:
-        print((run / "findings.json").read_text(encoding="utf-8"), end="")
+        print_json((run / "findings.json").read_text(encoding="utf-8"))
     else:
         print(checkup(found))
     if fail_level is not None and found.reaches(fail_level):
@@ -366,4 +364,4 @@ def _say(text: str, quiet: bool) -> None:
 def _show(folder: Path, as_json: bool) -> None:
     """result.json on stdout, as it stands."""
     if as_json:
-        print((folder / "result.json").read_text(encoding="utf-8"), end="")
+        print_json((folder / "result.json").read_text(encoding="utf-8"))

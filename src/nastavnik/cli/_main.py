@@ -7,12 +7,37 @@ import sys
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 the caller's mistake, 1 ours, 130 stopped by a second Ctrl-C."""
+    from nastavnik.cli._streams import BROKEN_PIPE, flush, forget, open_streams, own_warnings_only
+    from nastavnik.errors import complaint
+
+    open_streams()
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        with own_warnings_only():
+            code = _run(words)
+        flush()
+    except BrokenPipeError:
+        forget()
+        sys.exit(BROKEN_PIPE)
+    except OSError as error:
+        sentence = complaint(error)
+        if sentence is None and error.filename is not None:
+            raise
+        forget()
+        _fail(sentence or f"what was to be printed is lost: stdout {error.strerror or error}")
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    from nastavnik.arguments import is_text
     from nastavnik.cli._app import make_app
     from nastavnik.errors import UserError
 
     app, usage_error, abort = make_app()
-    words = sys.argv[1:] if arguments is None else arguments
     try:
+        for word in words:
+            if not is_text(word):
+                raise UserError(f"{word!r} holds bytes that are no text; rename what it names, or type it again")
         code = app(words, standalone_mode=False, prog_name="nastavnik")
     except usage_error as error:
         _fail(f"{_sentence(error)} (see 'nastavnik {_command(words)}--help')")
@@ -21,10 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (abort, KeyboardInterrupt):
         print("nastavnik: stopped", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _fail(sentence: str) -> None:

@@ -6,6 +6,7 @@
 """
 
 from nastavnik.data._audit import audit as audit
+from nastavnik.data._cells import write_csv as write_csv
 from nastavnik.data._columns import Columns as Columns
 from nastavnik.data._columns import Lost as Lost
 from nastavnik.data._columns import to_columns as to_columns

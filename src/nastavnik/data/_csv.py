@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -14,6 +15,7 @@ import pandas as pd
 from nastavnik.errors import UserError
 
 DELIMITERS = ",;\t|"
+_NO_TEXT = ("punycode", "idna", "undefined", "unicode-escape", "raw-unicode-escape")
 
 
 def read_csv(path: Path, *, delimiter: str | None = None, encoding: str | None = None) -> pd.DataFrame:
@@ -37,14 +39,12 @@ def read_csv(path: Path, *, delimiter: str | None = None, encoding: str | None =
 def _decode(path: Path, encoding: str | None) -> str:
     raw = path.read_bytes()
     if encoding is not None:
+        _check_encoding(encoding)
         try:
             return raw.decode(encoding)
-        except LookupError as error:
-            raise UserError(f"there is no encoding {encoding!r}; try utf-8, cp1252 or utf-16") from error
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{path} is not {encoding}: byte {error.start} cannot be read; name another with --encoding"
-            ) from error
+        except UnicodeError as error:
+            where = f"byte {error.start} cannot be read" if isinstance(error, UnicodeDecodeError) else str(error)
+            raise UserError(f"{path} is not {encoding}: {where}; name another with --encoding") from error
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         guesses = ["utf-16"]
     elif b"\x00" in raw[:100_000]:
@@ -60,6 +60,17 @@ def _decode(path: Path, encoding: str | None) -> str:
         f"{path} is in no encoding we can find (tried UTF-8, UTF-16 with a mark, Windows-1252); "
         "name it with --encoding, or save the table as UTF-8"
     )
+
+
+def _check_encoding(encoding: str) -> None:
+    """Refuse what is no encoding of a text file: codecs that turn words into words, or write code for characters."""
+    try:
+        b"".decode(encoding)
+        known = codecs.lookup(encoding).name
+    except (LookupError, ValueError) as error:  # ValueError: what could be no name, and "undefined"
+        raise UserError(f"there is no encoding {encoding!r} of text; try utf-8, cp1252 or utf-16") from error
+    if known.replace("_", "-") in _NO_TEXT:
+        raise UserError(f"{encoding!r} is no encoding of text files; try utf-8, cp1252 or utf-16")
 
 
 def _find_delimiter(text: str) -> str:

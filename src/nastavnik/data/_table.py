@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from nastavnik.arguments import is_text
 from nastavnik.data._csv import read_csv
 from nastavnik.data._idx import idx_files, read_idx_folder
-from nastavnik.errors import UserError, nearest
+from nastavnik.errors import UserError, complaint, nearest
 
 BUILT_IN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 _TEXT = (".csv", ".tsv", ".txt", ".data")
@@ -41,9 +43,11 @@ def read_source(source: Any, *, delimiter: str | None = None, encoding: str | No
     Raises:
         UserError: nothing there, nothing in it, or nothing we can read.
     """
+    if y is not None and isinstance(source, (Table, str, Path)):
+        raise UserError("y goes with inputs in memory; name the target of a file, or of a table, with target")
     if isinstance(source, Table):
         return source
-    if isinstance(source, pd.DataFrame):
+    if isinstance(source, pd.DataFrame) and y is None:
         return _from_frame(source)
     if isinstance(source, (str, Path)):
         return _from_path(str(source), delimiter, encoding)
@@ -53,10 +57,17 @@ def read_source(source: Any, *, delimiter: str | None = None, encoding: str | No
 
 
 def _from_path(source: str, delimiter: str | None, encoding: str | None) -> Table:
+    if not is_text(source):
+        raise UserError(f"the name of the table {source!r} holds bytes that are no text; rename it")
     try:
         return _from_place(source, delimiter, encoding)
     except PermissionError as error:
         raise UserError(f"{source} may not be read; ask for permission, or copy it") from error
+    except OSError as error:
+        sentence = complaint(error)
+        if sentence is None:
+            raise
+        raise UserError(sentence) from error
 
 
 def _from_place(source: str, delimiter: str | None, encoding: str | None) -> Table:
@@ -79,6 +90,8 @@ def _from_place(source: str, delimiter: str | None, encoding: str | None) -> Tab
         else:
             raise UserError(f"{path} is of no kind we read: give .csv, .tsv, .txt, .data or .parquet")
         return Table(frame, path.stem, _origin(path, kind, _hash_files([path])))
+    if path.exists():  # reading what never ends would never end, and a pipe can be read only once
+        raise UserError(f"{path} is a pipe, a socket or a device; save its content as a file first")
     if source in BUILT_IN:
         return _built_in(source)
     hint = nearest(source, BUILT_IN) if "." not in source and "/" not in source else ""
@@ -109,9 +122,12 @@ def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
     Spans of time become seconds, lists and records words.
 
     Raises:
-        UserError: two columns of one name, or complex numbers.
+        UserError: two columns of one name, one whose name cannot be written, or complex numbers.
     """
     names = [str(c).strip() for c in frame.columns]
+    for name in names:
+        if not is_text(name):
+            raise UserError(f"the name of the column {name!r} holds bytes that are no text; rename it")
     for name, times in Counter(names).items():
         if times > 1:
             raise UserError(f"the table has {times} columns named {name!r}; give each column a name of its own")
@@ -154,20 +170,38 @@ def _from_arrays(x: Any, y: Any) -> Table:
     if isinstance(x, pd.DataFrame):
         frame = _from_frame(x).frame
     else:
-        x = np.asarray(x)
+        x = _as_array("inputs", x)
         if x.ndim != 2:
             raise UserError(f"the inputs must have 2 dimensions (rows, columns), but got shape {x.shape}")
         frame = pd.DataFrame(x, columns=[f"x{j}" for j in range(x.shape[1])])
     if y is None:
         return _from_frame(frame)
-    y = np.asarray(y)
+    y = y.iloc[:, 0] if isinstance(y, pd.DataFrame) and y.shape[1] == 1 else y
+    wanted = str(y.name) if isinstance(y, pd.Series) and y.name is not None else "target"
+    _check_order(x, y)
+    y = _as_array("target", y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1 or len(y) != len(frame):
         raise UserError(f"the target must have one value a row: {len(frame)} rows, but the target's shape is {y.shape}")
-    target = "target" if "target" not in frame else "target_"
+    target = next(n for n in (wanted, "target", *(f"target_{i}" for i in count(2))) if n not in frame)
     table = _from_frame(frame.assign(**{target: y}))
     return Table(table.frame, "arrays", {**table.origin, "kind": "arrays"}, target=target)
+
+
+def _check_order(x: Any, y: Any) -> None:
+    """Rows go together by their place; the same labels in another order are a sign that they do not."""
+    if not isinstance(x, pd.DataFrame) or not isinstance(y, pd.Series) or len(x) != len(y) or x.index.equals(y.index):
+        return
+    if x.index.is_unique and y.index.is_unique and not len(x.index.difference(y.index)):
+        raise UserError("the inputs and y have the same index in another order; reorder one, or reset both")
+
+
+def _as_array(what: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, a tensor that has a gradient
+        raise UserError(f"the {what} cannot be read as an array: {error}") from error
 
 
 def _origin(path: Path, kind: str, digest: str) -> dict[str, Any]:
@@ -183,5 +217,9 @@ def _hash_files(paths: list[Path]) -> str:
 
 def _hash_frame(frame: pd.DataFrame) -> str:
     digest = hashlib.sha256(repr(list(frame.columns)).encode())
-    digest.update(np.asarray(pd.util.hash_pandas_object(frame, index=False)).tobytes())
+    try:
+        digest.update(np.asarray(pd.util.hash_pandas_object(frame, index=False)).tobytes())
+    except UnicodeEncodeError as error:
+        wrong = error.object[max(0, error.start - 20) : error.end + 20]
+        raise UserError(f"a cell of the table holds bytes that are no text: {wrong!r}; mend it") from error
     return digest.hexdigest()

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from nastavnik.arguments import checked
 from nastavnik.clock import Clock
 from nastavnik.errors import UserError, nearest
 from nastavnik.files import plain, read_json, write_json
 from nastavnik.jobs._reopening import reopened
+from nastavnik.jobs._surroundings import a_job
 from nastavnik.mentor import (
     PAIRS,
     RULES,
@@ -76,6 +78,8 @@ class Checkup:
         })  # fmt: skip
 
 
+@checked(but=("family",))
+@a_job()
 def check(
     run: str | Path,
     *,
@@ -163,7 +167,7 @@ def _checked(
     """The findings of one network, and of some others of the run."""
     assert folder.path is not None
     number, recipe = _asked_about(folder.path, search, network)
-    lab, started = Lab(search.bench), clock.elapsed
+    lab, started = Lab(search.bench, engine="sequential"), clock.elapsed
     watcher.doing(f"training network {number} again, watched, beside {_SIBLINGS} other seeds")
     seed = recipe.whole("seed")
     recipes = [recipe, *(recipe.replace({"seed": seed + 1 + i}) for i in range(_SIBLINGS))]

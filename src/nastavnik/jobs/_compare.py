@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from nastavnik.arguments import checked
 from nastavnik.clock import Clock
 from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
 from nastavnik.files import plain, read_json, write_json
 from nastavnik.jobs._reopening import reopened
+from nastavnik.jobs._surroundings import a_job
 from nastavnik.model import Member, member_predictive
 from nastavnik.nets import Family
 from nastavnik.progress import Watcher
@@ -38,6 +40,8 @@ class Comparison:
         return plain(self.__dict__)
 
 
+@checked(but=("family",))
+@a_job()
 def compare(
     run: str | Path, *, criteria: str = "all", family: Family | None = None, watcher: Watcher | None = None
 ) -> Comparison:

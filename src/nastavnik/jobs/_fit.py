@@ -15,7 +15,9 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from nastavnik.arguments import checked
 from nastavnik.clock import Clock, Deadline
+from nastavnik.data import write_csv
 from nastavnik.dataset import Dataset, make_dataset
 from nastavnik.errors import InterruptedEarly, UserError
 from nastavnik.files import read_json, write_atomically
@@ -23,6 +25,7 @@ from nastavnik.jobs._check import ALL, check
 from nastavnik.jobs._checkpoint import Checkpoints, read_trace, restore
 from nastavnik.jobs._record import network_table, result_record
 from nastavnik.jobs._setup import check_device, dataset_options, prepare, read_table, use_threads
+from nastavnik.jobs._surroundings import a_job
 from nastavnik.model import Model
 from nastavnik.nets import FAMILIES, Factory, Family
 from nastavnik.progress import Watcher
@@ -62,11 +65,13 @@ class Run:
     folder: Path | None
 
 
+@checked(but=("source", "y", "family", "space"))
+@a_job()
 def fit(
     source: Any = None,
     y: Any = None,
     *,
-    target: str | None = None,
+    target: str | int | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
     budget: float | str | None = None,
@@ -137,6 +142,7 @@ def _space_text(space: str | Path | Space | None) -> str | None:
     return None if space is None else read_space_text(space)
 
 
+@a_job()
 def fit_request(
     request: FitRequest,
     folder: RunFolder,
@@ -347,7 +353,7 @@ def _write(
 
     search.trace.flush(folder.path / "trace")
     table = network_table(search, delivery)
-    write_atomically(folder.path / "networks.csv", lambda part: table.to_csv(part, index=False))
+    write_atomically(folder.path / "networks.csv", lambda part: write_csv(table, part))
     delivery.model.save(folder.path / "model", model_card(result, delivery, dataset))
     if extras:
         write_report(folder.path / "report.html", result, delivery, search, dataset, folder.record)

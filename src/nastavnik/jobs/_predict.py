@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from nastavnik.data import read_source
+from nastavnik.arguments import checked
+from nastavnik.data import read_source, write_csv
 from nastavnik.errors import UserError
 from nastavnik.files import write_atomically
+from nastavnik.jobs._surroundings import a_job
 from nastavnik.model import Model
 
 
+@checked(but=("source",))
+@a_job()
 def predict(
     run: str | Path,
     source: str | Path,
@@ -21,6 +25,7 @@ def predict(
     delimiter: str | None = None,
     encoding: str | None = None,
     passes: int = 0,
+    raw: bool = False,
 ) -> pd.DataFrame:
     """Predict a table's rows, in its order.
 
@@ -32,6 +37,7 @@ def predict(
         delimiter: of a text table, found when not given.
         encoding: of a text table, found when not given.
         passes: average so many passes with dropout left on (Monte-Carlo dropout); 0 for none.
+        raw: write class names that a spreadsheet would run as they are, without an apostrophe before them.
 
     Returns:
         ``prediction`` and ``p_<class>``, or ``prediction, low, high``.
@@ -50,7 +56,7 @@ def predict(
     table = model.predict(read_source(source, delimiter=delimiter, encoding=encoding).frame, passes)
     if path is not None:
         if path.suffix.lower() == ".csv":
-            write_atomically(path, lambda part: table.to_csv(part, index=False))
+            write_atomically(path, lambda part: write_csv(table, part, raw=raw))
         else:
             write_atomically(path, lambda part: table.to_parquet(part, index=False))
     return table

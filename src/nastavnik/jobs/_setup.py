@@ -32,6 +32,9 @@ def read_table(request: FitRequest, folder: RunFolder, source: Any, y: Any) -> T
     if source is None:
         raise UserError("the run was made from a table in memory; give that table again as the source")
     table = read_source(source, delimiter=request.delimiter, encoding=request.encoding, y=y)
+    given = table.origin.get("kind") == "arrays" and table.target is not None
+    if given and request.target not in (None, table.target):
+        raise UserError(f"y is the target, so that {request.target!r} cannot be; leave out y, or the target's name")
     before = folder.record.get("source", {}).get("sha256")
     if before is not None and before != table.origin.get("sha256"):
         raise UserError(f"{source} is not what the run in {folder.path} was trained on (its hash differs)")

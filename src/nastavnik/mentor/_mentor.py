@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nastavnik.arguments import checked
 from nastavnik.errors import UserError
 from nastavnik.files import plain, write_json
 from nastavnik.instruments import appraise, data_facts, look, measured, network_facts
@@ -78,6 +79,7 @@ class Mentor:
         >>> print(mentor)  # doctest: +SKIP
     """
 
+    @checked(but=("model", "optimizer", "loss_fn", "train", "validation", "costs", "every"))
     def __init__(
         self,
         model: nn.Module,
@@ -140,6 +142,7 @@ class Mentor:
 
     # What it says
 
+    @checked()
     def findings(self, suppress: str | Iterable[str] = ()) -> list[Finding]:
         """What is wrong so far, the causes first, without the rules to ``suppress``.
 
@@ -164,6 +167,7 @@ class Mentor:
             text = in_words(found)
         return text + "".join(f"\nthe mentor's own fault: {fault}" for fault in self.faults)
 
+    @checked()
     def save(self, folder: str | Path) -> None:
         """Write ``findings.json`` and ``history.json`` into a folder, for ``nastavnik check FOLDER``.
 

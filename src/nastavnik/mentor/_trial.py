@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from nastavnik.errors import UserError
 from nastavnik.files import plain
@@ -205,6 +204,8 @@ def _bound(scores: np.ndarray) -> float:
 
 def _interval(differences: np.ndarray, level: float = LEVEL) -> tuple[float, float, float]:
     """Mean, low and high of paired differences, by Student's distribution."""
+    from scipy.special import stdtrit
+
     mean, n = float(differences.mean()), len(differences)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n))
+    half = float(stdtrit(n - 1, (1 + level) / 2) * differences.std(ddof=1) / np.sqrt(n))
     return mean, mean - half, mean + half

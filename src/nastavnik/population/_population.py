@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.func import vmap
 
+from nastavnik.arguments import checked
 from nastavnik.clock import Deadline
 from nastavnik.instruments import INSTRUMENTS, Instrument, Subject
 from nastavnik.population._choice import choose
@@ -72,6 +73,7 @@ class Population:
         own_order: give each network its own order of rows, by its recipe's seed, instead of one for all.
     """
 
+    @checked()
     def __init__(
         self,
         learners: Sequence[Learner],

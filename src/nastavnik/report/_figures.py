@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from nastavnik.predictive import ClassPredictive, Predictive
+from nastavnik.report._plotly import Figure
 from nastavnik.selection import Delivery, Search
 
 INK, BLUE, ORANGE, GREY, RED = "#1f2933", "#2166ac", "#e08214", "#b8c0c8", "#b2182b"
@@ -16,7 +16,7 @@ _MOST_CURVES = 300
 _MOST_POINTS = 4000
 
 
-def curves(trace: pd.DataFrame, search: Search, chosen: set[int]) -> go.Figure:
+def curves(trace: pd.DataFrame, search: Search, chosen: set[int]) -> Figure:
     """Validation loss of every network over its steps; the chosen ones in colour."""
     figure = blank("steps", "validation loss (nats per row)")
     losses = trace[trace["instrument"] == "validation loss"]
@@ -36,23 +36,22 @@ def curves(trace: pd.DataFrame, search: Search, chosen: set[int]) -> go.Figure:
             continue
         colour, width, opacity = style[kind]
         x, y, text = _lines(parts[-_MOST_CURVES:])
-        figure.add_trace(
-            go.Scatter(
-                x=x,
-                y=y,
-                mode="lines",
-                name=f"{kind} ({len(parts)}{f', {_MOST_CURVES} drawn' if len(parts) > _MOST_CURVES else ''})",
-                text=text,
-                line={"color": colour, "width": width},
-                opacity=opacity,
-                hovertemplate="network %{text}<br>step %{x}<br>loss %{y:.4f}<extra></extra>",
-            )
+        figure.draw(
+            "scatter",
+            x=x,
+            y=y,
+            mode="lines",
+            name=f"{kind} ({len(parts)}{f', {_MOST_CURVES} drawn' if len(parts) > _MOST_CURVES else ''})",
+            text=text,
+            line={"color": colour, "width": width},
+            opacity=opacity,
+            hovertemplate="network %{text}<br>step %{x}<br>loss %{y:.4f}<extra></extra>",
         )
     finite = losses["value"][np.isfinite(losses["value"])]
     if len(finite):
         low, high = float(finite.min()), float(finite.quantile(0.95))
         pad = 0.05 * (high - low + 1e-9)
-        figure.update_yaxes(range=[low - pad, high + pad])
+        figure.lay_out(yaxis={"range": [low - pad, high + pad]})
     return figure
 
 
@@ -68,150 +67,141 @@ def _lines(parts: list[pd.DataFrame]) -> tuple[list[Any], list[Any], list[Any]]:
     return x, y, text
 
 
-def candidates(rows: list[dict[str, Any]]) -> go.Figure:
+def candidates(rows: list[dict[str, Any]]) -> Figure:
     """Validation loss of the best candidates with intervals; the chosen one in colour."""
     figure = blank("validation loss (nats per row)", "")
-    figure.add_trace(
-        go.Scatter(
-            x=[r["nll"] for r in rows],
-            y=[f"candidate {r['number']}" for r in rows],
-            error_x={"type": "data", "array": [r["half_width"] for r in rows], "color": GREY},
-            mode="markers",
-            marker={"size": 10, "color": [ORANGE if r["chosen"] else BLUE for r in rows]},
-            text=[r["words"] for r in rows],
-            hovertemplate="%{text}<br>%{x:.4f}<extra></extra>",
-            showlegend=False,
-        )
+    figure.draw(
+        "scatter",
+        x=[r["nll"] for r in rows],
+        y=[f"candidate {r['number']}" for r in rows],
+        error_x={"type": "data", "array": [r["half_width"] for r in rows], "color": GREY},
+        mode="markers",
+        marker={"size": 10, "color": [ORANGE if r["chosen"] else BLUE for r in rows]},
+        text=[r["words"] for r in rows],
+        hovertemplate="%{text}<br>%{x:.4f}<extra></extra>",
+        showlegend=False,
     )
-    figure.update_yaxes(autorange="reversed")
-    figure.update_layout(height=140 + 26 * len(rows))
+    figure.lay_out(yaxis={"autorange": "reversed"})
+    figure.lay_out(height=140 + 26 * len(rows))
     return figure
 
 
-def fit_picture(predictive: Predictive, y: np.ndarray, classes: tuple[str, ...], part: str) -> go.Figure:
+def fit_picture(predictive: Predictive, y: np.ndarray, classes: tuple[str, ...], part: str) -> Figure:
     """Classes: confidence against accuracy; otherwise predicted against true values."""
     if isinstance(predictive, ClassPredictive):
         return _reliability(predictive, y, part)
     point = predictive.point()
     some = np.random.default_rng(0).permutation(len(y))[:_MOST_POINTS]
     figure = blank(f"predicted ({part} rows)", "true")
-    figure.add_trace(
-        go.Scattergl(
-            x=point[some],
-            y=y[some],
-            mode="markers",
-            marker={"size": 4, "color": BLUE, "opacity": 0.5},
-            name="rows",
-            text=some,
-            hovertemplate="predicted %{x:.4g}<br>true %{y:.4g}<extra></extra>",
-        )
+    figure.draw(
+        "scattergl",
+        x=point[some],
+        y=y[some],
+        mode="markers",
+        marker={"size": 4, "color": BLUE, "opacity": 0.5},
+        name="rows",
+        text=some,
+        hovertemplate="predicted %{x:.4g}<br>true %{y:.4g}<extra></extra>",
     )
     ends = [float(min(point.min(), y.min())), float(max(point.max(), y.max()))]
-    figure.add_trace(go.Scatter(x=ends, y=ends, mode="lines", line={"color": INK, "dash": "dot"}, name="exact"))
+    figure.draw("scatter", x=ends, y=ends, mode="lines", line={"color": INK, "dash": "dot"}, name="exact")
     return figure
 
 
-def _reliability(predictive: ClassPredictive, y: np.ndarray, part: str) -> go.Figure:
+def _reliability(predictive: ClassPredictive, y: np.ndarray, part: str) -> Figure:
     confidence = predictive.probabilities.max(1)
     right = predictive.point() == y
     edges = np.linspace(0, 1, 11)
     place = np.clip(np.digitize(confidence, edges) - 1, 0, 9)
     figure = blank(f"confidence ({part} rows)", "share that is right")
     used = [b for b in range(10) if (place == b).any()]
-    figure.add_trace(
-        go.Bar(
-            x=[(edges[b] + edges[b + 1]) / 2 for b in used],
-            y=[float(right[place == b].mean()) for b in used],
-            text=[f"{int((place == b).sum())} rows" for b in used],
-            width=0.09,
-            marker={"color": BLUE, "opacity": 0.7},
-            name="measured",
-            hovertemplate="confidence about %{x:.2f}<br>right %{y:.3f}<br>%{text}<extra></extra>",
-        )
+    figure.draw(
+        "bar",
+        x=[(edges[b] + edges[b + 1]) / 2 for b in used],
+        y=[float(right[place == b].mean()) for b in used],
+        text=[f"{int((place == b).sum())} rows" for b in used],
+        width=0.09,
+        marker={"color": BLUE, "opacity": 0.7},
+        name="measured",
+        hovertemplate="confidence about %{x:.2f}<br>right %{y:.3f}<br>%{text}<extra></extra>",
     )
-    figure.add_trace(
-        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": INK, "dash": "dot"}, name="calibrated")
-    )
-    figure.update_xaxes(range=[0, 1.02])
-    figure.update_yaxes(range=[0, 1.02])
+    figure.draw("scatter", x=[0, 1], y=[0, 1], mode="lines", line={"color": INK, "dash": "dot"}, name="calibrated")
+    figure.lay_out(xaxis={"range": [0, 1.02]})
+    figure.lay_out(yaxis={"range": [0, 1.02]})
     return figure
 
 
-def columns(delivery: Delivery, most: int = 20) -> go.Figure:
+def columns(delivery: Delivery, most: int = 20) -> Figure:
     """How much the loss rises when a column is shuffled."""
     rows = delivery.columns[:most]
     figure = blank("rise of the loss when shuffled (nats per row)", "")
-    figure.add_trace(
-        go.Bar(
-            x=[r["rise"] for r in rows],
-            y=[str(r["column"]) for r in rows],
-            error_x={"type": "data", "array": [1.96 * float(r["standard_error"]) for r in rows], "color": GREY},
-            orientation="h",
-            marker={"color": BLUE},
-            showlegend=False,
-        )
+    figure.draw(
+        "bar",
+        x=[r["rise"] for r in rows],
+        y=[str(r["column"]) for r in rows],
+        error_x={"type": "data", "array": [1.96 * float(r["standard_error"]) for r in rows], "color": GREY},
+        orientation="h",
+        marker={"color": BLUE},
+        showlegend=False,
     )
-    figure.update_yaxes(autorange="reversed")
-    figure.update_layout(height=140 + 22 * len(rows))
+    figure.lay_out(yaxis={"autorange": "reversed"})
+    figure.lay_out(height=140 + 22 * len(rows))
     return figure
 
 
-def hyperparameters(rows: list[dict[str, Any]], most: int = 12) -> go.Figure:
+def hyperparameters(rows: list[dict[str, Any]], most: int = 12) -> Figure:
     """How much of the scores' variance each hyperparameter explains, with intervals over forests."""
     rows = rows[:most]
     figure = blank("share of the ranks' variance that is lost when shuffled", "")
-    figure.add_trace(
-        go.Bar(
-            x=[r["importance"] for r in rows],
-            y=[r["name"] for r in rows],
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [r["high"] - r["importance"] for r in rows],
-                "arrayminus": [r["importance"] - r["low"] for r in rows],
-                "color": GREY,
-            },
-            orientation="h",
-            marker={"color": BLUE},
-            showlegend=False,
-            hovertemplate="%{y}: %{x:.3f}<extra></extra>",
-        )
+    figure.draw(
+        "bar",
+        x=[r["importance"] for r in rows],
+        y=[r["name"] for r in rows],
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [r["high"] - r["importance"] for r in rows],
+            "arrayminus": [r["importance"] - r["low"] for r in rows],
+            "color": GREY,
+        },
+        orientation="h",
+        marker={"color": BLUE},
+        showlegend=False,
+        hovertemplate="%{y}: %{x:.3f}<extra></extra>",
     )
-    figure.update_yaxes(autorange="reversed")
-    figure.update_layout(height=140 + 22 * len(rows))
+    figure.lay_out(yaxis={"autorange": "reversed"})
+    figure.lay_out(height=140 + 22 * len(rows))
     return figure
 
 
-def front(delivery: Delivery, search: Search) -> go.Figure:
+def front(delivery: Delivery, search: Search) -> Figure:
     """All candidates by the first two criteria, the front as a staircase, sure members darker."""
     names = search.strategy.objectives
     every = [c.values for c in search.ranking if all(np.isfinite(c.values))]
     figure = blank(_criterion(names[1]), _criterion(names[0]))
-    figure.add_trace(
-        go.Scatter(
-            x=[v[1] for v in every],
-            y=[v[0] for v in every],
-            mode="markers",
-            marker={"size": 5, "color": GREY},
-            name=f"all {len(every)} candidates",
-            hovertemplate="%{x:.4g}, %{y:.4g}<extra></extra>",
-        )
+    figure.draw(
+        "scatter",
+        x=[v[1] for v in every],
+        y=[v[0] for v in every],
+        mode="markers",
+        marker={"size": 5, "color": GREY},
+        name=f"all {len(every)} candidates",
+        hovertemplate="%{x:.4g}, %{y:.4g}<extra></extra>",
     )
     rows = sorted(delivery.front, key=lambda r: r[names[1]])
-    figure.add_trace(
-        go.Scatter(
-            x=[r[names[1]] for r in rows],
-            y=[r[names[0]] for r in rows],
-            mode="lines+markers" if len(names) == 2 else "markers",
-            line={"color": ORANGE, "shape": "hv", "width": 1.5},
-            marker={"size": 11, "color": ORANGE, "opacity": [0.35 + 0.65 * (r["on_front"] or 0.0) for r in rows]},
-            text=[f"candidate {r['candidate']}, on the front in {(r['on_front'] or 0.0):.0%} of draws" for r in rows],
-            name="the front",
-            hovertemplate="%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
-        )
+    figure.draw(
+        "scatter",
+        x=[r[names[1]] for r in rows],
+        y=[r[names[0]] for r in rows],
+        mode="lines+markers" if len(names) == 2 else "markers",
+        line={"color": ORANGE, "shape": "hv", "width": 1.5},
+        marker={"size": 11, "color": ORANGE, "opacity": [0.35 + 0.65 * (r["on_front"] or 0.0) for r in rows]},
+        text=[f"candidate {r['candidate']}, on the front in {(r['on_front'] or 0.0):.0%} of draws" for r in rows],
+        name="the front",
+        hovertemplate="%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
     )
     if names[1] in ("parameters", "seconds"):
-        figure.update_xaxes(type="log")
+        figure.lay_out(xaxis={"type": "log"})
     return figure
 
 
@@ -221,45 +211,41 @@ def _criterion(name: str) -> str:
     )
 
 
-def baselines(result: dict[str, Any], head: str) -> go.Figure:
+def baselines(result: dict[str, Any], head: str) -> Figure:
     """Ours and every baseline on the test rows, with intervals."""
     scored = {n.replace("_", " "): b["test"][head] for n, b in result["baselines"].items() if "test" in b}
     scored = {n: v for n, v in scored.items() if None not in v.values()}
     names = ["this model", *scored]
     values = [result["test"][head], *scored.values()]
     figure = blank(f"{'accuracy' if head == 'accuracy' else 'R²'} on the test rows", "")
-    figure.add_trace(
-        go.Scatter(
-            x=[v["value"] for v in values],
-            y=names,
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [v["high"] - v["value"] for v in values],
-                "arrayminus": [v["value"] - v["low"] for v in values],
-                "color": GREY,
-            },
-            mode="markers",
-            marker={"size": 11, "color": [ORANGE] + [BLUE] * len(scored)},
-            showlegend=False,
-            hovertemplate="%{y}: %{x:.4f}<extra></extra>",
-        )
+    figure.draw(
+        "scatter",
+        x=[v["value"] for v in values],
+        y=names,
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [v["high"] - v["value"] for v in values],
+            "arrayminus": [v["value"] - v["low"] for v in values],
+            "color": GREY,
+        },
+        mode="markers",
+        marker={"size": 11, "color": [ORANGE] + [BLUE] * len(scored)},
+        showlegend=False,
+        hovertemplate="%{y}: %{x:.4f}<extra></extra>",
     )
-    figure.update_yaxes(autorange="reversed")
-    figure.update_layout(height=140 + 28 * len(names))
+    figure.lay_out(yaxis={"autorange": "reversed"})
+    figure.lay_out(height=140 + 28 * len(names))
     return figure
 
 
-def blank(x: str, y: str) -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        template="plotly_white",
+def blank(x: str, y: str) -> Figure:
+    """A picture without traces."""
+    return Figure(
         height=380,
         margin={"l": 60, "r": 20, "t": 20, "b": 50},
         font={"family": "system-ui, sans-serif", "color": INK, "size": 13},
         legend={"orientation": "h", "y": 1.08},
-        xaxis_title=x,
-        yaxis_title=y,
+        xaxis={"title": {"text": x}},
+        yaxis={"title": {"text": y}, "automargin": True},
     )
-    figure.update_yaxes(automargin=True)
-    return figure

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from nastavnik.files import write_text
 from nastavnik.mentor import RULES, evidence_in_words, trial_in_words
@@ -95,20 +94,19 @@ def _picture(finding: dict[str, Any], history: History, number: int) -> str:
         for layer in [*chosen, *(x for x in layers if x not in chosen)][:_MOST_LAYERS]:
             values = history.series(name, layer)
             drawn.append(values)
-            figure.add_trace(go.Scatter(
+            figure.draw("scatter",
                 x=history.steps(name, layer), y=values, mode="lines+markers", name=f"{name} {layer}".strip(),
                 line={"color": next(colours), "width": 2.2 if layer == finding["layer"] else 1.2},
-            ))  # fmt: skip
+            )  # fmt: skip
     finite = np.concatenate([v[np.isfinite(v)] for v in drawn]) if drawn else np.zeros(0)
     if len(finite) < 2:
         return ""
     low, high = np.quantile(finite, (0.02, 0.95))  # a first step from zero weights would squeeze all the rest
     if finite.min() > 0 and high > 100 * low:
-        figure.update_yaxes(type="log", range=[float(np.log10(low)) - 0.3, float(np.log10(high)) + 0.3])
+        figure.lay_out(yaxis={"type": "log", "range": [float(np.log10(low)) - 0.3, float(np.log10(high)) + 0.3]})
     elif finite.max() > 10 * high > 0:
-        figure.update_yaxes(range=[float(min(low, 0.0)), 1.2 * float(high)])
-    config = {"displaylogo": False, "responsive": True}
-    return figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"picture-finding-{number}", config=config)
+        figure.lay_out(yaxis={"range": [float(min(low, 0.0)), 1.2 * float(high)]})
+    return figure.to_html(f"picture-finding-{number}")
 
 
 def _together(found: dict[str, Any]) -> str:

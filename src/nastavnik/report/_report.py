@@ -11,6 +11,7 @@ from nastavnik.dataset import Dataset
 from nastavnik.files import write_text
 from nastavnik.predictive import ClassPredictive, Predictive
 from nastavnik.report import _figures as figures
+from nastavnik.report._plotly import plotlyjs
 from nastavnik.report._words import (
     against_baselines,
     cost,
@@ -32,7 +33,6 @@ def write_report(
 ) -> None:
     """Render the template with the run's pictures and tables."""
     import jinja2
-    from plotly.offline import get_plotlyjs
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nastavnik.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -74,16 +74,8 @@ def write_report(
         worst_part=part,
         temperature=[m.temperature for m in delivery.model.members],
         run=run,
-        plotlyjs=get_plotlyjs(),
-        pictures={
-            name: picture.to_html(
-                full_html=False,
-                include_plotlyjs=False,
-                div_id=f"picture-{name}",
-                config={"displaylogo": False, "responsive": True},
-            )
-            for name, picture in pictures.items()
-        },
+        plotlyjs=plotlyjs(),
+        pictures={name: picture.to_html(f"picture-{name}") for name, picture in pictures.items()},
     )
     write_text(path, page)
 

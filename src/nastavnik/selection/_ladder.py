@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from nastavnik.data import Split
 from nastavnik.population import Learner, Population
@@ -165,20 +166,35 @@ class _Constant(torch.nn.Module):
 
 
 def _constant(bench: Workbench, g: int) -> Learner:
+    """The constant, with what the likelihood learns beside it, that suits the training rows best."""
     recipe = Recipe({**bench.settings, "seed": 0})
     likelihood = bench.task.likelihood(recipe)
     learner = Learner(_Constant(likelihood.outputs), likelihood)
     inputs, targets = bench.data.rows_of(g, bench.data.train[g])
-    fit = torch.optim.LBFGS(learner.parameters(), max_iter=100, line_search_fn="strong_wolfe")
+    return best_constant(learner, inputs, targets)
 
-    def closure() -> torch.Tensor:
-        fit.zero_grad()
-        loss = learner.likelihood.neg_log_likelihood(learner(*inputs), targets).mean()
-        loss.backward()
-        return loss
 
-    fit.step(closure)
-    return learner.eval()
+def best_constant(learner: Learner, inputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> Learner:
+    """Fit few parameters by the likelihood itself, in float64: quasi-Newton, and where it has kinks a simplex after."""
+    from scipy.optimize import minimize
+
+    learner.double()
+    parameters = list(learner.parameters())
+    targets = targets.double() if targets.is_floating_point() else targets
+
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        vector_to_parameters(torch.from_numpy(point), parameters)
+        value = learner.likelihood.neg_log_likelihood(learner(*inputs), targets).mean()
+        slopes = torch.autograd.grad(value, parameters)
+        return float(value.detach()), parameters_to_vector(slopes).numpy()
+
+    with torch.enable_grad():
+        start = parameters_to_vector(parameters).detach().numpy().copy()
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"ftol": 1e-13, "gtol": 1e-9}).x
+        if not learner.likelihood.curved:
+            found = minimize(lambda point: loss(point)[0], found, method="Nelder-Mead").x
+    vector_to_parameters(torch.from_numpy(found), parameters)
+    return learner.float().eval()
 
 
 def _words(record: Mapping[str, Any]) -> str:

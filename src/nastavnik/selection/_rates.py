@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from nastavnik.arguments import checked
 from nastavnik.errors import UserError, nearest
 from nastavnik.population import Data, Learner, Population
 from nastavnik.recipe import Recipe, Value
@@ -43,6 +44,7 @@ class RateSearch:
     words: tuple[str, ...]
 
 
+@checked()
 def find_rate(
     build: Callable[[], tuple[nn.Module, Likelihood]],
     inputs: torch.Tensor | Sequence[torch.Tensor],

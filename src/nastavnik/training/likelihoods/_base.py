@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import nn
 
-from nastavnik.data import TargetPreparation
-from nastavnik.predictive import Predictive
+if TYPE_CHECKING:
+    from nastavnik.data import TargetPreparation
+    from nastavnik.predictive import Predictive
+
 
 TEMPERATURES = tuple(2.0 ** (i / 3) for i in range(-9, 10))  # 1/8 to 8, a third of an octave apart
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from nastavnik.data import TargetPreparation
 from nastavnik.predictive import ClassPredictive
 from nastavnik.training.likelihoods._base import Likelihood
+
+if TYPE_CHECKING:
+    from nastavnik.data import TargetPreparation
 
 
 class ClassLikelihood(Likelihood):

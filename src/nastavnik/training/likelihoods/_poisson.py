@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 
-from nastavnik.data import TargetPreparation
 from nastavnik.predictive import CountPredictive
 from nastavnik.training.likelihoods._base import Likelihood
+
+if TYPE_CHECKING:
+    from nastavnik.data import TargetPreparation
 
 
 class Poisson(Likelihood):

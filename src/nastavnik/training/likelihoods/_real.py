@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nastavnik.data import TargetPreparation
 from nastavnik.errors import UserError
 from nastavnik.predictive import RealPredictive
 from nastavnik.training.likelihoods._base import Likelihood
+
+if TYPE_CHECKING:
+    from nastavnik.data import TargetPreparation
 
 _LEAST = 1e-4  # the smallest scale, in prepared units: a perfect fit must not make the density infinite
 
