@@ -1,6 +1,7 @@
 """Choosing: what is searched, how candidates are drawn and compared, what is chosen, and against which baselines."""
 
 from nastavnik.selection._baselines import Baseline as Baseline
+from nastavnik.selection._baselines import BaselineProcess as BaselineProcess
 from nastavnik.selection._baselines import fit_baselines as fit_baselines
 from nastavnik.selection._bracket import HALVINGS as HALVINGS
 from nastavnik.selection._candidate import Candidate as Candidate
