@@ -185,7 +185,7 @@ class Population:
 
     def _advance(self, stop: int, deadline: Deadline | None, pause: Callable[[], None]) -> None:
         """Take all networks to a step, or less far when the deadline passes."""
-        way = self._chosen_way()
+        way = self._chosen_way(deadline)
         measures: Tensors = {}
         while self.step < stop:
             to = min(stop, self.step + self._at_once)
@@ -227,12 +227,19 @@ class Population:
         self.engine, self._way = self.way, None
         return self._chosen_way()
 
-    def _chosen_way(self) -> Way:
+    def _chosen_way(self, deadline: Deadline | None = None) -> Way:
         if self._way is None:
             trial = self._stretch(0, min(_TRIAL_STEPS, self.total_steps), False)
             steps = self.total_steps - self.step
             self._way = choose(
-                self.engine, self.training, self.state, self._settings, trial, steps, measure=self.measure
+                self.engine,
+                self.training,
+                self.state,
+                self._settings,
+                trial,
+                steps,
+                measure=self.measure,
+                deadline=deadline,
             )
         return self._way
 
@@ -351,6 +358,8 @@ class Population:
     def harvest(self, status: str = "finished") -> list[Outcome]:
         """Every candidate's outcome, those still here included; the population is empty afterwards."""
         self.release(np.ones(len(self.recipes), dtype=bool), status)
+        if self._way is not None:
+            self._way.end()
         return self.outcomes
 
     def network(self, i: int) -> Learner:
