@@ -20,6 +20,8 @@ def curves(trace: pd.DataFrame, search: Search, chosen: set[int]) -> go.Figure:
     """Validation loss of every network over its steps; the chosen ones in colour."""
     figure = blank("steps", "validation loss (nats per row)")
     losses = trace[trace["instrument"] == "validation loss"]
+    offsets = {n: search.bench.of(c.recipe).offset for c in search.history for n in c.numbers}
+    losses = losses.assign(value=losses["value"] + losses["network"].map(offsets).fillna(0.0))
     status = {n: c.status for c in search.history for n in c.numbers}
     highlighted = {n for c in search.history if c.number in chosen for n in c.numbers}
     groups: dict[str, list[pd.DataFrame]] = {"stopped early": [], "finished": [], "chosen": []}

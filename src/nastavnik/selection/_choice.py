@@ -26,6 +26,7 @@ from nastavnik.selection._ensemble import greedy_ensemble
 from nastavnik.selection._front import pareto_front
 from nastavnik.selection._importance import importance
 from nastavnik.selection._search import Search
+from nastavnik.selection._wild import absurd, shown_above_zero
 from nastavnik.selection._workbench import Part
 
 Votes = dict[Candidate, int]
@@ -133,7 +134,10 @@ class _Chooser:
         self._temperatures: dict[int, float] = {}
         self._predictions: dict[tuple[int, int], Predictive] = {}
         pool = [c for c in search.ranking if c.number in search.pool]
-        self.ranking = sorted(pool, key=lambda c: float(self.loss(c).mean()))
+        self.ranked = sorted(pool, key=lambda c: float(self.loss(c).mean()))
+        wild = {} if dataset.task.is_classification else absurd({c: self.r2(c) for c in self.ranked})
+        self.absurd: dict[Candidate, float] = wild
+        self.ranking = [c for c in self.ranked if c not in wild]  # what may be delivered
 
     def temperature(self, candidate: Candidate) -> float:
         """Fitted on the candidate's held-out rows, 1 where it does not help."""
@@ -160,6 +164,13 @@ class _Chooser:
     def loss(self, candidate: Candidate) -> np.ndarray:
         """Held-out nats of each row [n], averaged over repeats."""
         return np.mean(self._by_repeat(candidate, lambda p, y: p.neg_log_likelihood(y)), axis=0)
+
+    def r2(self, candidate: Candidate) -> float:
+        """The share of the held-out rows' variance that a candidate explains in the target's own units."""
+        y = self.dataset.task.values[self.rows].astype(np.float64)
+        error, spread = self.prediction(candidate).point() - y, y - y.mean()
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(1 - (error**2).sum() / max(float((spread**2).sum()), 1e-300))
 
     def spread(self, candidate: Candidate) -> list[float]:
         """The mean held-out loss of each repeat."""
@@ -202,8 +213,9 @@ class _Chooser:
 
         "Shown" is a paired difference whose 95 % interval, with Bonferroni's correction for the number of candidates,
         lies beyond zero, in the loss and, for classes, in the errors too: the best of many flatters itself, and what
-        these rows cannot tell apart is decided by simplicity. Other criteria name their candidate by themselves; of a
-        front the least loss is taken.
+        these rows cannot tell apart is decided by simplicity. Where a few wild rows widen the interval of the mean,
+        that of the mean without them may show it too. Other criteria name their candidate by themselves; of a front
+        the least loss is taken.
         """
         if self.criterion != "validation":
             return self._by_criterion()
@@ -212,12 +224,11 @@ class _Chooser:
         first = self.ranking[0]
         if len(self.search.strategy.objectives) > 1:  # size is a criterion of its own there
             return first
-        width = -ndtri(0.025 / max(1, len(self.search.ranking)))  # in standard errors; 1.96 for one candidate
+        width = -ndtri(0.025 / max(1, 2 * len(self.search.ranking)))  # in standard errors; two looks at each
         for candidate in self.ranking:
             if candidate.recipe["network.family"] in self.bench.linear_families:
                 pairs = zip(self._measures(candidate), self._measures(first), strict=True)
-                gaps = [theirs - ours for theirs, ours in pairs]
-                if any(gap.mean() <= width * gap.std() / len(gap) ** 0.5 for gap in gaps):
+                if not all(shown_above_zero(theirs - ours, width) for theirs, ours in pairs):
                     return candidate
         return first
 
@@ -268,13 +279,15 @@ class _Chooser:
         reference = np.mean([self.held_out(chosen, r).neg_log_likelihood(y) for r in repeats], axis=0)
         numbers = {c.number for c in chosen}
         found = []
-        for c in self.ranking:
+        for c in self.ranked:
             loss = self.loss(c)
             gap = loss - reference
             error = 1.96 * float(gap.std()) / max(len(y), 1) ** 0.5
             sign = "worse" if gap.mean() > 0 else "better"
             shown = abs(gap.mean()) > error
             against = f"{sign} by {abs(gap.mean()):.4f}" if shown else "no difference these rows can show"
+            if c in self.absurd:
+                against = f"not to be delivered: R² {self.absurd[c]:.4g} on these rows"
             found.append(
                 {
                     "number": c.number,
