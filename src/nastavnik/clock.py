@@ -85,6 +85,11 @@ class Deadline:
         """Seconds until it."""
         return self.clock.left - self.reserve
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether no clock limits anything."""
+        return self.clock.budget is None
+
     def passed(self) -> bool:
         """Whether it is over, or a stop was asked for."""
         return self.clock.stop_requested or self.left <= 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 the caller's mistake, 1 ours, 130 stopped by a second Ctrl-C."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else torch's threads spin where the machine is busy
     from nastavnik.cli._app import make_app
     from nastavnik.errors import UserError
 

@@ -174,6 +174,8 @@ class Population:
         while self.step < until and len(self):
             stop = min(until, (self.step // self._every + 1) * self._every)
             self._advance(stop, deadline, pause)
+            if not len(self):  # let go in a pause
+                return
             cut = deadline is not None and deadline.passed()
             scored = np.isfinite(self.best.score).all()
             if self._judged and not (cut and scored and self.step < stop):
@@ -202,6 +204,8 @@ class Population:
             self.step = to
             if to < stop:
                 pause()
+            if not len(self):
+                return
             if deadline is not None and deadline.passed():
                 break
         self._measure("training loss", self._losses / max(1, self.step - self._losses_since), self.step)

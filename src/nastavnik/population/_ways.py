@@ -87,7 +87,7 @@ class Way(ABC):
         Losses are added one after the other, so that the sum does not depend on how steps are cut into stretches.
         """
 
-    def end(self) -> None:
+    def end(self) -> None:  # noqa: B027  most ways have nothing to end
         """No more steps will be asked for."""
 
 

@@ -28,6 +28,7 @@ from nastavnik.selection._rates import find_rate as find_rate
 from nastavnik.selection._search import Search as Search
 from nastavnik.selection._search import Strategy as Strategy
 from nastavnik.selection._space import families_named as families_named
+from nastavnik.selection._space import simplest as simplest
 from nastavnik.selection._space import table_space as table_space
 from nastavnik.selection._workbench import Part as Part
 from nastavnik.selection._workbench import Workbench as Workbench

@@ -1,10 +1,9 @@
-"""The process that baselines run in: numpy and scikit-learn alone, so that it starts soon and can be ended at any moment.
+"""The process that baselines run in: numpy and scikit-learn alone, so that it starts soon and can be ended at any time.
 
 Run by its path. A job comes on stdin and answers go to stdout, as messages: a line of JSON that says which arrays
-follow, then their bytes; nothing is pickled. A job holds, by ``matrix`` ("trees" or "others"), the
-training rows in the order in which fits grow and the rows to be predicted, and the targets; each kind is fitted on
-growing parts of the rows while its share of the seconds lasts, and every fit's predictions are answered at once: whoever
-ends this process keeps the last one.
+follow, then their bytes; nothing is pickled. A job holds the matrices of the training rows, in the order in which
+fits grow, and of the rows to be predicted, and the targets; each kind is fitted on growing parts of the rows while its
+share of the seconds lasts, and every fit's predictions are answered at once: whoever ends this process keeps the last.
 """
 
 from __future__ import annotations

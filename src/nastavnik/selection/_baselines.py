@@ -184,7 +184,8 @@ class BaselineProcess:
         process, turn, message = self._process, _Turn(self._kinds[0]["name"], self._end), None
         if process is None:
             return
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             with process.stdin as questions, process.stdout as answers:
                 worker.receive(answers)  # it is ready
