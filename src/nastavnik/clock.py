@@ -1,9 +1,16 @@
-"""How long there is: a deadline, and a request to stop, asked by every loop that may run long."""
+"""How long there is: a deadline, a request to stop, and how busy the machine is now; asked by all that may run long."""
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
+
+_LOOK_EVERY = 2.0  # seconds between two looks at how busy the machine is
+_LOOK = 0.01  # seconds of the processor that a look takes
+_MOST = 50.0  # times as slow: beyond that a look ends
+_CREDIBLE = 300.0  # seconds that imports may have taken before a clock is made
 
 
 @dataclass
@@ -16,6 +23,13 @@ class Clock:
     budget: float | None = None
     started: float = field(default_factory=time.monotonic)
     stop_requested: bool = False
+    _slow: float = 1.0
+    _looked: float = field(default=float("-inf"))
+
+    @classmethod
+    def of_process(cls, budget: float | None = None) -> Clock:
+        """A clock that began when this process did, its imports included."""
+        return cls(budget, time.monotonic() - _process_age())
 
     @property
     def elapsed(self) -> float:
@@ -26,6 +40,37 @@ class Clock:
     def left(self) -> float:
         """Seconds left of the budget; infinite without one."""
         return float("inf") if self.budget is None else self.budget - self.elapsed
+
+    @property
+    def slowness(self) -> float:
+        """How many times as long as alone this thread takes now, as others want the processor too; at least 1.
+
+        A look is a hundredth of a second of work against the wall clock, taken anew every two seconds; rises count at
+        once and falls by halves, so that load which comes and goes is not forgotten between two looks.
+        """
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_EVERY:
+            seen = _look()
+            self._slow = max(seen, (self._slow + seen) / 2)
+            self._looked = time.monotonic()
+        return self._slow
+
+
+def _look() -> float:
+    wall, worked = time.monotonic(), time.thread_time()
+    while (done := time.thread_time() - worked) < _LOOK and time.monotonic() - wall < _MOST * _LOOK:
+        pass
+    return min(_MOST, max(1.0, (time.monotonic() - wall) / max(done, 1e-6)))
+
+
+def _process_age() -> float:
+    """Seconds since this process began; where the system does not tell, the processor's seconds it has had."""
+    try:
+        began = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - began / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, ValueError, IndexError):
+        return time.process_time()
+    return age if time.process_time() <= age < _CREDIBLE else time.process_time()
 
 
 @dataclass
@@ -39,6 +84,11 @@ class Deadline:
     def left(self) -> float:
         """Seconds until it."""
         return self.clock.left - self.reserve
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether no clock limits anything."""
+        return self.clock.budget is None
 
     def passed(self) -> bool:
         """Whether it is over, or a stop was asked for."""

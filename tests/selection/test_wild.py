@@ -134,7 +134,7 @@ def test_preparations_of_the_target_may_be_searched(searched: nastavnik.Run) -> 
 def test_but_not_by_evidence_nor_where_a_value_forbids_it(rng: np.random.Generator) -> None:
     space = Space({"preparation.target": Choice.of("log", "identity")})
     x = rng.normal(size=(100, 1))
-    with pytest.raises(UserError, match="preparation.target can be searched by validation only"):
+    with pytest.raises(UserError, match=r"preparation\.target can be searched by validation only"):
         nastavnik.fit(x, np.exp(x[:, 0]), networks=4, space=space, criterion="evidence")
-    with pytest.raises(UserError, match="preparation.target=log needs values above 0"):
+    with pytest.raises(UserError, match=r"preparation\.target=log needs values above 0"):
         nastavnik.fit(x, x[:, 0], networks=4, space=space)

@@ -141,7 +141,7 @@ def fit(
     from nastavnik.request import FitRequest, parse_budget, parse_limits, parse_pairs
     from nastavnik.run_folder import RunFolder, lasting_source, next_free
 
-    clock = Clock()
+    clock = Clock.of_process()
     limits: dict[str, Any] = {"budget": parse_budget(budget), "networks": networks}
     if resume is not None:
         _refuse_beside_resume(context)

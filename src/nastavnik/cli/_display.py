@@ -111,18 +111,23 @@ def in_words(progress: Progress) -> str:
 
 def summary(result: dict[str, Any], folder: Path) -> str:
     """The last lines a person reads: how good, against what, and where to look."""
+    from nastavnik.report import baseline_words, best_baseline, hardly_trained, not_done, of_one_fold
+
     head = "accuracy" if result["task"]["kind"] == "classification" else "r2"
     lines = []
     for part in ("validation", "test"):
         if result[part]:
             lines.append(f"{part:>10}: {head} {interval(result[part][head])}, nll {interval(result[part]['nll'])}")
-    scored = {n: b["test"][head]["value"] for n, b in result["baselines"].items() if "test" in b}
-    scored = {name: value for name, value in scored.items() if value is not None}
-    if scored and result["test"] and result["test"][head]["value"] is not None:
-        name = max(scored, key=lambda n: scored[n])
-        ours = result["test"][head]["value"]
-        verdict = "ahead of us" if scored[name] > ours else "level" if scored[name] == ours else "behind"
-        lines.append(f"{'baseline':>10}: the best is {name.replace('_', ' ')}, {head} {scored[name]:.4f} ({verdict})")
+    trained = " ".join(filter(None, (hardly_trained(result), of_one_fold(result))))
+    if trained:
+        lines.append(f"{'but':>10}: {trained}")
+    best = best_baseline(result)
+    if best is not None:
+        name, record, standing = best
+        value = record["test"][head]["value"]
+        lines.append(f"{'baseline':>10}: the best is {baseline_words(name, record)}, {head} {value:.4f} ({standing})")
+    if not_done(result):
+        lines.append(f"{'baseline':>10}: {not_done(result)}")
     found = result["optimism"]
     name = head if head in found else "nll"
     if found and found["delivered"] and found["candidates"] > 1:
@@ -139,7 +144,8 @@ def summary(result: dict[str, Any], folder: Path) -> str:
         f"{'cost':>10}: {cost['networks']} networks in {cost['seconds']:.0f} s, "
         f"{cost['wasted_seconds']:.0f} s of it on networks that were dropped"
     )
-    lines.append(f"{'report':>10}: {folder / 'report.html'}")
+    if (folder / "report.html").exists():
+        lines.append(f"{'report':>10}: {folder / 'report.html'}")
     lines.append(f"{'predict':>10}: nastavnik predict {folder} TABLE --out predictions.csv")
     return "\n".join(lines)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -10,6 +11,7 @@ def main(arguments: list[str] | None = None) -> None:
     from nastavnik.cli._streams import BROKEN_PIPE, flush, forget, open_streams, own_warnings_only
     from nastavnik.errors import complaint
 
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else torch's threads spin where the machine is busy
     open_streams()
     words = sys.argv[1:] if arguments is None else arguments
     try:

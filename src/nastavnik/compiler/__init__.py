@@ -7,5 +7,6 @@
 from nastavnik.compiler._build import cache_folder as cache_folder
 from nastavnik.compiler._expressions import NotCompilable as NotCompilable
 from nastavnik.compiler._program import Program as Program
+from nastavnik.compiler._running import Ended as Ended
 from nastavnik.compiler._tracing import peak_bytes as peak_bytes
 from nastavnik.compiler._tracing import product_flops as product_flops

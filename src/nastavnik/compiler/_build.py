@@ -11,9 +11,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from nastavnik.compiler._expressions import NotCompilable
+from nastavnik.compiler._running import run_unless
 
 _MATRIX = Path(__file__).with_name("matrix.c")
 _FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-fwrapv", "-fno-math-errno", "-fno-trapping-math", "-g0", "-w")
@@ -25,35 +27,47 @@ def cache_folder() -> Path:
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nastavnik"
 
 
-def build(source: str, wide: bool) -> ctypes.CDLL:
+def is_built(source: str, wide: bool) -> bool:
+    """Whether ``build`` would find the library of this text among those kept."""
+    matrix = _matrix_place(wide)[1]
+    return matrix.exists() and _place(source + matrix.name, ".so").exists()
+
+
+def build(source: str, wide: bool, ended: Callable[[], bool] = lambda: False) -> ctypes.CDLL:
     """The library of a text that is written with ``step.h``; ``wide`` for double precision.
 
     Raises:
         NotCompilable: there is no C compiler, or it refuses.
+        Ended: ``ended`` before it was done.
     """
-    matrix = build_matrix(wide)
+    matrix = build_matrix(wide, ended)
     place = _place(source + matrix.name, ".so")  # whose text is in its name
     if not place.exists():
         libraries = ["-lmvec", "-lm"] if _has_vector_math() else ["-lm"]
-        _compile(source, place, ["-shared"], [str(matrix), *libraries])
+        _compile(source, place, ["-shared"], [str(matrix), *libraries], ended)
     try:
         return ctypes.CDLL(str(place))
     except OSError as error:
         raise NotCompilable(f"the compiled step cannot be loaded: {error}") from error
 
 
-def build_matrix(wide: bool) -> Path:
+def build_matrix(wide: bool, ended: Callable[[], bool] = lambda: False) -> Path:
     """The product of matrices for one type of numbers, as an object to link with.
 
     Raises:
         NotCompilable: there is no C compiler, or it refuses.
+        Ended: ``ended`` before it was done.
     """
+    text, place = _matrix_place(wide)
+    if not place.exists():
+        _compile(text, place, ["-c"], [], ended)
+    return place
+
+
+def _matrix_place(wide: bool) -> tuple[str, Path]:
     kind, integer, size = ("double", "long", 8) if wide else ("float", "int", 4)
     text = f"typedef {kind} T;\ntypedef {integer} TI;\n#define TB {size}\n{_MATRIX.read_text(encoding='utf-8')}"
-    place = _place(text, ".o")
-    if not place.exists():
-        _compile(text, place, ["-c"], [])
-    return place
+    return text, _place(text, ".o")
 
 
 def compiler() -> str | None:
@@ -61,7 +75,7 @@ def compiler() -> str | None:
     return next((found for name in (os.environ.get("CC"), "gcc", "cc") if name and (found := shutil.which(name))), None)
 
 
-def _compile(source: str, place: Path, how: list[str], libraries: list[str]) -> None:
+def _compile(source: str, place: Path, how: list[str], libraries: list[str], ended: Callable[[], bool]) -> None:
     tool = compiler()
     if tool is None:
         raise NotCompilable("there is no C compiler (gcc) on this machine")
@@ -75,9 +89,9 @@ def _compile(source: str, place: Path, how: list[str], libraries: list[str]) -> 
         text.write_text(source, encoding="utf-8")
         vectors = ["-DVECTOR_MATH"] if _has_vector_math() else []
         command = [tool, *_FLAGS, *vectors, *how, "-fPIC", str(text), "-o", str(made), *libraries]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise NotCompilable(f"{Path(tool).name} refuses the step: {done.stderr.strip().splitlines()[:1]}")
+        code, said = run_unless(ended, command)
+        if code:
+            raise NotCompilable(f"{Path(tool).name} refuses the step: {said.strip().splitlines()[:1]}")
         os.replace(made, place)
     except OSError as error:
         raise NotCompilable(f"the step cannot be compiled in {room}: {error.strerror}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from nastavnik.compiler._build import build
+from nastavnik.compiler._build import build, is_built
 from nastavnik.compiler._expressions import NotCompilable
 from nastavnik.compiler._kernels import Product
 from nastavnik.compiler._lowering import lower
@@ -60,14 +60,20 @@ class Program:
         """What each thread needs beside the arguments."""
         return self._scratch
 
-    def build(self) -> None:
+    @property
+    def built(self) -> bool:
+        """Whether it was compiled before, on this machine."""
+        return self._run is not None or is_built(self.source, self._wide)
+
+    def build(self, ended: Callable[[], bool] = lambda: False) -> None:
         """Compile, or take what was compiled before.
 
         Raises:
             NotCompilable: there is no C compiler, or it refuses.
+            Ended: ``ended`` before it was done; the compiler was stopped.
         """
         if self._run is None:
-            self._run = build(self.source, self._wide).run
+            self._run = build(self.source, self._wide, ended).run
 
     def run(
         self,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -29,12 +32,12 @@ from nastavnik.jobs._surroundings import a_job
 from nastavnik.model import Model
 from nastavnik.nets import FAMILIES, Factory, Family
 from nastavnik.progress import Watcher
-from nastavnik.recipe import Value
+from nastavnik.recipe import Recipe, Value
 from nastavnik.request import FitRequest, parse_budget
 from nastavnik.run_folder import RunFolder, lasting_source
 from nastavnik.selection import (
     FINAL_MEMBERS,
-    Baseline,
+    BaselineProcess,
     Delivery,
     Search,
     Strategy,
@@ -42,15 +45,21 @@ from nastavnik.selection import (
     climb,
     deliver,
     families_named,
-    fit_baselines,
     has_signal,
+    simplest,
 )
 from nastavnik.space import Space, read_space_text, space_in_toml
 
-_BASELINE_SHARE = 0.2  # of a budget of time, at most
-_FINISH_SECONDS = 4.0  # evaluation, importance and report
+_BASELINE_SHARE = 0.4  # of a budget of time, at most, beside the training
+_FINISH_SECONDS = 3.0  # choice, evaluation, importance and report on a machine that does nothing else
 _FINISH_SHARE = 0.02
-_SECONDS_A_ROW = 1e-3
+_SECONDS_A_ROW = 2e-4
+_REPORT_SECONDS = 1.0  # of them
+_CLOSING_SECONDS = 0.4  # the end of the process
+_TRAINING_SECONDS = 1.0  # of the first training, beside its steps
+_SECONDS_A_STEP = 2e-3
+_MOST_FINAL = 0.3  # of a budget for the final training after cross-validation
+_BUSY = 1.5  # times as slow
 
 
 @dataclass(frozen=True)
@@ -187,6 +196,23 @@ def _fit(
 ) -> Run:
     clock.budget = request.budget_or_default
     watcher.begin(clock)
+    threads = max(1, (request.threads or os.cpu_count() or 1) // 2)
+    with BaselineProcess(threads) if extras else nullcontext() as beside:
+        return _fit_beside(request, folder, source, y, family, watcher, clock, beside, fewest_rows)
+
+
+def _fit_beside(
+    request: FitRequest,
+    folder: RunFolder,
+    source: Any,
+    y: Any,
+    family: Family | None,
+    watcher: Watcher,
+    clock: Clock,
+    beside: BaselineProcess | None,
+    fewest_rows: int | None,
+) -> Run:
+    """The fit, with baselines in a process beside it; without one there are no extras."""
     try:
         check_device(request.device)
         watcher.doing("reading the table")
@@ -194,6 +220,7 @@ def _fit(
         dataset = make_dataset(table, dataset_options(request, fewest_rows))
         families = [family] if family is not None else families_named(request.families or tuple(FAMILIES))
         bench, space, strategy = prepare(dataset, families, request)
+        _refuse_too_short(clock, dataset, bench, space)
     except BaseException:  # also a Ctrl-C: the place is left as it was found
         folder.abandon()
         raise
@@ -207,24 +234,71 @@ def _fit(
     for note in [f"{dataset.task.target}: {dataset.task.kind} ({dataset.task.why})", *dataset.notes]:
         watcher.note(note)
     with _interruptible(clock):
-        baselines = _baselines(dataset, request, clock, threads, watcher) if extras else []
+        _give(beside, dataset, request, clock)
         search = _search(dataset, bench, space, strategy, request, folder, clock, watcher)
         watcher.doing("choosing and testing")
-        touches = _touches(folder) + 1
-        delivery = deliver(search, dataset, request, baselines, touches=touches, expired=lambda: clock.left < 1.5)
-    chosen = delivery.candidates[0]
-    if chosen.lacking > 0.5:
-        watcher.note(
-            f"the budget ended when the chosen network had taken {chosen.steps} of {chosen.total_steps} steps: "
-            "it is hardly trained; give the fit more time"
+        finish = Deadline(clock, _reserve(clock, dataset, request))
+        ended = partial(_over, Deadline(clock, finish.reserve - _REPORT_SECONDS * clock.slowness))
+        baselines = beside.collect(ended) if beside is not None else []
+        delivery = deliver(
+            search,
+            dataset,
+            request,
+            baselines,
+            touches=_touches(folder) + 1,
+            expired=lambda: clock.left < (_REPORT_SECONDS + _CLOSING_SECONDS) * clock.slowness,
+            deadline=None if clock.budget is None else finish,
         )
+    from nastavnik.report import hardly_trained, of_one_fold  # takes a while
+
     result = result_record(delivery, search, request)
-    _write(folder, delivery, search, result, dataset, extras)
+    for sentence in (hardly_trained(result), of_one_fold(result)):
+        if sentence:
+            watcher.note(sentence)
+    _write(folder, delivery, search, result, dataset, beside is not None and clock.left > 0)
     status = "interrupted" if clock.stop_requested else "finished"
     way = {"asked": request.engine, "chosen_by": "measurement" if request.networks is None else "fixed rule"}
     timings = {"seconds": search.seconds, "peak_megabytes": _peak_megabytes()}
     folder.write(status=status, way={**way, "networks": dict(search.ways)}, timings=timings)
     return Run(delivery.model, result, search.trace.frame(), network_table(search, delivery), dataset, folder.path)
+
+
+def _refuse_too_short(clock: Clock, dataset: Dataset, bench: Workbench, space: Space) -> None:
+    """Refuse a budget that one training of the simplest family and the finish would break, before anything is written.
+
+    Raises:
+        UserError: with the least budget, as this machine is now.
+    """
+    if clock.budget is None:
+        return
+    recipe = Recipe({**simplest(space).default(), "seed": 0})
+    batch = bench.data.batch_size(recipe.whole("batch_size"))
+    steps = recipe.whole("epochs") * bench.data.steps_per_epoch(batch)
+    begun = clock.elapsed
+    rows = len(dataset.split.validation) + len(dataset.split.test)
+    finish = (1 + _FINISH_SHARE) * (_FINISH_SECONDS + _SECONDS_A_ROW * rows)
+    rest = clock.slowness * (_TRAINING_SECONDS + 0.5 * steps * _SECONDS_A_STEP + finish)
+    if clock.budget < begun + rest:
+        raise UserError(
+            f"a budget of {clock.budget:g} s is too short: {begun:.1f} s went into starting and reading, and one "
+            f"training, its test and the report take about {rest:.1f} s on this machine as it is now; "
+            f"give --budget {math.ceil(begun + 1.2 * rest)}s or more"
+        )
+
+
+def _give(beside: BaselineProcess | None, dataset: Dataset, request: FitRequest, clock: Clock) -> None:
+    """Set the baselines to work."""
+    if beside is None:
+        return
+    rows = dataset.split.development if dataset.split.folds else dataset.split.train
+    seconds = float("inf") if clock.budget is None else _BASELINE_SHARE * clock.budget
+    beside.give(
+        dataset.columns, dataset.task, rows, dataset.split.test, seed=request.seed, seconds=min(seconds, clock.left)
+    )
+
+
+def _over(deadline: Deadline) -> bool:
+    return deadline.passed()
 
 
 def _search(
@@ -256,16 +330,31 @@ def _search(
     if request.ladder == "on" and not resumed:
         climb(search, watcher)
     with Checkpoints(search, folder, request.checkpoint) as checkpoints:
+        members = 1 if request.deliver == "single" else FINAL_MEMBERS
+        looked = bool(search.ladder) or not search.simple_so_far
+
+        def reserve() -> None:
+            """What the finish takes, as this machine is now."""
+            if clock.budget is not None:
+                final = min(search.final_seconds(members), _MOST_FINAL * clock.budget)
+                search.deadline.reserve = _reserve(clock, dataset, request) + final
+                _calm(clock, request)
 
         def after_bracket() -> None:
-            if request.ladder == "auto" and search.generation == 1 and not has_signal(search):
-                watcher.note("nothing beats a constant yet: looking for a first signal on a part of the data")
-                climb(search, watcher)
-            members = 1 if request.deliver == "single" else FINAL_MEMBERS
-            search.deadline.reserve = _reserve(clock, dataset, request) + search.final_seconds(members)
+            nonlocal looked
+            reserve()
+            if request.ladder == "auto" and not looked and not (search.simple_so_far and clock.budget is not None):
+                looked = True
+                if not has_signal(search):
+                    watcher.note("nothing beats a constant yet: looking for a first signal on a part of the data")
+                    climb(search, watcher)
             checkpoints.save()
 
-        search.run(after_bracket, checkpoints.when_due)
+        def pause() -> None:
+            reserve()
+            checkpoints.when_due()
+
+        search.run(after_bracket, pause)
         checkpoints.wait()
     if not search.ranking:
         folder.write(status="interrupted")
@@ -288,18 +377,16 @@ def families_of(family: Any) -> tuple[tuple[str, ...], Family | None]:
     raise UserError(f"family must be a name or a module factory, but got {family!r}")
 
 
-def _baselines(dataset: Dataset, request: FitRequest, clock: Clock, threads: int, watcher: Watcher) -> list[Baseline]:
-    rows = dataset.split.development if dataset.split.folds else dataset.split.train
-    seconds = float("inf") if clock.budget is None else _BASELINE_SHARE * clock.budget
-    return fit_baselines(
-        dataset.columns,
-        dataset.task,
-        rows,
-        seed=request.seed,
-        seconds=seconds,
-        threads=threads,
-        watch=lambda name: watcher.doing(f"baseline: {name}"),
-    )
+def _calm(clock: Clock, request: FitRequest) -> None:
+    """One thread on a busy machine, unless asked otherwise: OpenMP's threads would spin while they wait for each other.
+
+    The command line lets them wait passively; a library cannot, once torch is there.
+    """
+    import torch
+
+    passive = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+    if request.threads is None and not passive and clock.slowness > _BUSY and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
 
 
 def _peak_megabytes() -> float | None:
@@ -313,10 +400,12 @@ def _peak_megabytes() -> float | None:
 
 
 def _reserve(clock: Clock, dataset: Dataset, request: FitRequest) -> float:
-    """Seconds kept for evaluation, importance and report, which take longer on many rows, and for trying advice."""
+    """Seconds kept for evaluation, importance and report, as this machine is now, and for trying advice."""
+    if clock.budget is None:
+        return 0.0
     rows = len(dataset.split.validation) + len(dataset.split.test)
-    share = _FINISH_SHARE + request.advice
-    return _FINISH_SECONDS + share * (clock.budget or 0.0) + _SECONDS_A_ROW * rows
+    seconds = (_FINISH_SECONDS + _SECONDS_A_ROW * rows) * clock.slowness
+    return seconds + (_FINISH_SHARE + request.advice) * clock.budget
 
 
 def _search_networks(request: FitRequest, bench: Workbench) -> int:

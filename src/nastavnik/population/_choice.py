@@ -7,7 +7,9 @@ import time
 
 import torch
 
-from nastavnik.compiler import product_flops
+from nastavnik.clock import Deadline
+from nastavnik.compiler import Ended, product_flops
+from nastavnik.population._meanwhile import PACE, Meanwhile
 from nastavnik.population._stacking import some
 from nastavnik.population._step import State
 from nastavnik.population._ways import (
@@ -28,13 +30,24 @@ _NETWORK = 6e-5  # a small network's share of a step
 _COMPILED = 2e-5  # the same, compiled
 _COMPILATION = 1.5
 _FLOPS = 5e10  # a second
+_EARLY = 0.5  # of the training's time: a compilation beside it that takes longer is not begun
 _LARGE = 2e7  # floating-point operations of a network and step beyond which batching gains nothing on a CPU
 
 
 def choose(
-    engine: str, training: Training, state: State, settings: Tensors, stretch: Stretch, steps: int, *, measure: bool
+    engine: str,
+    training: Training,
+    state: State,
+    settings: Tensors,
+    stretch: Stretch,
+    steps: int,
+    *,
+    measure: bool,
+    deadline: Deadline | None = None,
 ) -> Way:
     """The way to take ``steps`` steps.
+
+    Under a measurement what is not compiled yet is compiled beside the training, if that may end before the deadline.
 
     Args:
         engine: a way's name, or "auto".
@@ -44,15 +57,21 @@ def choose(
         stretch: the first few steps, for a trial.
         steps: how many there will be.
         measure: decide by trying (so that the choice may differ from run to run), or by the fixed rule.
+        deadline: when training ends at the latest.
 
     Raises:
-        NotCompilable: ``engine`` is "compiled", and it cannot be.
+        NotCompilable: ``engine`` is "compiled", and it cannot be, or not before the deadline.
     """
     networks = len(stretch.part)
     cpu = training.data.device.type == "cpu"
     if engine == "compiled":
         try:
-            return _compiled(training, state, settings, stretch)
+            way = _compiled(training, state, settings, stretch)
+            if isinstance(way, Compiled):
+                way.build(deadline.passed if measure and deadline is not None else lambda: False)
+            return way
+        except Ended as error:
+            raise NotCompilable("the time was over before the step was compiled; take the engine auto") from error
         except NotCompilable as error:
             raise NotCompilable(f"the step cannot be compiled ({error}); take the engine auto or batched") from error
     if engine != "auto":
@@ -68,6 +87,10 @@ def choose(
         return _working(eager, training, state, stretch)
     try:
         compiled = _compiled(training, state, settings, stretch)
+        if measure and isinstance(compiled, Compiled) and not compiled.built:
+            return _compiled_later(eager, compiled, seconds, deadline)
+        if isinstance(compiled, Compiled):
+            compiled.build()
     except NotCompilable:
         return _working(eager, training, state, stretch)
     if not measure:
@@ -77,6 +100,13 @@ def choose(
         return eager
     compiled.words += f"; {ratio:.0f} times as fast as {eager.words}"
     return compiled
+
+
+def _compiled_later(eager: Way, compiled: Compiled, seconds: float, deadline: Deadline | None) -> Way:
+    """The eager way, and beside it a compilation where it is likely to be done long before the training."""
+    needed = PACE.seconds(compiled.length)
+    left = seconds if deadline is None else min(seconds, deadline.left)
+    return Meanwhile(eager, compiled, deadline, _trial) if needed < _EARLY * left else eager
 
 
 def _working(way: Way, training: Training, state: State, stretch: Stretch) -> Way:

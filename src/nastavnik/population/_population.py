@@ -176,6 +176,8 @@ class Population:
         while self.step < until and len(self):
             stop = min(until, (self.step // self._every + 1) * self._every)
             self._advance(stop, deadline, pause)
+            if not len(self):  # let go in a pause
+                return
             cut = deadline is not None and deadline.passed()
             scored = np.isfinite(self.best.score).all()
             if self._judged and not (cut and scored and self.step < stop):
@@ -187,7 +189,7 @@ class Population:
 
     def _advance(self, stop: int, deadline: Deadline | None, pause: Callable[[], None]) -> None:
         """Take all networks to a step, or less far when the deadline passes."""
-        way = self._chosen_way()
+        way = self._chosen_way(deadline)
         measures: Tensors = {}
         while self.step < stop:
             to = min(stop, self.step + self._at_once)
@@ -204,6 +206,8 @@ class Population:
             self.step = to
             if to < stop:
                 pause()
+            if not len(self):
+                return
             if deadline is not None and deadline.passed():
                 break
         self._measure("training loss", self._losses / max(1, self.step - self._losses_since), self.step)
@@ -229,12 +233,19 @@ class Population:
         self.engine, self._way = self.way, None
         return self._chosen_way()
 
-    def _chosen_way(self) -> Way:
+    def _chosen_way(self, deadline: Deadline | None = None) -> Way:
         if self._way is None:
             trial = self._stretch(0, min(_TRIAL_STEPS, self.total_steps), False)
             steps = self.total_steps - self.step
             self._way = choose(
-                self.engine, self.training, self.state, self._settings, trial, steps, measure=self.measure
+                self.engine,
+                self.training,
+                self.state,
+                self._settings,
+                trial,
+                steps,
+                measure=self.measure,
+                deadline=deadline,
             )
         return self._way
 
@@ -353,6 +364,8 @@ class Population:
     def harvest(self, status: str = "finished") -> list[Outcome]:
         """Every candidate's outcome, those still here included; the population is empty afterwards."""
         self.release(np.ones(len(self.recipes), dtype=bool), status)
+        if self._way is not None:
+            self._way.end()
         return self.outcomes
 
     def network(self, i: int) -> Learner:

@@ -64,6 +64,11 @@ class Stretch(NamedTuple):
         """How many."""
         return len(self.time.step)
 
+    def first(self, steps: int) -> Stretch:
+        """Its first steps, without instruments."""
+        time = Time(*(t[:steps] for t in self.time))
+        return self._replace(rows=self.rows[:steps], time=time, measured=False)
+
     def moments(self) -> Iterator[Time]:
         """The time of each step."""
         return (Time(*(t[s] for t in self.time)) for s in range(self.steps))
@@ -81,6 +86,9 @@ class Way(ABC):
 
         Losses are added one after the other, so that the sum does not depend on how steps are cut into stretches.
         """
+
+    def end(self) -> None:  # noqa: B027  most ways have nothing to end
+        """No more steps will be asked for."""
 
 
 class Sequential(Way):
@@ -217,10 +225,11 @@ class CompiledByTorch(Batched):
 class Compiled(Way):
     """The step as one C function that takes each network through all its steps in the processor's cache.
 
-    A network's numbers do not depend on its neighbours, on the block or on the number of threads, bit for bit.
+    A network's numbers do not depend on its neighbours, on the block or on the number of threads, bit for bit. It is
+    translated when made, and compiled by ``build``.
 
     Raises:
-        NotCompilable: the step has an operation that cannot be put into C, or there is no C compiler.
+        NotCompilable: the step has an operation that cannot be put into C.
     """
 
     name = "compiled"
@@ -241,10 +250,32 @@ class Compiled(Way):
         kept = [(i, i) for i in range(len(self._names))] + [(len(example) - 1, len(self._names))]
         kinds = (False, True) if training.instruments else (False,)
         self._programs = {m: Program(self._flat(training.step(m, alone=True), m), example, kept) for m in kinds}
-        with ThreadPoolExecutor(len(kinds)) as pool:
-            for job in [pool.submit(program.build) for program in self._programs.values()]:
+        self._seconds = perf_counter() - started
+        self.words = "compiled"
+
+    @property
+    def built(self) -> bool:
+        """Whether all of it was compiled before, so that ``build`` takes no time."""
+        return all(program.built for program in self._programs.values())
+
+    @property
+    def length(self) -> int:
+        """Characters that are to be compiled, which the time of it grows with."""
+        return sum(len(program.source) for program in self._programs.values() if not program.built)
+
+    def build(self, ended: Callable[[], bool] = lambda: False) -> None:
+        """Compile, or take what was compiled before.
+
+        Raises:
+            NotCompilable: there is no C compiler, or it refuses.
+            Ended: ``ended`` before it was done; the compiler was stopped.
+        """
+        started = perf_counter()
+        with ThreadPoolExecutor(len(self._programs)) as pool:
+            for job in [pool.submit(program.build, ended) for program in self._programs.values()]:
                 job.result()
-        self.words = f"compiled in {perf_counter() - started:.1f} s"
+        self._seconds += perf_counter() - started
+        self.words = f"compiled in {self._seconds:.1f} s"
 
     @property
     def scratch_bytes(self) -> int:

@@ -36,33 +36,80 @@ def headline(result: dict[str, Any]) -> str:
 
 
 def verdict(result: dict[str, Any]) -> str:
-    """How good the choice is, in one sentence."""
+    """How good the choice is, in one sentence, and that it is hardly trained where it is."""
     head = headline(result)
     part = "test" if result["test"] else "validation"
     score = result[part][head]
     touched = "rows that nothing was chosen on" if part == "test" else "validation rows, which also chose it"
-    return (
+    said = (
         f"{metric_name(head).capitalize()} {figure(score['value'])} "
         f"(95 % interval {figure(score['low'])} to {figure(score['high'])}) on {touched}."
     )
+    return " ".join(filter(None, (said, hardly_trained(result), of_one_fold(result))))
+
+
+def hardly_trained(result: dict[str, Any]) -> str:
+    """That the budget ended long before the delivered network was trained, in one sentence; else nothing."""
+    training = result["chosen"]["training"]
+    if not training["hardly_trained"]:
+        return ""
+    return (
+        f"Hardly trained: the budget was enough for {training['steps']} of the {training['usual_steps']} steps that "
+        "are usual for such a network; give the fit more time."
+    )
+
+
+def of_one_fold(result: dict[str, Any]) -> str:
+    """That there was no time for a final training, in one sentence; else nothing."""
+    if not result["chosen"]["training"]["first_fold"]:
+        return ""
+    return "No time was left for a final training on all rows: the network of the first fold is delivered."
+
+
+def best_baseline(result: dict[str, Any]) -> tuple[str, dict[str, Any], str] | None:
+    """The baseline of the highest headline score, its record, and how it stands to us; None where none is scored.
+
+    The standing, one for the screen, the report and the card, is by the paired differences on the test rows: "ahead of
+    us", "behind", or "no difference that these rows can show".
+    """
+    head = headline(result)
+    tested = {name: b for name, b in result["baselines"].items() if "test" in b}
+    scored = {name: b for name, b in tested.items() if b["test"][head]["value"] is not None}
+    if not scored or not result["test"] or result["test"][head]["value"] is None:
+        return None
+    name = max(scored, key=lambda n: float(scored[n]["test"][head]["value"]))
+    ahead = scored[name]["ahead"]
+    if None in ahead.values() or ahead["low"] <= 0 <= ahead["high"]:
+        standing = "no difference that these rows can show"
+    else:
+        standing = "behind" if ahead["value"] > 0 else "ahead of us"
+    return name, scored[name], standing
+
+
+def baseline_words(name: str, record: dict[str, Any]) -> str:
+    """A baseline's name, and on how few rows it was trained where those were not all."""
+    words = name.replace("_", " ")
+    if "trained_on_rows" in record:
+        words += f" (trained on {record['trained_on_rows']:,} of {record['of_rows']:,} rows only)"
+    return words
+
+
+def not_done(result: dict[str, Any]) -> str:
+    """Which baselines came to nothing, in one sentence; else nothing."""
+    failed = [name.replace("_", " ") for name, b in result["baselines"].items() if "failed" in b]
+    return f"Without an answer: {', '.join(failed)}." if failed else ""
 
 
 def against_baselines(result: dict[str, Any]) -> str:
-    """Whether a cheap baseline does as well, in one sentence."""
-    head = headline(result)
-    scored = {name: b["test"][head] for name, b in result["baselines"].items() if "test" in b}
-    scored = {name: score for name, score in scored.items() if None not in score.values()}
-    if not scored or not result["test"] or None in result["test"][head].values():
-        return ""
-    name = max(scored, key=lambda n: scored[n]["value"])
-    ours, theirs = result["test"][head], scored[name]
-    words = name.replace("_", " ")
-    gap = ours["value"] - theirs["value"]
-    inside = theirs["low"] <= ours["value"] <= theirs["high"] and ours["low"] <= theirs["value"] <= ours["high"]
-    if inside:
-        return f"The best baseline, {words}, reaches {figure(theirs['value'])}: no difference that these rows can show."
-    order = "below ours" if gap > 0 else "above ours: take it instead, unless you need what a network gives"
-    return f"The best baseline, {words}, reaches {figure(theirs['value'])}, {order}."
+    """Whether a cheap baseline does as well, in a sentence or two."""
+    best = best_baseline(result)
+    if best is None:
+        return not_done(result)
+    name, record, standing = best
+    more = {"behind": "behind ours", "ahead of us": "ahead of us: take it, unless you need what a network gives"}
+    value = figure(record["test"][headline(result)]["value"])
+    said = f"The best baseline, {baseline_words(name, record)}, reaches {value}: {more.get(standing, standing)}."
+    return f"{said} {not_done(result)}".rstrip()
 
 
 def cost(result: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from nastavnik.lazy import homes_of, lazily
 
 if TYPE_CHECKING:
     from nastavnik.selection._baselines import Baseline as Baseline
+    from nastavnik.selection._baselines import BaselineProcess as BaselineProcess
     from nastavnik.selection._baselines import fit_baselines as fit_baselines
     from nastavnik.selection._bracket import HALVINGS as HALVINGS
     from nastavnik.selection._candidate import Candidate as Candidate
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from nastavnik.selection._search import Search as Search
     from nastavnik.selection._search import Strategy as Strategy
     from nastavnik.selection._space import families_named as families_named
+    from nastavnik.selection._space import simplest as simplest
     from nastavnik.selection._space import table_space as table_space
     from nastavnik.selection._workbench import Part as Part
     from nastavnik.selection._workbench import Workbench as Workbench
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from nastavnik.selection.samplers import Sampler as Sampler
 
 _NAMES = {
-    "_baselines": "Baseline fit_baselines",
+    "_baselines": "Baseline BaselineProcess fit_baselines",
     "_bracket": "HALVINGS",
     "_candidate": "Candidate",
     "_choice": "FINAL_MEMBERS Delivery deliver",
@@ -56,7 +58,7 @@ _NAMES = {
     "_optimism": "Optimism optimism",
     "_rates": "RateSearch find_rate",
     "_search": "Search Strategy",
-    "_space": "families_named table_space",
+    "_space": "families_named simplest table_space",
     "_workbench": "Part Workbench",
     "samplers": "SAMPLERS Keys Sampler",
 }

@@ -1,151 +1,282 @@
-"""Cheap baselines, always run and always shown, also when they win: scikit-learn's, on the same split."""
+"""Cheap baselines, always run and always shown, also when they win: scikit-learn's, on the same split.
+
+They run in a process of their own (``_baseline_worker``), beside the training: with few threads that wait without
+spinning, and ended when their time is over. Whatever answers came until then count. The process sees the inputs of the
+rows to be predicted, never their targets.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from nastavnik.data import Columns, Preparation, TargetPreparation
 from nastavnik.predictive import ClassPredictive, CountPredictive, Predictive, RealPredictive
+from nastavnik.selection import _baseline_worker as worker
 from nastavnik.task import Task
 
 _MOST_CELLS = 60_000_000  # rows × columns × outputs of one fit where no clock limits it
 _START = 2000  # rows of the first, timed fit
 _ONE_HOT = 1000  # most one-hot columns
+_START_UP = 1.0  # seconds: with less left a process is not started again
+_PAUSE = 0.05
+_KINDS = {  # and which matrix each is given: trees take numbers as they are, the others standardized and one-hot
+    "constant": "none",
+    "linear": "others",
+    "k_nearest_neighbours": "others",
+    "random_forest": "filled",
+    "gradient_boosting": "trees",
+}
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A fitted baseline: ``rows`` it was trained on, of ``all_rows`` there were; seconds it took.
+    """A fitted baseline: what it says of the rows asked for, ``rows`` it was trained on of ``all_rows``, its seconds.
 
-    Where scikit-learn refused these rows, ``predict`` is None and ``failed`` is its sentence.
+    Where scikit-learn refused these rows, or the time was over, ``predictive`` is None and ``failed`` says why.
     """
 
     name: str
-    predict: Callable[[Columns], Predictive] | None
+    predictive: Predictive | None
     rows: int
     all_rows: int
     seconds: float
     failed: str | None = None
 
 
-@dataclass(frozen=True)
-class _Kind:
-    name: str
-    make: Callable[[], Any]
-    trees: bool  # trees take numbers as they are, the others standardized and one-hot
-
-
 def fit_baselines(
     columns: Columns,
     task: Task,
     rows: np.ndarray,
+    wanted: np.ndarray,
     *,
     seed: int,
     seconds: float = float("inf"),
     threads: int = 1,
-    watch: Callable[[str], None] = lambda name: None,
 ) -> list[Baseline]:
-    """Constant, linear, k-NN, random forest and gradient boosting, trained on ``rows``.
+    """Constant, linear, k-NN, random forest and gradient boosting, trained on ``rows``, predicting ``wanted`` ones.
 
     Each gets an even share of the seconds that are left. Where all rows would take longer, it is fitted on as many
-    as fit (doubling from 2,000) and its record says so.
+    as fit (doubling twice at a time from 2,000) and its record says so.
     """
-    kinds = _kinds(task, len(rows), seed, threads)
-    preparation = Preparation.fit(columns, rows)
-    fitted = []
-    ends = time.monotonic() + seconds
-    for i, kind in enumerate(kinds):
-        watch(kind.name.replace("_", " "))
-        share = (ends - time.monotonic()) / (len(kinds) - i)
-        with _calm(threads):
-            began = time.monotonic()
-            try:
-                fitted.append(_fit_in_time(kind, columns, task, rows, preparation, share, seed))
-            except ValueError as error:
-                reason = str(error).splitlines()[0]
-                fitted.append(Baseline(kind.name, None, 0, len(rows), time.monotonic() - began, reason))
-    return fitted
+    with BaselineProcess(threads) as process:
+        process.give(columns, task, rows, wanted, seed=seed, seconds=seconds)
+        return process.collect()
 
 
-def _kinds(task: Task, rows: int, seed: int, threads: int) -> list[_Kind]:
-    from sklearn import dummy, ensemble, linear_model, neighbors
+class BaselineProcess:
+    """Baselines beside other work: started, given a job, collected; ended with the ``with`` block.
 
-    near = max(1, min(10, rows // 2))
-    if task.is_classification:
-        return [
-            _Kind("constant", lambda: dummy.DummyClassifier(strategy="prior"), False),
-            _Kind("linear", lambda: linear_model.LogisticRegression(max_iter=1000), False),
-            _Kind("k_nearest_neighbours", lambda: neighbors.KNeighborsClassifier(near, n_jobs=threads), False),
-            _Kind("random_forest", lambda: ensemble.RandomForestClassifier(n_jobs=threads, random_state=seed), True),
-            _Kind("gradient_boosting", lambda: ensemble.HistGradientBoostingClassifier(random_state=seed), True),
-        ]
-    loss = "poisson" if task.kind == "count" else "squared_error"
-    ridge = lambda: linear_model.RidgeCV(np.logspace(-2, 4, 25))  # noqa: E731
-    linear = (lambda: linear_model.PoissonRegressor(max_iter=1000)) if task.kind == "count" else ridge
-    boost = lambda: ensemble.HistGradientBoostingRegressor(loss=loss, random_state=seed)  # noqa: E731
-    return [
-        _Kind("constant", dummy.DummyRegressor, False),
-        _Kind("linear", linear, False),
-        _Kind("k_nearest_neighbours", lambda: neighbors.KNeighborsRegressor(near, n_jobs=threads), False),
-        _Kind("random_forest", lambda: ensemble.RandomForestRegressor(n_jobs=threads, random_state=seed), True),
-        _Kind("gradient_boosting", boost, True),
-    ]
-
-
-@contextmanager
-def _calm(threads: int) -> Iterator[None]:
-    """As many threads as the run was given; a baseline that has not quite converged is still a baseline."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(threads), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _fit_in_time(
-    kind: _Kind,
-    columns: Columns,
-    task: Task,
-    rows: np.ndarray,
-    preparation: Preparation,
-    seconds: float,
-    seed: int,
-) -> Baseline:
-    """Fits of growing size until all rows are in or the time is; the last one counts.
-
-    A regression's noise is the deviation of the residuals on rows that the latest fit with some left out did not see.
+    Args:
+        threads: of the process.
+        script: the program to run, by its path.
     """
-    started = time.monotonic()
-    order = _shuffled(rows, task, seed)
+
+    def __init__(self, threads: int, script: Path = Path(worker.__file__)) -> None:
+        self.threads, self._script = threads, script
+        self._lock = threading.Lock()
+        self._kinds: list[dict[str, Any]] = []  # those without a last answer
+        self._answers: dict[str, tuple[dict[str, Any], np.ndarray]] = {}
+        self._failed: dict[str, tuple[str, float]] = {}
+        self._supervisor: threading.Thread | None = None
+        self._over = self._ended = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._start()
+
+    def __enter__(self) -> BaselineProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over = True
+        self._kill()
+        if self._supervisor is not None:
+            self._supervisor.join()
+
+    def give(
+        self, columns: Columns, task: Task, rows: np.ndarray, wanted: np.ndarray, *, seed: int, seconds: float
+    ) -> None:
+        """The job: train on ``rows``, predict the ``wanted`` ones, in so many seconds from now."""
+        self._ends = time.monotonic() + seconds
+        self._task, self._rows = task, len(rows)
+        order = _shuffled(rows, task, seed)
+        self._kinds = _growth(columns, task, len(rows))
+        arrays = _arrays(self._kinds, columns, order, wanted, Preparation.fit(columns, rows))
+        arrays["targets"] = task.values[order]
+        job = {"task": task.kind, "near": max(1, min(10, len(rows) // 2)), "seed": seed, "threads": self.threads}
+        self._supervisor = threading.Thread(target=self._supervise, args=(job, arrays), daemon=True)
+        self._supervisor.start()
+
+    def collect(self, ended: Callable[[], bool] = lambda: False) -> list[Baseline]:
+        """What came of it, waiting for the rest until ``ended``."""
+        supervisor = self._supervisor
+        while supervisor is not None and supervisor.is_alive():
+            if ended():
+                self._over = True
+                self._end()
+            supervisor.join(_PAUSE)
+        return [self._baseline(name) for name in _KINDS]
+
+    def _baseline(self, name: str) -> Baseline:
+        if name in self._answers:
+            record, found = self._answers[name]
+            predictive = _predictive(self._task, record, found)
+            return Baseline(name, predictive, record["rows"], self._rows, record["seconds"])
+        why, seconds = self._failed.get(name, ("there was no time for it", 0.0))
+        return Baseline(name, None, 0, self._rows, seconds, why)
+
+    # The process
+
+    def _start(self) -> None:
+        few = {f"{name}_NUM_THREADS": str(self.threads) for name in ("OMP", "OPENBLAS", "MKL")}
+        places = os.pathsep.join(p for p in sys.path if p)
+        environment = {**os.environ, **few, "OMP_WAIT_POLICY": "passive", "PYTHONPATH": places, "PYTHONSAFEPATH": "1"}
+        pipe = subprocess.PIPE
+        with self._lock:
+            self._process, self._ended = None, False
+            if not self._over:
+                self._process = subprocess.Popen(
+                    [sys.executable, str(self._script)],
+                    stdin=pipe,
+                    stdout=pipe,
+                    stderr=subprocess.DEVNULL,
+                    env=environment,
+                    start_new_session=True,  # a Ctrl-C is for us
+                )
+
+    def _end(self) -> None:
+        self._ended = True
+        self._kill()
+
+    def _kill(self) -> None:
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+
+    def _supervise(self, job: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """See the job through, in a new process after each that was ended, while kinds and time are left."""
+        while self._kinds and not self._over:
+            seconds = self._ends - time.monotonic()
+            limit = _timer(seconds, self._end)
+            own = {**job, "kinds": self._kinds, "seconds": None if seconds == float("inf") else seconds}
+            self._see_through(own, arrays)
+            limit.cancel()
+            self._kill()
+            if self._ends - time.monotonic() < _START_UP:
+                return
+            if self._kinds:
+                self._start()
+
+    def _see_through(self, job: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """One process: until every kind had its last answer, or the process ended and one kind's turn with it."""
+        process, turn, message = self._process, _Turn(self._kinds[0]["name"], self._end), None
+        if process is None:
+            return
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            with process.stdin as questions, process.stdout as answers:
+                worker.receive(answers)  # it is ready
+                worker.send(questions, {**job, "names": list(arrays)}, list(arrays.values()))
+                while (message := worker.receive(answers)) is not None and "done" not in message[0]:
+                    turn = self._hear(turn, *message)
+        except OSError:  # the pipe's other end is gone: the process has ended
+            message = None
+        turn.limit.cancel()
+        if message is None:
+            why = "was not done when its time was over" if self._ended else "ended its process"
+            self._failed[turn.name] = f"it {why}, after {turn.seconds:.1f} s", turn.seconds
+            self._kinds = [k for k in self._kinds if k["name"] != turn.name]
+
+    def _hear(self, turn: _Turn, record: dict[str, Any], found: list[np.ndarray]) -> _Turn:
+        """Keep an answer; whose turn it is now."""
+        if "share" in record:
+            return _Turn(record["kind"], self._end, record["share"])
+        if "failed" in record:
+            self._failed[turn.name] = record["failed"], turn.seconds
+        else:
+            self._answers[turn.name] = record, found[0]
+        if record["last"]:
+            turn.limit.cancel()
+            self._kinds = [k for k in self._kinds if k["name"] != turn.name]
+        return turn
+
+
+class _Turn:
+    """One kind's turn: at the end of its share of the seconds ``end`` is called."""
+
+    def __init__(self, name: str, end: Callable[[], None], share: float | None = None) -> None:
+        self.name, self._began = name, time.monotonic()
+        self.limit = _timer(float("inf") if share is None else share, end)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+
+def _timer(seconds: float, end: Callable[[], None]) -> threading.Timer:
+    """Calls ``end`` in so many seconds, unless it is cancelled; it keeps nobody alive."""
+    timer = threading.Timer(min(max(0.0, seconds), threading.TIMEOUT_MAX), end)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _growth(columns: Columns, task: Task, rows: int) -> list[dict[str, Any]]:
+    """Of each kind: its matrix, the rows of its first fit, and the most it may have."""
     width = columns.numbers.shape[1] + columns.words.shape[1]
-    most = len(rows)
-    if kind.name != "constant":
-        most = min(most, max(_START, _MOST_CELLS // max(1, width * max(1, len(task.classes)))))
-    matrix = _matrix_maker(kind, columns, preparation)
     first = max(200, min(_START, _START * 200 // max(width, 1)))  # wide rows begin with fewer
-    size = min(first, most) if task.is_classification else min(first, max(1, round(0.9 * len(rows))), most)
-    noise = 1.0
-    while True:
-        some, unseen = order[:size], order[size : size + _START]
-        began = time.monotonic()
-        estimator = kind.make().fit(matrix(columns.take(some)), task.values[some])
-        if task.kind == "regression" and len(unseen):
-            residuals = task.values[unseen] - estimator.predict(matrix(columns.take(unseen)))
-            noise = max(float(np.sqrt(np.mean(residuals**2))), 1e-12)
-        now = time.monotonic()
-        bigger = min(most, size * 4)
-        if size >= most or now - started + (now - began) * 1.5 * bigger / size > seconds:
-            break
-        size = bigger
-    predict = _predictor(estimator, matrix, task, noise)
-    return Baseline(kind.name, predict, size, len(rows), time.monotonic() - started)
+    holes = bool(np.isnan(columns.numbers).any())
+    kinds = []
+    for name, matrix in _KINDS.items():
+        most = rows
+        if name != "constant":
+            most = min(rows, max(_START, _MOST_CELLS // max(1, width * max(1, len(task.classes)))))
+        own = min(first, most) if task.is_classification else min(first, max(1, round(0.9 * rows)), most)
+        matrix = "trees" if matrix == "filled" and not holes else matrix
+        kinds.append({"name": name, "matrix": matrix, "first": own, "most": most})
+    return kinds
+
+
+def _arrays(
+    kinds: Sequence[dict[str, Any]], columns: Columns, order: np.ndarray, wanted: np.ndarray, preparation: Preparation
+) -> dict[str, np.ndarray]:
+    """The matrices that kinds need, of the rows to be trained on, in this order, and of those to be predicted."""
+    arrays: dict[str, np.ndarray] = {}
+    for name in dict.fromkeys(kind["matrix"] for kind in kinds):
+        most = max(kind["most"] for kind in kinds if kind["matrix"] == name) + worker.UNSEEN
+        for part, rows in (("train", order[:most]), ("wanted", wanted)):
+            arrays[f"{part}.{name}"] = _matrix(name, columns.take(rows), preparation)
+    return arrays
+
+
+def _matrix(name: str, part: Columns, preparation: Preparation) -> np.ndarray:
+    """Rows as a matrix for one kind of estimator."""
+    if name == "none":
+        return np.zeros((len(part), 1), dtype=np.float32)
+    inputs = preparation.apply(part)
+    if name in ("trees", "filled"):
+        numbers = part.numbers
+        if name == "filled":
+            numbers = np.where(np.isnan(numbers), preparation.centre, numbers)
+        return np.concatenate([numbers, inputs.categories.numpy()], axis=1)
+    blocks = [inputs.numbers.numpy().astype(np.float64)]
+    for j, size in enumerate(preparation.cardinalities):
+        if size <= _ONE_HOT:
+            blocks.append(np.eye(size)[inputs.categories[:, j].numpy()])
+    return np.concatenate(blocks, axis=1)
 
 
 def _shuffled(rows: np.ndarray, task: Task, seed: int) -> np.ndarray:
@@ -157,41 +288,13 @@ def _shuffled(rows: np.ndarray, task: Task, seed: int) -> np.ndarray:
     return np.concatenate([order[firsts], np.delete(order, firsts)])
 
 
-def _matrix_maker(kind: _Kind, columns: Columns, preparation: Preparation) -> Callable[[Columns], np.ndarray]:
-    """How rows become a matrix for this kind of estimator."""
-    sizes = preparation.cardinalities
-
-    def for_trees(part: Columns) -> np.ndarray:
-        categories = preparation.apply(part).categories.numpy()
-        numbers = part.numbers
-        if kind.name == "random_forest":
-            numbers = np.where(np.isnan(numbers), preparation.centre, numbers)
-        return np.concatenate([numbers, categories], axis=1)
-
-    def for_others(part: Columns) -> np.ndarray:
-        inputs = preparation.apply(part)
-        blocks = [inputs.numbers.numpy().astype(np.float64)]
-        for j, size in enumerate(sizes):
-            if size <= _ONE_HOT:
-                blocks.append(np.eye(size)[inputs.categories[:, j].numpy()])
-        return np.concatenate(blocks, axis=1)
-
-    return for_trees if kind.trees else for_others
-
-
-def _predictor(
-    estimator: Any, matrix: Callable[[Columns], np.ndarray], task: Task, noise: float
-) -> Callable[[Columns], Predictive]:
-    def classes(part: Columns) -> Predictive:
-        found = np.full((len(part), len(task.classes)), 1e-12)
-        found[:, estimator.classes_.astype(int)] = np.clip(estimator.predict_proba(matrix(part)), 1e-12, 1)
-        return ClassPredictive(found / found.sum(1, keepdims=True))
-
-    def counts(part: Columns) -> Predictive:
-        return CountPredictive(np.maximum(estimator.predict(matrix(part)), 1e-6)[None])
-
-    def reals(part: Columns) -> Predictive:
-        mean = estimator.predict(matrix(part))[None]
-        return RealPredictive(mean, np.full_like(mean, noise), TargetPreparation("real"))
-
-    return {"classification": classes, "count": counts, "regression": reals}[task.kind]
+def _predictive(task: Task, record: dict[str, Any], found: np.ndarray) -> Predictive:
+    """What an estimator said, as a distribution of each row's target."""
+    if task.is_classification:
+        every = np.full((len(found), len(task.classes)), 1e-12)
+        if len(found):
+            every[:, record["classes"]] = np.clip(found, 1e-12, 1)
+        return ClassPredictive(every / every.sum(1, keepdims=True))
+    if task.kind == "count":
+        return CountPredictive(np.maximum(found, 1e-6)[None])
+    return RealPredictive(found[None], np.full((1, len(found)), record["noise"]), TargetPreparation("real"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +14,11 @@ import torch
 from nastavnik.clock import Deadline
 from nastavnik.population import Outcome, Population
 from nastavnik.recipe import Recipe, Value
+from nastavnik.selection._cost import CostModel
 from nastavnik.selection._forecast import SHARES
 from nastavnik.selection.pareto import best_first
 
+_CAUTION = 0.85  # of the time that is left is planned when it has become short
 _FEW = 4  # a smaller bracket is not thinned out
 _THIRD = 1 / 3
 
@@ -75,6 +77,7 @@ class Bracket:
 
     def __post_init__(self) -> None:
         self.seconds = self.seconds or [0.0] * len(self.populations)
+        self._pace: dict[int, float] = {}  # of each population that has run: its latest seconds over the cost model's
 
     @property
     def network_steps(self) -> int:
@@ -89,8 +92,12 @@ class Bracket:
         pause: Callable[[], None],
         condemn: Condemn,
         others: Callable[[Population], np.ndarray],
+        cost: CostModel | None = None,
     ) -> None:
         """Through the rungs that are left.
+
+        Under a deadline candidates are let go as soon as the rest would not be done in time, the least promising
+        first, so that those which stay are trained to their end.
 
         Args:
             deadline: when to stop, at whatever step.
@@ -99,6 +106,7 @@ class Bracket:
             pause: a moment when everything may be saved.
             condemn: which candidates of a population have no hope any more.
             others: a population's objectives beside the score [C, m - 1], for a halving that knows the front.
+            cost: what steps cost; none where no clock limits the training.
         """
         while self.rung < len(self.rungs):
             share, stay = self.rungs[self.rung]
@@ -106,7 +114,7 @@ class Bracket:
                 if not len(population):
                     continue
                 tell(population, share)
-                self._train_one(i, share, deadline, pause)
+                self._train_one(i, share, deadline, pause, cost)
             learn(dict(zip(self.populations, self.seconds, strict=True)))
             if deadline.passed():
                 return
@@ -118,20 +126,61 @@ class Bracket:
                     self._thin(stay, others)
             self.rung += 1
 
-    def _train_one(self, i: int, share: float, deadline: Deadline, pause: Callable[[], None]) -> None:
+    def _train_one(
+        self, i: int, share: float, deadline: Deadline, pause: Callable[[], None], cost: CostModel | None
+    ) -> None:
         """Train one population; its seconds are counted at each pause, so that a saved bracket knows them."""
-        started = time.monotonic()
+        population = self.populations[i]
+        started, step, slices = time.monotonic(), population.step, 0
 
         def counted() -> None:
-            nonlocal started
+            nonlocal started, step, slices
             now = time.monotonic()
             self.seconds[i] += now - started
-            started = now
+            slices += 1
+            if cost is not None and len(population) and population.step > step and slices > 1:  # the first one warms up
+                ratio = (now - started) / (population.step - step) / cost.step(population, len(population))
+                self._pace[i] = (self._pace.get(i, ratio) + ratio) / 2
+                self.shed(deadline, cost)
+            started, step = now, population.step
             pause()
 
-        population = self.populations[i]
         population.train(math.ceil(share * population.total_steps), deadline, counted)
         self.seconds[i] += time.monotonic() - started
+
+    # Planning by what this machine does now
+
+    def left(self, cost: CostModel, kept: Collection[int] | None = None) -> float:
+        """Seconds until all, or the candidates ``kept`` (by first network), are trained as the rungs say."""
+        pace = float(np.mean(list(self._pace.values()))) if self._pace else cost.correction
+        total = 0.0
+        for i, p in enumerate(self.populations):
+            names = p.numbers[:: p.data.parts].tolist()
+            count = len(names) if kept is None else sum(name in kept for name in names)
+            alive, before = 1.0, p.step
+            for share, stay in self.rungs[self.rung :]:
+                until = math.ceil(share * p.total_steps)
+                networks = max(1, round(alive * count)) * p.data.parts
+                if count and until > before:
+                    total += self._pace.get(i, pace) * (until - before) * cost.step(p, networks)
+                before, alive = max(before, until), alive * stay
+        return total
+
+    def shed(self, deadline: Deadline, cost: CostModel) -> None:
+        """Let candidates go (*cut*) until those that stay will be trained to their end in time; one stays."""
+        if math.isinf(deadline.left) or self.left(cost) <= deadline.left:
+            return
+        order = self._most_promising()
+        while len(order) > 1 and self.left(cost, set(order)) > _CAUTION * deadline.left:
+            order.pop()
+        kept = set(order)
+        for p in self.populations:
+            p.release(np.array([n not in kept for n in p.numbers[:: p.data.parts].tolist()], dtype=bool), "cut")
+
+    def _most_promising(self) -> list[int]:
+        """Those in training by their first networks: by the scores at their last rung, before it as they were drawn."""
+        alive = [n for p in self.populations for n in p.numbers[:: p.data.parts].tolist()]
+        return sorted(alive, key=lambda n: (self.seen[n][-1][1] if n in self.seen else math.inf, n))
 
     def outcomes(self, cut: bool) -> dict[Recipe, tuple[Outcome, int, float]]:
         """What became of each recipe, the steps of its whole training, and seconds a step of one of its networks.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nastavnik.clock import Deadline
 from nastavnik.data import Columns
 from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
@@ -60,6 +61,7 @@ class Delivery:
     finalists: list[dict[str, Any]]
     spread: list[float]  # of the chosen candidate's loss over repeats
     front: list[dict[str, Any]]  # of a search by several criteria
+    training: dict[str, Any]  # how far the chosen were trained
 
 
 def deliver(
@@ -70,12 +72,16 @@ def deliver(
     *,
     touches: int,
     expired: Callable[[], bool],
+    deadline: Deadline | None = None,
 ) -> Delivery:
-    """Choose, train finally, calibrate, and touch the test part once."""
+    """Choose, train finally until the deadline, calibrate, and touch the test part once.
+
+    Where the final training after cross-validation is not done in time, the first fold's network is delivered.
+    """
     chooser = _Chooser(search, dataset, request.criterion)
     single, ensemble = {chooser.best(): 1}, chooser.ensemble()
     chosen = single if request.deliver == "single" else ensemble
-    model, chosen, numbers, finals = chooser.model(chosen)  # after folds a final training may have fallen out
+    model, chosen, numbers, finals = chooser.model(chosen, deadline)  # after folds a final training may have fallen out
     rows, y = chooser.rows, dataset.task.values
     held_out = chooser.held_out(chosen)
     test_rows = dataset.split.test
@@ -110,12 +116,13 @@ def deliver(
         test_predictive,
         None if test_predictive is None else scores(test_predictive, y[test_rows], seed=request.seed),
         touches if len(test_rows) else 0,
-        _baseline_records(baselines, dataset, request.seed),
+        _baseline_records(baselines, dataset, request.seed, test_predictive),
         comparison,
         columns,
         chooser.finalists(chosen),
         chooser.spread(next(iter(chosen))),
         pareto_front(search, seed=request.seed),
+        {**search.trained(chosen), "first_fold": dataset.split.folds is not None and not finals},
     )
 
 
@@ -138,6 +145,9 @@ class _Chooser:
         wild = {} if dataset.task.is_classification else absurd({c: self.r2(c) for c in self.ranked})
         self.absurd: dict[Candidate, float] = wild
         self.ranking = [c for c in self.ranked if c not in wild]  # what may be delivered
+        self.unfinished = {c for c in self.ranked if search.unfinished(c)}
+        if set(self.ranking) - self.unfinished:  # never the hardly trained where there is another
+            self.ranking = [c for c in self.ranking if c not in self.unfinished]
 
     def temperature(self, candidate: Candidate) -> float:
         """Fitted on the candidate's held-out rows, 1 where it does not help."""
@@ -288,6 +298,8 @@ class _Chooser:
             against = f"{sign} by {abs(gap.mean()):.4f}" if shown else "no difference these rows can show"
             if c in self.absurd:
                 against = f"not to be delivered: R² {self.absurd[c]:.4g} on these rows"
+            elif c in self.unfinished:
+                against = f"hardly trained: {c.steps} of {c.total_steps} steps"
             found.append(
                 {
                     "number": c.number,
@@ -300,14 +312,15 @@ class _Chooser:
             )
         return sorted(found, key=lambda f: float(f["nll"]))
 
-    def model(self, chosen: Votes) -> tuple[Model, Votes, tuple[int, ...], int]:
+    def model(self, chosen: Votes, deadline: Deadline | None = None) -> tuple[Model, Votes, tuple[int, ...], int]:
         """The candidates as a model; after cross-validation their recipes are trained anew on all but the test rows.
 
         Returns the model, its candidates, the numbers of its networks, and how many networks were trained for it. A
-        candidate whose final training diverges is replaced by the next best.
+        candidate whose final training diverges is replaced by the next best. When the deadline passes meanwhile they
+        are the networks of the first fold, as they are.
         """
         bench = self.bench.of(next(iter(chosen)).recipe)
-        if self.dataset.split.folds is None:
+        if self.dataset.split.folds is None or (deadline is not None and deadline.passed()):
             members = [
                 Member(self.search.pool[c.number][0], c.recipe, self.temperature(c), votes)
                 for c, votes in chosen.items()
@@ -321,7 +334,9 @@ class _Chooser:
         members, kept = [], {}
         for candidate in ranked:
             number, votes = first + len(members), chosen.get(candidate, 1)
-            learner = _train_finally(self.search, candidate, part, data, number)
+            learner = _train_finally(self.search, candidate, part, data, number, deadline)
+            if deadline is not None and deadline.passed():
+                return self.model(chosen, deadline)
             if learner is not None:
                 members.append(Member(learner, candidate.recipe, self.temperature(candidate), votes))
                 kept[candidate] = votes
@@ -335,7 +350,9 @@ class _Chooser:
         return Model(task, self.dataset.infos, part.preparation, part.target, part.signature, tuple(members))
 
 
-def _train_finally(search: Search, candidate: Candidate, part: Part, data: Data, number: int) -> Learner | None:
+def _train_finally(
+    search: Search, candidate: Candidate, part: Part, data: Data, number: int, deadline: Deadline | None
+) -> Learner | None:
     """One network on everything but the test rows, for the epochs that were best in the folds; None if it diverges."""
     recipe: Recipe = candidate.recipe
     bench = search.bench.of(recipe)
@@ -351,25 +368,44 @@ def _train_finally(search: Search, candidate: Candidate, part: Part, data: Data,
         evaluations=0,
         block=1,
         trace=search.trace,
+        measure=search.networks is None,
     )
-    population.train(max(1, min(total, round(candidate.best_step * stretch))))
+    population.train(max(1, min(total, round(candidate.best_step * stretch))), deadline)
     search.network_steps += population.network_steps
     learner = population.network(0)
+    population.harvest()
     finite = all(bool(torch.isfinite(p).all()) for p in learner.parameters())
     return learner if finite else None
 
 
-def _baseline_records(baselines: Sequence[Baseline], dataset: Dataset, seed: int) -> dict[str, dict[str, Any]]:
-    """Each baseline's test scores; they belong to the one final touch."""
+def _baseline_records(
+    baselines: Sequence[Baseline], dataset: Dataset, seed: int, ours: Predictive | None
+) -> dict[str, dict[str, Any]]:
+    """Each baseline's test scores, and how far we are ahead of it; they belong to the one final touch.
+
+    ``ahead`` is our headline score less the baseline's, with the 95 % interval of the paired differences: of the share
+    of right classes, or of R² (the test rows' variance taken as known).
+    """
     records: dict[str, dict[str, Any]] = {}
     rows, y = dataset.split.test, dataset.task.values
     for baseline in baselines:
         record: dict[str, Any] = {"seconds": baseline.seconds}
         if baseline.failed is not None:
             record["failed"] = baseline.failed
-        if len(rows) and baseline.predict is not None:
-            record["test"] = scores(baseline.predict(dataset.columns.take(rows)), y[rows], seed=seed)
-        if baseline.rows < baseline.all_rows:
-            record["trained_on_rows"] = baseline.rows
+        if len(rows) and baseline.predictive is not None and ours is not None:
+            record["test"] = scores(baseline.predictive, y[rows], seed=seed)
+            gain = _gain(ours.point(), baseline.predictive.point(), y[rows], dataset.task.is_classification)
+            record["ahead"] = difference(gain, np.zeros(len(gain)), seed=seed)
+        if 0 < baseline.rows < baseline.all_rows:
+            record |= {"trained_on_rows": baseline.rows, "of_rows": baseline.all_rows}
         records[baseline.name] = record
     return records
+
+
+def _gain(ours: np.ndarray, theirs: np.ndarray, y: np.ndarray, classes: bool) -> np.ndarray:
+    """What each row adds to our headline score beyond theirs [n]."""
+    if classes:
+        return (ours == y).astype(float) - (theirs == y)
+    y = y.astype(np.float64)
+    spread = max(float(((y - y.mean()) ** 2).mean()), 1e-300)
+    return ((theirs - y) ** 2 - (ours - y) ** 2) / spread

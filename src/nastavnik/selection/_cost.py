@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 
 from nastavnik.population import Population
@@ -20,6 +22,11 @@ class CostModel:
     def seconds(self, size: int, networks: int, shapes: int, steps: int, batch: int) -> float:
         """Forecast for ``networks`` of ``size`` weights each, trained as ``shapes`` populations."""
         return self.correction * steps * (shapes * _CALL + networks * _each(size, batch))
+
+    def step(self, population: Population, networks: int) -> float:
+        """One step of so many networks of a population, not corrected."""
+        each = networks * _each(size_of(population.learner), population.batch)
+        return math.ceil(networks / population.block) * _CALL + each
 
     def learn(self, measured: dict[Population, float]) -> None:
         """Take the measured seconds of populations into account."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from nastavnik.errors import UserError
@@ -81,6 +81,18 @@ class Drawing:
             self.queue.append(keys)
         return inside and changed
 
+    def first(self, families: Collection[str]) -> int:
+        """Put the usual points of these families before all others; how many they are (a grid has its own points)."""
+        own = [k for k in _usual(self.space) if k.get("network.family", self._family) in families]
+        if self.sampler.size is not None or not own:
+            return 0
+        self.queue = [*own, *[keys for keys in self.queue if keys not in own]]
+        return len(own)
+
+    @property
+    def _family(self) -> Value | None:
+        return self.space.fixed.get("network.family")
+
     def is_usual(self, keys: Keys) -> bool:
         """Whether a point is one of those that are trained before anything is drawn."""
         return keys in _usual(self.space)
@@ -91,7 +103,8 @@ class Drawing:
 
     def tell(self, candidates: Sequence[Candidate]) -> None:
         """What candidates were worth, bracket by bracket."""
-        for _, bracket in itertools.groupby(candidates, key=lambda c: c.generation):
+        begun = [c for c in candidates if c.steps]  # of the others nothing is known
+        for _, bracket in itertools.groupby(begun, key=lambda c: c.generation):
             own = list(bracket)
             self.sampler.tell([c.keys for c in own], [c.values for c in own])
 

@@ -118,7 +118,14 @@ def _probe(
     recipes = [Recipe({**base, "optimizer.learning_rate": rate, "seed": seed}) for rate in rates]
     learners = [bench.learner(recipe, bench.parts[0]) for recipe in recipes]
     population = Population(
-        learners, recipes, bench.data, total_steps=_STEPS, evaluations=10, instruments={}, engine=search.engine
+        learners,
+        recipes,
+        bench.data,
+        total_steps=_STEPS,
+        evaluations=10,
+        instruments={},
+        engine=search.engine,
+        measure=search.networks is None,
     )
     population.train(_STEPS, search.deadline)
     steps = population.network_steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,9 @@ from nastavnik.space import Limits, Space
 from nastavnik.trace import Trace
 
 POOL = 12  # candidates whose weights are kept
-_GRACE = 2.0  # seconds
+_GRACE = 1.0  # seconds that the very first networks get, whatever the budget
+_LEAST = 0.5  # of the usual training: what takes a smaller part in the time that is left is not begun beside others
+_ALONE = 2.5e-3  # seconds a step of a network that is trained alone, at least
 _BRACKET = 16  # most recipes trained side by side
 _BEST = 8  # candidates whose differences tell what the rows can show
 
@@ -115,6 +117,30 @@ class Search:
         scored = [c for c in self.history if math.isfinite(c.score)]
         return sorted(scored, key=lambda c: (c.score, c.number))
 
+    @property
+    def simple_so_far(self) -> bool:
+        """Whether nothing but the linear family was trained, which comes first under a clock."""
+        return all(c.recipe["network.family"] in self.bench.linear_families for c in self.history)
+
+    def unfinished(self, candidate: Candidate) -> bool:
+        """Whether the budget ended before half of its training, or before that of those which were thinned out."""
+        cut = {c.generation for c in self.history if c.status == "cut"}
+        ended = candidate.status == "cut" or (candidate.status == "dropped" and candidate.generation in cut)
+        return ended and candidate.steps < _LEAST * candidate.total_steps
+
+    def trained(self, candidates: Iterable[Candidate]) -> dict[str, Any]:
+        """How far the least trained of these was trained: its steps, those planned for it, and those usual for it.
+
+        ``share`` is of what is usual, 1 where its training came to an end of its own.
+        """
+        found = []
+        for c in candidates:
+            usual = self._total_steps(c.recipe)
+            share = (1 - c.lacking) * min(1.0, c.total_steps / usual)
+            record = {"steps": c.steps, "planned_steps": c.total_steps, "usual_steps": usual, "share": share}
+            found.append({**record, "hardly_trained": share < _LEAST})
+        return min(found, key=lambda record: float(record["share"]))
+
     def run(self, after_bracket: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None) -> None:
         """Search until the budget is used, or nothing is left to be found.
 
@@ -126,7 +152,7 @@ class Search:
             self._tell_of_the_grid()
         while True:
             if self.bracket is None:
-                count, share = self._plan()
+                count, share = self._plan() if self.history or self.deadline.unlimited else self._plan_first()
                 drawn = self._that_fit(self.drawing.draw(count, len(self.history))) if count else []
                 if count and not drawn:
                     self._end(self.drawing.exhausted)
@@ -163,12 +189,24 @@ class Search:
             return most, 1.0
         one_seconds = self._forecast(1)
         if one_seconds > 0.8 * left:
-            if asked:
-                return 0, 1.0
-            return 1, max(0.02, 0.8 * left / one_seconds)
+            share = 0.8 * left / one_seconds
+            if not asked:
+                return 1, max(0.02, share)
+            return (1, max(_LEAST, share)) if self.simple_so_far and share > _LEAST / 2 else (0, 1.0)
         # a thinned bracket costs less than its recipes would alone
         fits = [n for n in range(1, most + 1) if max(0.5, part) * self._forecast(n) < 0.6 * left]
         return max(fits, default=1), 1.0
+
+    def _plan_first(self) -> tuple[int, float]:
+        """Under a clock the linear family comes first, alone: whatever happens later, it is there and finished."""
+        count = self.drawing.first(self.bench.linear_families)
+        if not count or self.deadline.clock.stop_requested:
+            return self._plan()
+        recipe = self.drawing.recipe(self.drawing.sampler.point(self.drawing.queue[0]), 0)
+        seconds = self._seconds(recipe, size_of(self.bench.learner(recipe, self.bench.parts[0])), 1, 1)
+        seconds *= self.deadline.clock.slowness
+        fits = max(1, min(count, int(0.5 * self.deadline.left / max(seconds, 1e-9))))
+        return fits, min(1.0, max(0.02, 0.8 * self.deadline.left / max(seconds, 1e-9)))
 
     def _tell_of_the_grid(self) -> None:
         """A grid says beforehand what it costs, and when the budget will not finish it."""
@@ -213,10 +251,11 @@ class Search:
         """What training so many of the best candidates anew on all rows will take."""
         if self.bench.split.folds is None or not self.ranking:
             return 0.0
-        longest = 0.0
+        longest, slowness = 0.0, self.deadline.clock.slowness
         for c in self.ranking[:members]:
             batch = self.bench.data.batch_size(c.recipe.whole("batch_size"))
-            longest = max(longest, self.cost.seconds(size_of(self.pool[c.number][0]), 1, 1, c.total_steps, batch))
+            seconds = self.cost.seconds(size_of(self.pool[c.number][0]), 1, 1, c.best_step, batch)
+            longest = max(longest, seconds, c.best_step * _ALONE * slowness)
         folds = len(self.bench.split.folds) // self.bench.split.repeats
         return members * longest * folds / max(1, folds - 1)
 
@@ -248,7 +287,8 @@ class Search:
         def early(population: Population) -> np.ndarray:
             return known_early(self.strategy.objectives, population)
 
-        bracket.train(deadline, tell, self.cost.learn, pause, self._condemned, early)
+        cost = None if deadline.unlimited else self.cost
+        bracket.train(deadline, tell, self.cost.learn, pause, self._condemned, early, cost)
         self._note_ways(bracket)
         self.network_steps += bracket.network_steps
         outcomes = bracket.outcomes(deadline.passed())

@@ -97,6 +97,14 @@ def _with_plain(nodes: Mapping[str, Node], others: Mapping[str, Value], settled:
     return found
 
 
+def simplest(space: Space) -> Space:
+    """The part of a space that holds its simplest family: the linear one where there is one."""
+    node = space.nodes.get("network.family")
+    if not isinstance(node, Choice):
+        return space
+    return space.pin({"network.family": "linear" if "linear" in node.options else node.options[0]})
+
+
 def _searched(given: Space, pins: dict[str, Value]) -> Space:
     """What is left to search: of a choice that is pinned, what hangs below the pinned value."""
     nodes: dict[str, Node] = {}

@@ -1,0 +1,169 @@
+"""The process that baselines run in: numpy and scikit-learn alone, so that it starts soon and can be ended at any time.
+
+Run by its path. A job comes on stdin and answers go to stdout, as messages: a line of JSON that says which arrays
+follow, then their bytes; nothing is pickled. A job holds the matrices of the training rows, in the order in which
+fits grow, and of the rows to be predicted, and the targets; each kind is fitted on growing parts of the rows while its
+share of the seconds lasts, and every fit's predictions are answered at once: whoever ends this process keeps the last.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import queue
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+UNSEEN = 2000  # rows beyond those fitted on that tell a regression's noise
+Message = tuple[dict[str, Any], list[np.ndarray]]
+
+
+def send(pipe: BinaryIO, record: Mapping[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
+    """Write one message."""
+    forms = [[array.dtype.str, list(array.shape)] for array in arrays]
+    pipe.write(json.dumps({**record, "arrays": forms}).encode() + b"\n")
+    for array in arrays:
+        pipe.write(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+    pipe.flush()
+
+
+def receive(pipe: BinaryIO) -> Message | None:
+    """Read one message; None when the other side has ended, be it in the middle of one."""
+    line = pipe.readline()
+    if not line.endswith(b"\n"):
+        return None
+    record, arrays = json.loads(line), []
+    for form, shape in record.pop("arrays"):
+        flat = np.empty(math.prod(shape), form)
+        if flat.size and pipe.readinto(flat.data.cast("B")) < flat.nbytes:  # type: ignore[attr-defined]
+            return None
+        arrays.append(flat.reshape(shape))
+    return record, arrays
+
+
+def makers(task: str, near: int, seed: int, threads: int) -> dict[str, Callable[[], Any]]:
+    """An estimator of each kind, for "classification", "count" or "regression"; ``near`` neighbours."""
+    from sklearn import dummy, ensemble, linear_model, neighbors
+
+    if task == "classification":
+        return {
+            "constant": lambda: dummy.DummyClassifier(strategy="prior"),
+            "linear": lambda: linear_model.LogisticRegression(max_iter=1000),
+            "k_nearest_neighbours": lambda: neighbors.KNeighborsClassifier(near, n_jobs=threads),
+            "random_forest": lambda: ensemble.RandomForestClassifier(n_jobs=threads, random_state=seed),
+            "gradient_boosting": lambda: ensemble.HistGradientBoostingClassifier(random_state=seed),
+        }
+    loss = "poisson" if task == "count" else "squared_error"
+    linear = {
+        "count": lambda: linear_model.PoissonRegressor(max_iter=1000),
+        "regression": lambda: linear_model.RidgeCV(np.logspace(-2, 4, 25)),
+    }
+    return {
+        "constant": dummy.DummyRegressor,
+        "linear": linear[task],
+        "k_nearest_neighbours": lambda: neighbors.KNeighborsRegressor(near, n_jobs=threads),
+        "random_forest": lambda: ensemble.RandomForestRegressor(n_jobs=threads, random_state=seed),
+        "gradient_boosting": lambda: ensemble.HistGradientBoostingRegressor(loss=loss, random_state=seed),
+    }
+
+
+def fit_growing(
+    make: Callable[[], Any],
+    job: Mapping[str, Any],
+    kind: Mapping[str, Any],
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
+    seconds: float,
+    answer: Callable[[dict[str, Any], np.ndarray], None],
+) -> None:
+    """Fits of growing size until all rows are in or the time is; each answers with what it predicts.
+
+    A regression's noise is the deviation of the residuals on rows that the latest fit with some left out did not see.
+    """
+    train, wanted, targets = arrays
+    started = time.monotonic()
+    size, noise = kind["first"], 1.0
+    while True:
+        began = time.monotonic()
+        estimator = make().fit(train[:size], targets[:size])
+        unseen = slice(size, min(size + UNSEEN, len(train)))
+        if job["task"] == "regression" and len(train) > size:
+            residuals = targets[unseen] - estimator.predict(train[unseen])
+            noise = max(float(np.sqrt(np.mean(residuals**2))), 1e-12)
+        found = np.empty((0,))
+        if len(wanted):
+            found = estimator.predict_proba(wanted) if job["task"] == "classification" else estimator.predict(wanted)
+        now = time.monotonic()
+        record = {"kind": kind["name"], "rows": size, "noise": noise, "seconds": now - started}
+        bigger = min(kind["most"], size * 4)
+        last = size >= kind["most"] or now - started + (now - began) * 1.5 * bigger / size > seconds
+        if job["task"] == "classification":
+            record["classes"] = estimator.classes_.astype(int).tolist()
+        answer({**record, "last": last}, found)
+        if last:
+            return
+        size = bigger
+
+
+def work(job: Mapping[str, Any], arrays: Sequence[np.ndarray], answer: Callable[..., None]) -> None:
+    """All kinds of a job, one after the other; each has an even share of the seconds that are left."""
+    from threadpoolctl import threadpool_limits
+
+    named = dict(zip(job["names"], arrays, strict=True))
+    table = makers(job["task"], job["near"], job["seed"], job["threads"])
+    ends = time.monotonic() + (float("inf") if job["seconds"] is None else job["seconds"])
+    with threadpool_limits(job["threads"]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a baseline that has not quite converged is still a baseline
+        for i, kind in enumerate(job["kinds"]):
+            share = (ends - time.monotonic()) / (len(job["kinds"]) - i)
+            own = tuple(named[f"{part}.{kind['matrix']}"] for part in ("train", "wanted"))
+            answer({"kind": kind["name"], "share": None if share == float("inf") else share})
+            try:
+                fit_growing(
+                    table[kind["name"]],
+                    job,
+                    kind,
+                    (*own, named["targets"]),
+                    share,
+                    lambda record, found: answer(record, [found]),
+                )
+            except (ValueError, MemoryError) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                answer({"kind": kind["name"], "failed": reason, "last": True})
+
+
+def _jobs() -> Iterator[Message]:
+    """Jobs from stdin, read beside the work: when the other side ends, so does this process, whatever it is doing."""
+    coming: queue.SimpleQueue[Message] = queue.SimpleQueue()
+
+    def read() -> None:
+        pipe = io.BufferedReader(io.FileIO(0, closefd=False), 1 << 20)
+        while (job := receive(pipe)) is not None:
+            coming.put(job)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield coming.get()
+
+
+def main() -> None:
+    """Import, say so, and work on jobs until stdin ends."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever prints must not come between the answers
+    jobs = _jobs()
+    makers("classification", 1, 0, 1)
+    send(answers, {"ready": True})
+    for job, arrays in jobs:
+        work(job, arrays, lambda record, found=(): send(answers, record, found))
+        send(answers, {"done": True})
+
+
+if __name__ == "__main__":
+    main()
