@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ import numpy as np
 from nastavnik.data import Columns, Preparation, TargetPreparation
 from nastavnik.predictive import ClassPredictive, CountPredictive, Predictive, RealPredictive
 from nastavnik.selection import _baseline_worker as worker
+from nastavnik.selection._workbench import PLAIN
 from nastavnik.task import Task
 
 _MOST_CELLS = 60_000_000  # rows × columns × outputs of one fit where no clock limits it
@@ -32,7 +33,7 @@ _START_UP = 1.0  # seconds: with less left a process is not started again
 _PAUSE = 0.05
 _KINDS = {  # and which matrix each is given: trees take numbers as they are, the others standardized and one-hot
     "constant": "none",
-    "linear": "others",
+    "linear": "others",  # or "plain", whichever serves it better, where the usual preparation is not plain
     "k_nearest_neighbours": "others",
     "random_forest": "filled",
     "gradient_boosting": "trees",
@@ -112,7 +113,7 @@ class BaselineProcess:
         self._task, self._rows = task, len(rows)
         order = _shuffled(rows, task, seed)
         self._kinds = _growth(columns, task, len(rows))
-        arrays = _arrays(self._kinds, columns, order, wanted, Preparation.fit(columns, rows))
+        arrays = _arrays(self._kinds, columns, order, wanted, _preparations(columns, rows, self._kinds))
         arrays["targets"] = task.values[order]
         job = {"task": task.kind, "near": max(1, min(10, len(rows) // 2)), "seed": seed, "threads": self.threads}
         self._supervisor = threading.Thread(target=self._supervise, args=(job, arrays), daemon=True)
@@ -246,19 +247,34 @@ def _growth(columns: Columns, task: Task, rows: int) -> list[dict[str, Any]]:
             most = min(rows, max(_START, _MOST_CELLS // max(1, width * max(1, len(task.classes)))))
         own = min(first, most) if task.is_classification else min(first, max(1, round(0.9 * rows)), most)
         matrix = "trees" if matrix == "filled" and not holes else matrix
-        kinds.append({"name": name, "matrix": matrix, "first": own, "most": most})
+        kinds.append({"name": name, "matrices": [matrix], "first": own, "most": most})
     return kinds
 
 
+def _preparations(columns: Columns, rows: np.ndarray, kinds: list[dict[str, Any]]) -> dict[str, Preparation]:
+    """By matrix, how rows are prepared; where soft clipping is usual, kinds that it touches are given a plain one too."""
+    usual = Preparation.fit(columns, rows)
+    if "robust" not in usual.method:
+        return dict.fromkeys(("none", "others", "filled", "trees"), usual)
+    for kind in kinds:
+        kind["matrices"] += ["plain"] if kind["matrices"] == ["others"] else []
+    plain = Preparation.fit(columns, rows, numbers=PLAIN["preparation.numbers"])
+    return {**dict.fromkeys(("none", "others", "filled", "trees"), usual), "plain": plain}
+
+
 def _arrays(
-    kinds: Sequence[dict[str, Any]], columns: Columns, order: np.ndarray, wanted: np.ndarray, preparation: Preparation
+    kinds: Sequence[dict[str, Any]],
+    columns: Columns,
+    order: np.ndarray,
+    wanted: np.ndarray,
+    preparations: Mapping[str, Preparation],
 ) -> dict[str, np.ndarray]:
     """The matrices that kinds need, of the rows to be trained on, in this order, and of those to be predicted."""
     arrays: dict[str, np.ndarray] = {}
-    for name in dict.fromkeys(kind["matrix"] for kind in kinds):
-        most = max(kind["most"] for kind in kinds if kind["matrix"] == name) + worker.UNSEEN
+    for name in dict.fromkeys(name for kind in kinds for name in kind["matrices"]):
+        most = max(kind["most"] for kind in kinds if name in kind["matrices"]) + worker.UNSEEN
         for part, rows in (("train", order[:most]), ("wanted", wanted)):
-            arrays[f"{part}.{name}"] = _matrix(name, columns.take(rows), preparation)
+            arrays[f"{part}.{name}"] = _matrix(name, columns.take(rows), preparations[name])
     return arrays
 
 
