@@ -18,9 +18,9 @@ from torch import nn
 from nastavnik.clock import Clock, Deadline
 from nastavnik.dataset import Dataset, make_dataset
 from nastavnik.errors import InterruptedEarly, UserError
-from nastavnik.files import read_json, write_atomically
+from nastavnik.files import write_atomically
 from nastavnik.jobs._check import ALL, check
-from nastavnik.jobs._checkpoint import Checkpoints, read_trace, restore
+from nastavnik.jobs._checkpoint import Checkpoints, known_parts, read_checkpoint, read_trace, restore
 from nastavnik.jobs._record import network_table, result_record
 from nastavnik.jobs._setup import check_device, dataset_options, prepare, read_table, use_threads
 from nastavnik.model import Model
@@ -29,6 +29,7 @@ from nastavnik.progress import Watcher
 from nastavnik.recipe import Value
 from nastavnik.request import FitRequest, parse_budget
 from nastavnik.run_folder import RunFolder, lasting_source
+from nastavnik.schemas import RESULT
 from nastavnik.selection import (
     FINAL_MEMBERS,
     Baseline,
