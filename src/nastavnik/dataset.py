@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,7 @@ def make_dataset(table: Table, options: DatasetOptions) -> Dataset:
     frame = table.frame
     if len(frame) < options.fewest_rows:
         raise UserError(f"the table has {len(frame)} rows; at least {options.fewest_rows} are needed")
+    options = _with_plain_names(options)
     target = _target(table, options)
     for option, name in (("--group", options.group), ("--time", options.time), ("--split-column", options.split)):
         if name is not None and name not in frame.columns:
@@ -124,6 +125,17 @@ def make_dataset(table: Table, options: DatasetOptions) -> Dataset:
     )
     split = _split(table, task, by_name, roles, options, notes)
     return Dataset(table.name, inputs, roles, columns, task, split, found, notes)
+
+
+def _with_plain_names(options: DatasetOptions) -> DatasetOptions:
+    """Columns have no blanks around their names, however they were written; so have the names that options give."""
+
+    def plain(name: str | None) -> str | None:
+        return None if name is None else str(name).strip()
+
+    one = {name: plain(getattr(options, name)) for name in ("target", "group", "time", "split")}
+    kinds = {str(name).strip(): kind for name, kind in (options.kinds or {}).items()}
+    return replace(options, drop=tuple(str(name).strip() for name in options.drop), kinds=kinds, **one)
 
 
 def _target(table: Table, options: DatasetOptions) -> str:

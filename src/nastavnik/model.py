@@ -77,7 +77,7 @@ class Model:
         Raises:
             UserError: a column is not there, or a cell is not of its column's kind.
         """
-        predictive = self.predictive(self.read(plain_frame(frame)), passes)
+        predictive = self.predictive(self.read(frame), passes)
         if isinstance(predictive, ClassPredictive):
             table: dict[str, Any] = {"prediction": np.array(self.classes, dtype=object)[predictive.point()]}
             for j, name in enumerate(self.classes):
@@ -86,16 +86,20 @@ class Model:
         interval = predictive.interval(LEVEL)
         assert interval is not None
         low, high = interval
-        return pd.DataFrame({"prediction": predictive.point(), "low": low, "high": high}, index=frame.index)
+        return _finite(pd.DataFrame({"prediction": predictive.point(), "low": low, "high": high}, index=frame.index))
 
     def read(self, frame: pd.DataFrame) -> Columns:
-        """A raw table's input columns; unseen categories and missing cells are warned of."""
-        columns = to_columns(frame, self.columns)
-        for name, count in self.preparation.unseen(columns).items():
+        """A raw table's input columns, in the model's order; what is odd about the cells is warned of."""
+        preparation = self.preparation
+        columns = to_columns(plain_frame(frame), self.columns)
+        columns = columns.ordered(preparation.number_names, preparation.word_names)
+        for lost in columns.lost:
+            warnings.warn(str(lost), DataWarning, stacklevel=3)
+        for name, count in preparation.unseen(columns).items():
             warnings.warn(f"{name}: {count} rows hold a category that training never saw", DataWarning, stacklevel=3)
         missing = np.isnan(columns.numbers).any(0)
         for j in np.flatnonzero(missing):
-            if j not in self.preparation.indicators:
+            if j not in preparation.indicators:
                 text = f"{columns.number_names[j]}: missing cells, though training had none; its centre is taken"
                 warnings.warn(text, DataWarning, stacklevel=3)
         return columns
@@ -206,6 +210,16 @@ def _check_weights(
                 f"{folder / 'model.safetensors'} is damaged: {start}{name} must be {wanted.dtype} "
                 f"{list(wanted.shape)}, not {found.dtype} {list(found.shape)}"
             )
+
+
+def _finite(table: pd.DataFrame) -> pd.DataFrame:
+    """Predictions with empty cells instead of infinities; no cell is left empty without a word."""
+    wrong = ~np.isfinite(table.to_numpy(dtype=np.float64))
+    rows = np.flatnonzero(wrong.any(1))
+    if len(rows):
+        text = f"{len(rows)} rows have no finite prediction (first: row {rows[0] + 1}): their inputs lie far outside what training saw"
+        warnings.warn(f"{text}; their cells are left empty", DataWarning, stacklevel=3)
+    return table.mask(wrong)
 
 
 def build_network(recipe: Recipe, signature: Signature, family: Family | None = None) -> nn.Module:

@@ -7,6 +7,7 @@
 
 from nastavnik.data._audit import audit as audit
 from nastavnik.data._columns import Columns as Columns
+from nastavnik.data._columns import Lost as Lost
 from nastavnik.data._columns import to_columns as to_columns
 from nastavnik.data._columns import to_numbers as to_numbers
 from nastavnik.data._columns import to_words as to_words

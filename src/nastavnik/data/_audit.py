@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nastavnik.data._columns import Columns
-from nastavnik.data._kinds import ColumnInfo, is_id_name, is_missing, parse_numbers
+from nastavnik.data._kinds import ColumnInfo, is_id_name, is_missing
 
 _LEAK = 0.995  # how much of the target one column may explain before it looks like the answer itself
 _MANY_ROWS = 20_000
@@ -30,7 +30,8 @@ def audit(
     """
     found = [
         *_missing_cells(frame, infos),
-        *_infinities(frame, infos),
+        *_lost(columns),
+        *_ambiguous_dates(infos),
         *_constant(infos, len(frame)),
         *_duplicate_columns(columns),
         *_duplicate_rows(frame, target),
@@ -66,19 +67,16 @@ def _missing_cells(frame: pd.DataFrame, infos: Sequence[ColumnInfo]) -> list[dic
     return found
 
 
-def _infinities(frame: pd.DataFrame, infos: Sequence[ColumnInfo]) -> list[dict[str, Any]]:
+def _lost(columns: Columns) -> list[dict[str, Any]]:
+    return [_finding("infinite", "warning", [lost.name], str(lost)) for lost in columns.lost]
+
+
+def _ambiguous_dates(infos: Sequence[ColumnInfo]) -> list[dict[str, Any]]:
     found = []
     for info in infos:
-        if info.kind == "number":
-            values = frame[info.name]
-            typed = pd.api.types.is_numeric_dtype(values)
-            numbers = (
-                values.to_numpy(dtype=np.float64, na_value=np.nan) if typed else parse_numbers(values, info.decimal)
-            )
-            endless = int(np.isinf(numbers).sum())
-            if endless:
-                text = f"{info.name}: {endless} infinite values, taken as missing"
-                found.append(_finding("infinite", "warning", [info.name], text))
+        if info.kind == "date" and "exchanged" in info.reason:
+            text = f"{info.name}: {info.reason}; if it is wrong, write the dates as YYYY-MM-DD"
+            found.append(_finding("ambiguous dates", "warning", [info.name], text))
     return found
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.tseries.api import guess_datetime_format
 
 from nastavnik.errors import UserError, nearest
 
 KINDS = ("number", "category", "date", "boolean", "identifier", "text")
 MISSING = frozenset({"", "?", "NA", "N/A", "n/a", "na", "nan", "NaN", "NAN", "null", "NULL", "Null", "#N/A", "<NA>"})
+LARGEST = 3.4e38  # beyond it no number fits a network; the ends of single precision are many programs' "no data"
+_HUGE = 1e30, 1e150  # a column whose middle is beyond the first may hold numbers up to the second
 MOST_LEVELS = 50  # a text column of more distinct values is free text
 _BOOLEANS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
 _TRUE = frozenset({"true", "yes", "t", "y", "1", "1.0"})
@@ -21,6 +25,7 @@ _FALSE = frozenset({"false", "no", "f", "n", "0", "0.0"})
 _CODE_NAME = re.compile(r"(?i)(^|_)(zip|zipcode|zip_code|postcode|postal_code|postal|plz)($|_)")
 _ID_NAME = re.compile(r"(?i)^(id|uid|uuid|guid|key|index|unnamed: 0|.*_id|.*_uuid|row_?(id|number|no))$")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
+_WHOLE = re.compile(r"-?(0|[1-9]\d*)\.0+")
 _GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?")
 _DATES = (
     "%Y-%m-%d",
@@ -50,6 +55,7 @@ class ColumnInfo:
     date_format: str | None = None
     missing_words: tuple[str, ...] = ()
     levels: tuple[str, ...] = field(default=())
+    largest: float = LARGEST
 
     def to_json(self) -> dict[str, Any]:
         """The plain record kept in ``dataset.json`` and ``model.json``."""
@@ -104,12 +110,27 @@ def _with_point(word: object) -> object:
 
 
 def parse_dates(values: pd.Series, date_format: str | None) -> pd.Series:
-    """Values as timestamps; what is no date becomes NaT."""
-    if date_format == "mixed-zone":
-        return pd.to_datetime(values, errors="coerce", utc=True).dt.tz_localize(None)
+    """Values as timestamps by one stored format, whatever their types; what is no date becomes NaT.
+
+    ``None`` stands for timestamps: words are then read as ISO 8601. "mixed-zone" reads ISO 8601 with zones, as UTC.
+    """
+    zoned = date_format == "mixed-zone"
     if pd.api.types.is_datetime64_any_dtype(values):
-        return values.dt.tz_localize(None) if getattr(values.dt, "tz", None) is not None else values
-    return pd.to_datetime(values, errors="coerce", format=date_format)
+        return pd.to_datetime(values, utc=True).dt.tz_localize(None) if zoned else _without_zone(values)
+    cells = values.astype(object)
+    typed = cells.map(lambda cell: isinstance(cell, datetime.date)).to_numpy(dtype=bool)  # a datetime is a date
+    words = cells.where(~typed).map(level_word, na_action="ignore")
+    form = "ISO8601" if zoned or date_format is None else date_format
+    dates = _without_zone(pd.to_datetime(words, errors="coerce", format=form, utc=zoned or date_format is None))
+    if typed.any():
+        own = cells[typed].map(lambda cell: pd.to_datetime(cell, utc=True) if zoned else pd.Timestamp(cell))
+        dates = dates.astype("datetime64[us]")
+        dates[typed] = own.map(lambda stamp: stamp.tz_localize(None)).astype("datetime64[us]")
+    return dates
+
+
+def _without_zone(dates: pd.Series) -> pd.Series:
+    return dates.dt.tz_localize(None) if getattr(dates.dt, "tz", None) is not None else dates
 
 
 def truth_of(words: pd.Series, levels: tuple[str, ...]) -> np.ndarray:
@@ -120,7 +141,7 @@ def truth_of(words: pd.Series, levels: tuple[str, ...]) -> np.ndarray:
     own = {} if {w.lower() for w in levels} <= _TRUE | _FALSE else {w.lower(): float(i) for i, w in enumerate(levels)}
 
     def truth(word: object) -> float:
-        text = str(word).strip().lower()
+        text = level_word(word).lower()
         return own.get(text, 1.0 if text in _TRUE else 0.0 if text in _FALSE else np.nan)
 
     return words.map(truth).to_numpy(dtype=np.float64)
@@ -142,19 +163,23 @@ def _describe(name: str, values: pd.Series, given: str | None, decimal: str | No
     base: dict[str, Any] = {"name": name, "distinct": distinct, "missing": int(missing.sum())}
     found = _find_kind(name, values, present, distinct, decimal)
     if given is not None:
-        extra: dict[str, Any] = {k: found[k] for k in ("decimal", "missing_words", "date_format") if k in found}
+        extra: dict[str, Any] = {k: found[k] for k in ("decimal", "missing_words", "date_format", "largest") if k in found}
         found = {**extra, "kind": given, "reason": "given"}
-        if given == "date" and "date_format" not in found:
-            found["date_format"] = _date_format(present)
+        if given == "date":
+            found |= _given_date(name, present)
     if found["kind"] == "boolean" and distinct > 2:
         raise UserError(f"--kind {name}=boolean: the column holds {distinct} different values, not two")
     if found["kind"] in ("category", "boolean"):
         found["levels"] = tuple(sorted({level_word(v) for v in present.unique()}, key=_level_order))
+        base["distinct"] = len(found["levels"])
     return ColumnInfo(**base, **found)
 
 
 def level_word(value: Any) -> str:
-    """A category's name: whole floats lose their ``.0``, so that 98178 and 98178.0 are one."""
+    """A category's name, whatever type the cell has: whole numbers lose their ``.0``, so that 1, 1.0 and "1.0" are one."""
+    if isinstance(value, str):
+        word = value.strip()
+        return word.partition(".")[0] if _WHOLE.fullmatch(word) else word
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
     return str(value)
@@ -175,7 +200,8 @@ def _find_kind(name: str, values: pd.Series, present: pd.Series, distinct: int, 
     if pd.api.types.is_bool_dtype(values):
         return {"kind": "boolean", "reason": "true and false"}
     if pd.api.types.is_datetime64_any_dtype(values):
-        return {"kind": "date", "reason": "timestamps"}
+        zone = getattr(values.dt, "tz", None)
+        return {"kind": "date", "reason": "timestamps", "date_format": None if zone is None else "mixed-zone"}
     if isinstance(values.dtype, pd.CategoricalDtype):
         return {"kind": "category", "reason": "a categorical column"}
     if pd.api.types.is_numeric_dtype(values):
@@ -190,7 +216,7 @@ def _find_kind(name: str, values: pd.Series, present: pd.Series, distinct: int, 
         return {"kind": "boolean", "reason": f"holds {' and '.join(sorted(set(words)))}"}
     date_format = _date_format(words)
     if date_format is not None:
-        return {"kind": "date", "reason": f"reads as {date_format}", "date_format": date_format}
+        return {"kind": "date", "reason": _date_reason(words, date_format), "date_format": date_format}
     if _ID_NAME.match(name) and distinct > MOST_LEVELS and distinct > 0.5 * rows:
         return {"kind": "identifier", "reason": f"its name, and {distinct} distinct values in {rows} rows"}
     if distinct <= MOST_LEVELS:
@@ -201,6 +227,9 @@ def _find_kind(name: str, values: pd.Series, present: pd.Series, distinct: int, 
 
 
 def _number_or_code(name: str, numbers: np.ndarray, distinct: int, rows: int, found: dict[str, Any]) -> dict[str, Any]:
+    with np.errstate(invalid="ignore"):
+        if len(numbers) and np.median(np.abs(numbers)) > _HUGE[0]:
+            found = {**found, "largest": _HUGE[1]}
     whole = bool(np.all(np.isfinite(numbers)) and np.all(numbers == np.floor(numbers)))
     if whole and _ID_NAME.match(name) and distinct > 0.5 * rows and distinct > 10:
         reason = f"its name, and {distinct} distinct whole numbers in {rows} rows"
@@ -226,14 +255,50 @@ def _numbers_in_words(words: pd.Series, decimal: str | None) -> dict[str, Any] |
 
 
 def _date_format(values: pd.Series) -> str | None:
-    words = pd.Series(values.astype(str).unique())
+    """The format that reads most of a column's cells, if it reads nearly all: one cell may tell day from month."""
+    words = pd.Series(values.map(level_word).unique())
     sample = words.iloc[:: max(1, len(words) // 200)]
     if not sample.str.contains(r"\d[-/.:]\d", regex=True).mean() > 0.95:
         return None
-    for date_format in _DATES:
-        if pd.to_datetime(sample, errors="coerce", format=date_format).notna().mean() > 0.98:
-            whole = pd.to_datetime(words, errors="coerce", format=date_format).notna().mean()
-            if whole > 0.95:
-                return date_format
+    share, best = _best_format(words, sample, _DATES)
+    if share > 0.95:
+        return best
     zoned = sample.str.fullmatch(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
     return "mixed-zone" if zoned.all() else None
+
+
+def _date_reason(words: pd.Series, date_format: str) -> str:
+    swapped = date_format.translate(str.maketrans("md", "dm"))
+    if swapped != date_format and _share_read(pd.Series(words.unique()), swapped) == 1:
+        return f"reads as {date_format}, but day and month could be exchanged: no cell tells which"
+    return f"reads as {date_format}"
+
+
+def _best_format(words: pd.Series, sample: pd.Series, formats: Sequence[str]) -> tuple[float, str | None]:
+    """The first of the formats that read the largest share of the words, and that share."""
+    share, best = 0.0, None
+    for one in formats:
+        if _share_read(sample, one) > 0.5:
+            own = _share_read(words, one)
+            if own > share:
+                share, best = own, one
+    return share, best
+
+
+def _share_read(words: pd.Series, date_format: str) -> float:
+    return float(pd.to_datetime(words, errors="coerce", format=date_format).notna().mean())
+
+
+def _given_date(name: str, present: pd.Series) -> dict[str, Any]:
+    """The format of a column that the user calls a date: decided once, here, and stored."""
+    if pd.api.types.is_datetime64_any_dtype(present):
+        return {}
+    words = pd.Series(present.map(level_word).unique())
+    sample = words.iloc[:: max(1, len(words) // 200)]
+    guesses = [guess_datetime_format(w, dayfirst=first) for w in sample[:20] for first in (False, True)]
+    own = [g for g in dict.fromkeys(guesses) if g is not None and "%z" not in g]
+    share, best = _best_format(words, sample, [*_DATES, *own])
+    zoned = float(pd.to_datetime(words, errors="coerce", format="ISO8601", utc=True).notna().mean())
+    if max(share, zoned) == 0:
+        raise UserError(f"--kind {name}=date: no cell reads as a date, such as {words.iloc[0]!r}; write YYYY-MM-DD")
+    return {"date_format": best if share >= zoned else "mixed-zone"}

@@ -13,6 +13,7 @@ from nastavnik.data._columns import Columns
 
 _HEAVY = 12.0  # standard deviations from the mean at which a column counts as heavy-tailed
 _QUANTILES = 256
+_FARTHEST = 1e18  # prepared numbers stay inside this, so that their squares fit single precision
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,12 @@ class Preparation:
         return cls(centre, scale, tuple(method), indicators, np.nan_to_num(quantiles), levels, *names)
 
     def apply(self, columns: Columns) -> Inputs:
-        """Prepare rows, of the same columns, from anywhere."""
+        """Prepare rows, of the same columns, from anywhere; columns are found by their names.
+
+        Raises:
+            UserError: other columns than those it was fitted on.
+        """
+        columns = columns.ordered(self.number_names, self.word_names)
         values = columns.numbers.astype(np.float64)
         missing = np.isnan(values)
         z = (np.where(missing, self.centre, values) - self.centre) / self.scale
@@ -89,7 +95,7 @@ class Preparation:
         for j, table in zip(soft, self.quantiles, strict=True):
             z[:, j] = np.where(missing[:, j], 0.0, _normal_scores(values[:, j], table))
         marks = missing[:, list(self.indicators)].astype(np.float64)
-        numbers = np.concatenate([z, marks], axis=1).astype(np.float32)
+        numbers = np.concatenate([np.clip(z, -_FARTHEST, _FARTHEST), marks], axis=1).astype(np.float32)
         categories = np.zeros(columns.words.shape, dtype=np.int64)
         for j, levels in enumerate(self.levels):
             number = {word: i + 1 for i, word in enumerate(levels)}

@@ -104,22 +104,42 @@ def _built_in(name: str) -> Table:
 
 
 def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same table with names that are words, spans of time in seconds, and lists and records as words.
+    """The same table as if read from a file: names are words, names and words have no blanks around them.
+
+    Spans of time become seconds, lists and records words.
 
     Raises:
-        UserError: two columns of one name.
+        UserError: two columns of one name, or complex numbers.
     """
-    names = [str(c) for c in frame.columns]
+    names = [str(c).strip() for c in frame.columns]
     for name, times in Counter(names).items():
         if times > 1:
             raise UserError(f"the table has {times} columns named {name!r}; give each column a name of its own")
     frame = frame.set_axis(names, axis=1)
-    for name in names:
-        if pd.api.types.is_timedelta64_dtype(frame[name]):
-            frame[name] = frame[name].dt.total_seconds()
-        elif frame[name].dtype == object and not frame[name].map(pd.api.types.is_hashable).all():
-            frame[name] = frame[name].astype(str)
-    return frame
+    return frame.assign(**{n: c for n in names if (c := _plain_cells(n, frame[n])) is not None})
+
+
+def _plain_cells(name: str, values: pd.Series) -> pd.Series | None:
+    """A column's cells as a file would hold them; None where they are so already."""
+    dtype = values.dtype
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        return values.dt.total_seconds()
+    if pd.api.types.is_complex_dtype(dtype):
+        raise UserError(f"column {name!r} holds complex numbers; give their real and imaginary parts as two columns")
+    if isinstance(dtype, pd.CategoricalDtype):
+        padded = any(isinstance(c, str) and c != c.strip() for c in dtype.categories)
+        return values.astype(object).map(_stripped) if padded else None
+    if isinstance(dtype, pd.StringDtype):
+        return values.str.strip()
+    if dtype != object:
+        return None
+    if not values.map(pd.api.types.is_hashable).all():
+        values = values.astype(str)
+    return values.map(_stripped)
+
+
+def _stripped(cell: Any) -> Any:
+    return cell.strip() if isinstance(cell, str) else cell
 
 
 def _from_frame(frame: pd.DataFrame) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -48,14 +49,19 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
     """The table prepared for training, the space of recipes that suits its size, and how it is searched."""
     rows = min(len(train) for train, _ in dataset.split.parts)
     given, limits = (Space(), Limits()) if request.space is None else parse_space(request.space)
-    space = table_space(
-        rows,
-        dataset.columns.numbers.shape[1],
-        families=families,
-        classification=dataset.task.is_classification,
-        pinned=_pinned(request),
-        given=given,
-    )
+
+    def tree(alternatives: Mapping[str, Value]) -> Space:
+        return table_space(
+            rows,
+            dataset.columns.numbers.shape[1],
+            families=families,
+            classification=dataset.task.is_classification,
+            pinned=_pinned(request),
+            given=given,
+            alternatives=alternatives,
+        )
+
+    space = tree({})
     settings = {name: v for name, v in space.fixed.items() if name.startswith(("preparation.", "likelihood."))}
     bench = Workbench(
         dataset.columns,
@@ -66,9 +72,22 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
         seed=request.seed,
         device=request.device,
     )
+    others = _alternatives(bench, request)
+    space = tree(others) if others else space
     for recipe in _usual_recipes(space):
         _try(bench, recipe, "evidence" if "evidence" in request.pareto else request.criterion)
     return bench, space, _strategy(request, bench, space, limits, dataset)
+
+
+def _alternatives(bench: Workbench, request: FitRequest) -> dict[str, Value]:
+    """Which preparations have a plain one beside them; not on a grid, whose points are the user's own.
+
+    Evidence and description length are of the target as it was prepared: those of different ones do not compare.
+    """
+    if SAMPLERS[request.sampler].name == "grid":
+        return {}
+    by_likelihood = request.criterion == "validation" and "evidence" not in request.pareto
+    return {n: v for n, v in bench.alternatives().items() if by_likelihood or n != "preparation.target"}
 
 
 def show_space(request: FitRequest) -> str:

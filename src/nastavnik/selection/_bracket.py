@@ -58,13 +58,16 @@ def cost_share(rungs: Sequence[Rung]) -> float:
 class Bracket:
     """Recipes with what the sampler was asked, and their populations by shape; ``rung`` is the one in training.
 
-    ``seen`` holds, by the candidate's first network, its best scores so far at the rungs that were reached.
+    ``offsets`` are added to each population's scores, so that targets prepared otherwise can be compared; ``spared``
+    are trained to their end whatever they promise; ``seen`` holds, by the candidate's first network, its best scores so far at the rungs that were reached.
     """
 
     drawn: Drawn
     share: float
     populations: list[Population]
     rungs: tuple[Rung, ...]
+    offsets: tuple[float, ...]
+    spared: frozenset[Recipe] = frozenset()
     rung: int = 0
     seconds: list[float] = field(default_factory=list)
     seen: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
@@ -109,7 +112,7 @@ class Bracket:
             if share < 1.0:
                 self._note(share)
                 for population in self.populations:
-                    population.release(condemn(share, population), "dropped")
+                    population.release(condemn(share, population) & ~self._spared(population), "dropped")
                 if stay < 1.0:
                     self._thin(stay, others)
             self.rung += 1
@@ -142,23 +145,28 @@ class Bracket:
         return found
 
     def _note(self, share: float) -> None:
-        for p in self.populations:
-            for number, score in zip(p.numbers[:: p.data.parts], p.best.score, strict=True):
+        for p, offset in zip(self.populations, self.offsets, strict=True):
+            for number, score in zip(p.numbers[:: p.data.parts], p.best.score + offset, strict=True):
                 self.seen.setdefault(int(number), []).append((share, float(score)))
 
     def _thin(self, stay: float, others: Callable[[Population], np.ndarray]) -> None:
         """Keep the best share of those in training, by their best score so far, or by the layers of their front."""
-        values = np.concatenate([np.column_stack([p.best.score, others(p)]) for p in self.populations])
+        each = zip(self.populations, self.offsets, strict=True)
+        values = np.concatenate([np.column_stack([p.best.score + offset, others(p)]) for p, offset in each])
         if len(values) < 2:
             return
         count = math.ceil(stay * len(values))
         kept = np.zeros(len(values), dtype=bool)
         kept[best_first([tuple(v) for v in values])[:count]] = True
+        kept |= np.concatenate([self._spared(p) for p in self.populations])
         start = 0
         for p in self.populations:
             own = kept[start : start + len(p.best.score)]
             start += len(own)
             p.release(~own, "dropped")
+
+    def _spared(self, population: Population) -> np.ndarray:
+        return np.array([recipe in self.spared for recipe in population.recipes], dtype=bool)
 
     # Saving
 
@@ -182,8 +190,13 @@ class Bracket:
         record: Mapping[str, Any],
         tensors: Mapping[str, torch.Tensor],
         populate: Callable[[Sequence[Recipe], float], list[Population]],
+        offset: Callable[[Population], float],
+        spared: Callable[[Drawn], frozenset[Recipe]],
     ) -> Bracket:
-        """Read what ``to_record`` gave; ``populate`` makes the populations of recipes as they were at the start."""
+        """Read what ``to_record`` gave; ``populate`` makes the populations of recipes as they were at the start.
+
+        ``offset`` is what a population's scores are moved by; ``spared`` says which of the drawn are never dropped.
+        """
         drawn = [(dict(d["keys"]), Recipe.from_json(d["recipe"])) for d in record["drawn"]]
         populations = populate([recipe for _, recipe in drawn], record["share"])
         for i, (population, own) in enumerate(zip(populations, record["populations"], strict=True)):
@@ -191,4 +204,6 @@ class Bracket:
             population.restore(own, {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
         seen = {int(n): [(s, math.inf if v is None else v) for s, v in scores] for n, scores in record["seen"]}
         rungs = tuple((share, stay) for share, stay in record["rungs"])
-        return cls(drawn, record["share"], populations, rungs, record["rung"], list(record["seconds"]), seen)
+        offsets = tuple(map(offset, populations))
+        seconds = list(record["seconds"])
+        return cls(drawn, record["share"], populations, rungs, offsets, spared(drawn), record["rung"], seconds, seen)

@@ -29,6 +29,8 @@ from nastavnik.selection._search import Search
 from nastavnik.selection._workbench import Part
 
 Votes = dict[Candidate, int]
+_FAR_BETTER = 0.5  # of R²
+_WILD = 0.025  # share of the rows at either end that a comparison may leave out
 FINAL_MEMBERS = 4  # networks of an ensemble that is trained anew after cross-validation
 
 
@@ -133,7 +135,10 @@ class _Chooser:
         self._temperatures: dict[int, float] = {}
         self._predictions: dict[tuple[int, int], Predictive] = {}
         pool = [c for c in search.ranking if c.number in search.pool]
-        self.ranking = sorted(pool, key=lambda c: float(self.loss(c).mean()))
+        self.ranked = sorted(pool, key=lambda c: float(self.loss(c).mean()))
+        absurd = {} if dataset.task.is_classification else _absurd({c: self.r2(c) for c in self.ranked})
+        self.absurd: dict[Candidate, float] = absurd
+        self.ranking = [c for c in self.ranked if c not in absurd]  # what may be delivered
 
     def temperature(self, candidate: Candidate) -> float:
         """Fitted on the candidate's held-out rows, 1 where it does not help."""
@@ -160,6 +165,13 @@ class _Chooser:
     def loss(self, candidate: Candidate) -> np.ndarray:
         """Held-out nats of each row [n], averaged over repeats."""
         return np.mean(self._by_repeat(candidate, lambda p, y: p.neg_log_likelihood(y)), axis=0)
+
+    def r2(self, candidate: Candidate) -> float:
+        """The share of the held-out rows' variance that a candidate explains in the target's own units."""
+        y = self.dataset.task.values[self.rows].astype(np.float64)
+        error, spread = self.prediction(candidate).point() - y, y - y.mean()
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(1 - (error**2).sum() / max(float((spread**2).sum()), 1e-300))
 
     def spread(self, candidate: Candidate) -> list[float]:
         """The mean held-out loss of each repeat."""
@@ -202,8 +214,9 @@ class _Chooser:
 
         "Shown" is a paired difference whose 95 % interval, with Bonferroni's correction for the number of candidates,
         lies beyond zero, in the loss and, for classes, in the errors too: the best of many flatters itself, and what
-        these rows cannot tell apart is decided by simplicity. Other criteria name their candidate by themselves; of a
-        front the least loss is taken.
+        these rows cannot tell apart is decided by simplicity. Where a few wild rows widen the interval of the mean,
+        that of the mean without them may show it too. Other criteria name their candidate by themselves; of a front
+        the least loss is taken.
         """
         if self.criterion != "validation":
             return self._by_criterion()
@@ -216,8 +229,7 @@ class _Chooser:
         for candidate in self.ranking:
             if candidate.recipe["network.family"] in self.bench.linear_families:
                 pairs = zip(self._measures(candidate), self._measures(first), strict=True)
-                gaps = [theirs - ours for theirs, ours in pairs]
-                if any(gap.mean() <= width * gap.std() / len(gap) ** 0.5 for gap in gaps):
+                if not all(_shown(theirs - ours, width) for theirs, ours in pairs):
                     return candidate
         return first
 
@@ -268,13 +280,15 @@ class _Chooser:
         reference = np.mean([self.held_out(chosen, r).neg_log_likelihood(y) for r in repeats], axis=0)
         numbers = {c.number for c in chosen}
         found = []
-        for c in self.ranking:
+        for c in self.ranked:
             loss = self.loss(c)
             gap = loss - reference
             error = 1.96 * float(gap.std()) / max(len(y), 1) ** 0.5
             sign = "worse" if gap.mean() > 0 else "better"
             shown = abs(gap.mean()) > error
             against = f"{sign} by {abs(gap.mean()):.4f}" if shown else "no difference these rows can show"
+            if c in self.absurd:
+                against = f"not to be delivered: R² {self.absurd[c]:.4g} on these rows"
             found.append(
                 {
                     "number": c.number,
@@ -320,6 +334,32 @@ class _Chooser:
     def _model(self, part: Part, members: Sequence[Member]) -> Model:
         task = self.dataset.task.to_json()
         return Model(task, self.dataset.infos, part.preparation, part.target, part.signature, tuple(members))
+
+
+def _absurd(r2: dict[Candidate, float]) -> dict[Candidate, float]:
+    """The candidates whose predictions are worse than a constant where another's are far better, with their R².
+
+    A loss can be small where predictions in the target's own units are wild: a transform's inverse stretches them.
+    """
+    finite = [value for value in r2.values() if np.isfinite(value)]
+    if not finite:
+        return {}
+    best = max(finite)
+    return {c: v for c, v in r2.items() if not np.isfinite(v) or (v < 0 and best - v > _FAR_BETTER)}
+
+
+def _shown(gap: np.ndarray, width: float) -> bool:
+    """Whether the mean of paired differences [n] lies so many standard errors above zero, with or without wild rows.
+
+    Without them: the trimmed mean with its error from the winsorized variance (Yuen 1974).
+    """
+    n, cut = len(gap), int(_WILD * len(gap))
+    if gap.mean() > width * gap.std() / n**0.5:
+        return True
+    ordered = np.sort(gap)
+    low, high = ordered[cut], ordered[n - 1 - cut]
+    error = np.clip(gap, low, high).std() / ((n - 2 * cut) / n) / n**0.5
+    return bool(ordered[cut : n - cut].mean() > width * error)
 
 
 def _train_finally(search: Search, candidate: Candidate, part: Part, data: Data, number: int) -> Learner | None:

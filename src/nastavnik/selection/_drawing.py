@@ -12,7 +12,7 @@ from nastavnik.recipe import Recipe, Value, varies
 from nastavnik.selection._bracket import Drawn
 from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._cost import size_of
-from nastavnik.selection._workbench import Workbench
+from nastavnik.selection._workbench import PLAIN, Workbench
 from nastavnik.selection.samplers import SAMPLERS, Keys, Sampler
 from nastavnik.space import Choice, Limits, Node, Number, Space, default_of, nodes_by_key
 
@@ -59,7 +59,7 @@ class Drawing:
         """
         drawn: Drawn = []
         if first == 0 and self.sampler.size is None:  # a grid holds its own points only
-            self.queue += [keys for keys in _defaults(self.space) if keys not in self.queue]
+            self.queue += [keys for keys in _usual(self.space) if keys not in self.queue]
         while self.queue and len(drawn) < count:
             keys = self.queue.pop(0)
             self.sampler.adopt(keys)
@@ -80,6 +80,10 @@ class Drawing:
         if changed:
             self.queue.append(keys)
         return inside and changed
+
+    def is_usual(self, keys: Keys) -> bool:
+        """Whether a point is one of those that are trained before anything is drawn."""
+        return keys in _usual(self.space)
 
     def withdraw(self, drawn: Drawn) -> None:
         """These were not trained: they come first the next time."""
@@ -139,11 +143,11 @@ class Drawing:
         return problem
 
     def _start(self) -> dict[str, Value]:
-        """Random draws at the start are not spent on the small families."""
-        family = self.space.nodes.get("network.family")
-        if isinstance(family, Choice) and family.default is not None and self.sampler.told < self.sampler.startup:
-            return {"network.family": family.default}
-        return {}
+        """Random draws at the start are not spent on the small families, nor on preparations that are not usual."""
+        if self.sampler.told >= self.sampler.startup:
+            return {}
+        nodes = {name: self.space.nodes.get(name) for name in ("network.family", *PLAIN)}
+        return {n: c.default for n, c in nodes.items() if isinstance(c, Choice) and c.default is not None}
 
     def _beyond(self, recipe: Recipe) -> str | None:
         """What a recipe takes too much of, and the least of it that was seen, in words."""
@@ -170,6 +174,21 @@ class Drawing:
 
 def _shape(keys: Mapping[str, Value]) -> dict[str, Value]:
     return {key: value for key, value in keys.items() if not varies(key.rsplit("/", 1)[-1], value)}
+
+
+def _usual(space: Space) -> list[Keys]:
+    """What is trained first: each family's default point, and the same with plain preparations where they differ."""
+    defaults = _defaults(space)
+    found: list[Keys] = []
+    for keys in [*defaults, *map(_plainly, reversed(defaults))]:
+        if keys not in found:
+            found.append(keys)
+    return found
+
+
+def _plainly(keys: Keys) -> Keys:
+    """The same with every preparation plain that may be so."""
+    return {name: PLAIN.get(name, value) for name, value in keys.items()}
 
 
 def _defaults(space: Space) -> list[Keys]:

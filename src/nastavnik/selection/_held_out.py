@@ -25,6 +25,7 @@ class HeldOut:
         self.rows = rows
         place = {row: i for i, row in enumerate(rows.tolist())}
         kept = [np.array([row for row in own.tolist() if row in place], dtype=np.int64) for own in validation]
+        self._rows = kept
         self._kept = [torch.from_numpy(own) for own in kept]
         self._places = [np.array([place[row] for row in own.tolist()], dtype=np.int64) for own in kept]
 
@@ -40,7 +41,8 @@ class HeldOut:
                 if isinstance(learner.likelihood, ClassLikelihood):
                     wrong.append((learner.likelihood.log_probabilities(outputs).argmax(-1) != targets).double().cpu())
         best = int(torch.cat(profiles, dim=1).mean(1).argmin())
-        losses = self._averaged([p[best].numpy() for p in profiles])
+        nats = [p[best].numpy() + bench.row_offset(g, self._rows[g]) for g, p in enumerate(profiles)]
+        losses = self._averaged(nats)
         return losses, self._averaged([w.numpy() for w in wrong]) if wrong else None
 
     def _averaged(self, each: list[np.ndarray]) -> np.ndarray:

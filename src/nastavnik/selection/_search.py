@@ -134,7 +134,8 @@ class Search:
                     return
                 rungs = rungs_of(self.strategy.halving, self.generation, len(drawn), self.strategy.forecasts)
                 populations = self._populations([recipe for _, recipe in drawn], share)
-                self.bracket = Bracket(drawn, share, populations, rungs)
+                offsets = tuple(map(self._offset, populations))
+                self.bracket = Bracket(drawn, share, populations, rungs, offsets, self._spared(drawn))
             self._train(self.bracket, pause)
             self.bracket = None
             self.generation += 1
@@ -265,7 +266,8 @@ class Search:
         if not self.strategy.forecasts or len(self.strategy.objectives) > 1:
             return gone
         numbers = population.numbers[:: self.bench.folds]
-        for c, (number, score) in enumerate(zip(numbers.tolist(), population.best.score.tolist(), strict=True)):
+        scores = population.best.score + self._offset(population)
+        for c, (number, score) in enumerate(zip(numbers.tolist(), scores.tolist(), strict=True)):
             made = forecast(number, share, score, self.history)
             if made is not None:
                 self.forecasts.append(made)
@@ -307,16 +309,27 @@ class Search:
             for members in groups.values()
         ]
 
+    def _spared(self, drawn: Drawn) -> frozenset[Recipe]:
+        """The first linear models: what simplicity can do is known for certain, and it costs little."""
+        linear = self.bench.linear_families
+        spared = [(k, r) for k, r in drawn if self.generation == 0 and r["network.family"] in linear]
+        return frozenset(recipe for keys, recipe in spared if self.drawing.is_usual(keys))
+
+    def _offset(self, population: Population) -> float:
+        """What a population's scores are moved by, so that all candidates are in the same units."""
+        return self.bench.of(population.recipes[0]).offset if population.recipes else 0.0
+
     def _record(
         self, keys: dict[str, Value], outcome: Outcome, total_steps: int, seconds_a_step: float, bracket: Bracket
     ) -> None:
         number, bench = len(self.history), self.bench.of(outcome.recipe)
+        score = outcome.score + bench.offset
         if math.isfinite(outcome.score):
             self.losses[number], wrong = self.held_out.losses(outcome.learners, bench)
             if wrong is not None:
                 self.errors[number] = wrong
         parameters = sum(p.numel() for p in outcome.learners[0].network.parameters())
-        known = {"nll": outcome.score, "parameters": float(parameters), "seconds": seconds_a_step * total_steps}
+        known = {"nll": score, "parameters": float(parameters), "seconds": seconds_a_step * total_steps}
         known["error"] = float(self.errors[number].mean()) if number in self.errors else math.inf
         candidate = Candidate(
             number,
@@ -325,7 +338,7 @@ class Search:
             outcome.recipe,
             outcome.numbers,
             outcome.status,
-            outcome.score,
+            score,
             objective_values(self.strategy.objectives, known, outcome, bench, self.seed),
             outcome.best_step,
             outcome.steps,
@@ -349,7 +362,8 @@ class Search:
 
     def _tell(self, populations: list[Population]) -> None:
         gone = [o for p in populations for o in p.outcomes]
-        scores = [float(p.best.score.min()) for p in populations if len(p)] + [o.score for o in gone]
+        scores = [float(p.best.score.min()) + self._offset(p) for p in populations if len(p)]
+        scores += [o.score + self.bench.of(o.recipe).offset for o in gone]
         recorded = min((c.score for c in self.ranking[:1]), default=math.inf)
         best = min([recorded, *scores])
         folds = self.bench.folds
@@ -399,4 +413,4 @@ class Search:
         self.pool = pool_of(self.history, self.bench, tensors)
         if "bracket" in record:
             own = {n.removeprefix("bracket."): t for n, t in tensors.items() if n.startswith("bracket.")}
-            self.bracket = Bracket.from_record(record["bracket"], own, self._populations)
+            self.bracket = Bracket.from_record(record["bracket"], own, self._populations, self._offset, self._spared)

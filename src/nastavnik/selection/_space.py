@@ -31,6 +31,7 @@ def table_space(
     classification: bool,
     pinned: Mapping[str, Value] | None = None,
     given: Space | None = None,
+    alternatives: Mapping[str, Value] | None = None,
 ) -> Space:
     """What a search over a table with so many training rows and inputs draws from.
 
@@ -41,6 +42,7 @@ def table_space(
         classification: whether the target is a class.
         pinned: dotted names with given values (``--set``); what is pinned is not searched.
         given: a user's own space, in place of what the tree has under the same names; pinned values go before it.
+        alternatives: by the name of a preparation that is not plain by default, the plain one, which is tried beside it.
 
     Raises:
         UserError: a pinned or given name or value that the tree does not have.
@@ -50,6 +52,7 @@ def table_space(
     pins = {**given.fixed, **(pinned or {})}
     searched = _searched(given, pins)
     _refuse_run_choices(searched)
+    others = {n: v for n, v in (alternatives or {}).items() if n not in pins and n not in searched.names()}
     whole = _wants_all_rows(pins, searched)
     branches: dict[Value, Space] = {family.name: family.space(rows, inputs) for family in chosen}
     if whole:  # curvature needs small networks
@@ -67,12 +70,14 @@ def table_space(
         "preparation.numbers": Choice.of("auto", "standard", "robust", "quantile", "identity", default="auto"),
     }
     settled = {name: default_of(node) for name, node in nodes.items() if name != "network.family"}
+    nodes |= _with_plain(nodes, others, settled)
     losses = {name: loss for name, loss in LOSSES.items() if _KINDS[classification] in loss.targets}
     nodes["loss.name"] = _with_settings("loss", losses, "label_smoothing" if classification else "likelihood")
     settled["loss.name"] = default_of(nodes["loss.name"])
     if not classification:
-        nodes["preparation.target"] = Choice.of("auto", "identity", "log", "yeo-johnson", default="auto")
+        targets = {"preparation.target": Choice.of("auto", "identity", "log", "yeo-johnson", default="auto")}
         settled["preparation.target"] = "auto"
+        nodes |= {**targets, **_with_plain(targets, others, settled)}
         settled["likelihood.noise"] = "learned"
     settled |= _likelihood_pins(pins, classification)
     _refuse_orphans({**dict.fromkeys(searched.names(), 0.0), **pins}, whole)
@@ -81,6 +86,15 @@ def table_space(
         parse_actions(str(settled["stopping.on_plateau"]))
     tree = _tree(Space(nodes, optional=_optional()), searched, settled, pins)
     return tree.with_fixed({n: v for n, v in settled.items() if n not in nodes})
+
+
+def _with_plain(nodes: Mapping[str, Node], others: Mapping[str, Value], settled: dict[str, Value]) -> dict[str, Node]:
+    """The choices that are left open between the default and the plain option; they are settled no more."""
+    found: dict[str, Node] = {}
+    for name, node in nodes.items():
+        if name in others and isinstance(node, Choice):
+            found[name] = Choice(node.branches, node.default, (settled.pop(name), others[name]))
+    return found
 
 
 def _searched(given: Space, pins: dict[str, Value]) -> Space:

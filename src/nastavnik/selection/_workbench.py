@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from nastavnik.recipe import Recipe, Value
 from nastavnik.task import Task
 
 _ROWS_FOR_DISTINCT = 5000
-_PREPARATIONS = ("preparation.numbers", "preparation.target")
+PLAIN = {"preparation.numbers": "standard", "preparation.target": "identity"}  # what can be undone by a linear layer
 _REPEAT = 7_368_787  # between the seeds of two repeats
 
 
@@ -66,6 +67,7 @@ class Workbench:
         self.linear_families = {family.name for family in families if family.linear}
         self._settings = dict(settings)
         self._variants: dict[tuple[Value, ...], Workbench] = {}
+        self._origin: Workbench | None = None
         self._distinct = _distinct(columns, split.development)
         self.parts = [self._fit(train, split.repeat_of(g)) for g, (train, _) in enumerate(split.parts)]
         pairs = list(split.parts)
@@ -84,7 +86,7 @@ class Workbench:
 
     def of(self, recipe: Mapping[str, Value]) -> Workbench:
         """The workbench whose rows are prepared as a recipe says; made when first asked for."""
-        own = {name: self._settings.get(name, "auto") for name in _PREPARATIONS}
+        own = {name: self._settings.get(name, "auto") for name in PLAIN}
         wanted = {name: recipe.get(name, value) for name, value in own.items()}
         if wanted == own:
             return self
@@ -99,7 +101,34 @@ class Workbench:
                 seed=self.seed,
                 device=self.device,
             )
+            self._variants[key]._origin = self
         return self._variants[key]
+
+    def alternatives(self) -> dict[str, str]:
+        """Preparations that are other than plain here, each with its plain word: a search tries both."""
+        found = {}
+        if any("robust" in part.preparation.method for part in self.parts):
+            found["preparation.numbers"] = PLAIN["preparation.numbers"]
+        if any(part.target.transform != "identity" for part in self.parts):
+            found["preparation.target"] = PLAIN["preparation.target"]
+        return {name: plain for name, plain in found.items() if self._settings.get(name, "auto") == "auto"}
+
+    def row_offset(self, g: int, rows: np.ndarray) -> np.ndarray | float:
+        """What is added to the nats of rows [n] of a part, so that targets prepared otherwise can be compared.
+
+        A density of the prepared target is one of the target itself by the preparation's Jacobian; this brings it to
+        the units of the workbench that this is a variant of. 0 where the target is prepared alike.
+        """
+        if self._origin is None or self.parts[g].target == self._origin.parts[g].target:
+            return 0.0
+        y = self.task.values[rows]
+        return self._origin.parts[g].target.log_jacobian(y) - self.parts[g].target.log_jacobian(y)
+
+    @functools.cached_property
+    def offset(self) -> float:
+        """The mean of ``row_offset`` over a part's validation rows, and over the parts: what scores are moved by."""
+        each = [np.mean(self.row_offset(g, validation)) for g, (_, validation) in enumerate(self.split.parts)]
+        return float(np.mean(each))
 
     @property
     def settings(self) -> dict[str, Value]:
