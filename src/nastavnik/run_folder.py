@@ -14,10 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from nastavnik.errors import UserError
+from nastavnik.errors import InterruptedEarly, UserError
 from nastavnik.files import file_hash, held, read_json, write_json
 from nastavnik.records import SEAL, Kind
-from nastavnik.schemas import RUN
+from nastavnik.schemas import RESULT, RUN
 from nastavnik.together import remove_run, settle, together
 
 _PACKAGES = ("nastavnik", "torch", "numpy", "pandas", "scikit-learn", "optuna", "safetensors")
@@ -159,6 +159,30 @@ class RunFolder:
             self.record |= {**changes, "files": {**self.record.get("files", {}), **hashes}}
             write_json(stage / "run.json", self.record, RUN)
 
+    def touches(self) -> int:
+        """How often the test rows were looked at.
+
+        Raises:
+            UserError: ``result.json`` is damaged.
+        """
+        counts = [self.record.get("test_touches", 0)]
+        if self.path is not None and not self.replaces and os.path.lexists(self.path / "result.json"):
+            counts.append(self.read("result.json", RESULT)["test_touches"])
+        return max(counts)
+
+    def touch(self) -> int:
+        """Count a look at the test rows before it happens, so that a kill does not hide it; how many there are now."""
+        self.begin()
+        count = self.touches() + 1
+        if self.path is None or not (self.path / "result.json").exists():
+            self.write(test_touches=count)
+            return count
+        result = {**self.read("result.json", RESULT), "test_touches": count}
+        with self.publish(test_touches=count) as stage:
+            assert stage is not None
+            write_json(stage / "result.json", result, RESULT)
+        return count
+
     def begin(self) -> None:
         """Something was measured: the run stands, and an earlier one that it replaces is let go."""
         if self.path is not None and self.replaces:
@@ -168,6 +192,18 @@ class RunFolder:
                     write_json(stage / name, record)
             self.replaces, self._waiting = False, {}
         self._fresh, self._made = False, ()
+
+    @contextmanager
+    def kept_once_measured(self) -> Iterator[None]:
+        """Leave the place as it was found if a mistake of the caller's shows before anything was measured."""
+        try:
+            yield
+        except InterruptedEarly:
+            raise
+        except UserError:
+            if self._fresh:
+                self.abandon()
+            raise
 
     def abandon(self) -> None:
         """Nothing came of it: leave the place as it was found; a run that was there is not touched."""

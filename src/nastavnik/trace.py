@@ -20,10 +20,11 @@ COLUMNS = ("network", "step", "epoch", "instrument", "layer", "value")
 
 @dataclass
 class Trace:
-    """A growing table of measurements; whole parts of it are appended to a run's folder."""
+    """A growing table of measurements; whole parts of it are appended to a run's folder, ``parts`` are those there."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     written: int = 0
+    parts: list[Part] = field(default_factory=list)
 
     def add(
         self, networks: np.ndarray, step: int, epoch: float, instrument: str, values: np.ndarray, layer: str = ""
@@ -42,22 +43,20 @@ class Trace:
         self.written = len(self.rows)
         return fresh
 
-    @staticmethod
-    def append(fresh: list[dict[str, Any]], folder: Path, parts: Sequence[Part]) -> list[Part]:
-        """Write what is new after the parts that are known, whole or not at all; the parts known then.
+    def append(self, fresh: list[dict[str, Any]], folder: Path) -> None:
+        """Write what is new after the parts that are known, whole or not at all.
 
         Parts that are not known (a killed process wrote them, and no checkpoint names them) are removed before.
         """
-        known = list(parts)
-        for path in folder.glob("part-*.parquet") if fresh and folder.is_dir() else []:
-            if path.name not in {name for name, _ in known}:
+        if not fresh:
+            return
+        for path in folder.glob("part-*.parquet") if folder.is_dir() else []:
+            if path.name not in {name for name, _ in self.parts}:
                 path.unlink(missing_ok=True)
-        if fresh:
-            path = folder / f"part-{len(known):05d}.parquet"
-            table = _table(fresh)
-            write_atomically(path, lambda part: table.to_parquet(part, index=False))
-            known.append((path.name, file_hash(path)))
-        return known
+        path = folder / f"part-{len(self.parts):05d}.parquet"
+        table = _table(fresh)
+        write_atomically(path, lambda part: table.to_parquet(part, index=False))
+        self.parts.append((path.name, file_hash(path)))
 
     @classmethod
     def read(cls, folder: Path, parts: Sequence[Part]) -> Trace:
@@ -77,7 +76,7 @@ class Trace:
             if lacking:
                 raise UserError(f"{folder / name} is damaged: the column {lacking[0]} is missing")
             rows.append({column: table[column].to_numpy() for column in COLUMNS})
-        return cls(rows, len(rows))
+        return cls(rows, len(rows), list(parts))
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from nastavnik.files import file_hash, read_json, read_tensors, write_json, writ
 from nastavnik.run_folder import RunFolder
 from nastavnik.schemas import SEARCH
 from nastavnik.selection import Search
-from nastavnik.trace import Part, Trace
+from nastavnik.trace import Trace
 
 
 class Checkpoints:
@@ -25,9 +25,8 @@ class Checkpoints:
     a kill comes, it names files that are whole. What cannot be written is told at the next call, as ``UserError``.
     """
 
-    def __init__(self, search: Search, folder: RunFolder, every: float, parts: Sequence[Part] = ()) -> None:
+    def __init__(self, search: Search, folder: RunFolder, every: float) -> None:
         self.search, self.folder, self.every = search, folder, every
-        self.parts = list(parts)  # of the trace, that are written
         self._last = time.monotonic()
         self._writer = ThreadPoolExecutor(1)
         self._pending: Future[None] | None = None
@@ -65,10 +64,10 @@ class Checkpoints:
         self._last = time.monotonic()
 
         def write() -> None:
-            self.parts = Trace.append(fresh, trace, self.parts)
+            self.search.trace.append(fresh, trace)
             name = f"state-{serial}.safetensors"
             write_tensors(place / name, tensors)
-            named = {"trace_parts": self.parts, "tensors": name, "tensors_sha256": file_hash(place / name)}
+            named = {"trace_parts": self.search.trace.parts, "tensors": name, "tensors_sha256": file_hash(place / name)}
             write_json(place / "search.json", {**record, **named}, SEARCH)
             _remove_others(place, name)
 
@@ -101,14 +100,11 @@ def read_checkpoint(folder: RunFolder) -> dict[str, Any] | None:
     return None if path is None or not os.path.lexists(path) else read_json(path, SEARCH)
 
 
-def known_parts(record: Mapping[str, Any] | None) -> list[Part]:
-    """The parts of the trace that a checkpoint knows of."""
-    return [] if record is None else [(name, sha256) for name, sha256 in record["trace_parts"]]
-
-
 def read_trace(folder: RunFolder, record: Mapping[str, Any] | None) -> Trace:
     """Empty, or what the checkpoint knows of."""
-    return Trace() if folder.path is None else Trace.read(folder.path / "trace", known_parts(record))
+    if folder.path is None or record is None:
+        return Trace()
+    return Trace.read(folder.path / "trace", [(name, sha256) for name, sha256 in record["trace_parts"]])
 
 
 def restore(search: Search, folder: RunFolder, record: Mapping[str, Any]) -> None:

@@ -14,8 +14,6 @@ from torch import nn
 
 from nastavnik.errors import UserError
 from nastavnik.files import plain, read_json, write_json
-from nastavnik.schemas import HISTORY
-from nastavnik.together import settle, together
 from nastavnik.instruments import appraise, data_facts, look, measured, network_facts
 from nastavnik.mentor._arguments import bare, cadences, check_arguments, check_rows
 from nastavnik.mentor._batches import Batches
@@ -37,6 +35,8 @@ from nastavnik.mentor._live import (
 from nastavnik.mentor._probes import loss_facts
 from nastavnik.mentor._steps import Idle, Step
 from nastavnik.mentor._words import in_words
+from nastavnik.schemas import HISTORY
+from nastavnik.together import settle, together
 from nastavnik.trace import History
 
 _ROWS = 512  # of each part that are appraised

@@ -152,7 +152,9 @@ SEARCH = Kind(
 
 POPULATION = Kind(
     "population.json",
-    record({"tensors": text, "tensors_sha256": maybe(_SHA256), "recipes": listing(recipe), "numbers": listing(whole())}),
+    record(
+        {"tensors": text, "tensors_sha256": maybe(_SHA256), "recipes": listing(recipe), "numbers": listing(whole())}
+    ),
     version=2,
     migrations={1: _unhashed},
     sealed=True,
@@ -181,4 +183,3 @@ HISTORY = Kind(
 )
 
 FINDINGS = Kind("findings.json", record({"findings": listing(record({"rule": text}))}, {"faults": listing(text)}))
-
