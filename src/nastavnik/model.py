@@ -18,13 +18,15 @@ from torch import nn
 from nastavnik.arguments import checked
 from nastavnik.data import ColumnInfo, Columns, Inputs, Preparation, TargetPreparation, plain_frame, to_columns
 from nastavnik.errors import UserError
-from nastavnik.files import read_json, write_json, write_tensors, write_text
+from nastavnik.files import file_hash, read_json, read_tensors, write_json, write_tensors, write_text
 from nastavnik.metrics import LEVEL
 from nastavnik.nets import FAMILIES, Family, Signature, initialize, monte_carlo
 from nastavnik.population import Learner
 from nastavnik.predictive import ClassPredictive, Predictive, mixture
 from nastavnik.recipe import Recipe
+from nastavnik.schemas import MODEL
 from nastavnik.task import make_likelihood, make_loss
+from nastavnik.together import settle, together
 from nastavnik.training.likelihoods import TEMPERATURES
 
 _ROWS_AT_ONCE = 4096
@@ -117,22 +119,22 @@ class Model:
         for i, member in enumerate(self.members):
             state = member.learner.state_dict()
             tensors |= {f"members.{i}.{name}": t.detach().cpu().contiguous() for name, t in state.items()}
-        write_tensors(folder / "model.safetensors", tensors)
         signature = {k: v for k, v in self.signature.__dict__.items() if k != "examples"}
         members = [{"recipe": m.recipe.to_json(), "temperature": m.temperature, "votes": m.votes} for m in self.members]
-        write_json(
-            folder / "model.json",
-            {
-                "task": dict(self.task),
-                "columns": [info.to_json() for info in self.columns],
-                "preparation": record,
-                "target": self.target.to_json(),
-                "signature": signature,
-                "members": members,
-            },
-        )
-        if card is not None:
-            write_text(folder / "card.md", card)
+        content = {
+            "task": dict(self.task),
+            "columns": [info.to_json() for info in self.columns],
+            "preparation": record,
+            "target": self.target.to_json(),
+            "signature": signature,
+            "members": members,
+        }
+        with together(folder) as stage:
+            write_tensors(stage / "model.safetensors", tensors)
+            named = {"tensors_sha256": file_hash(stage / "model.safetensors"), **content}
+            write_json(stage / "model.json", named, MODEL)
+            if card is not None:
+                write_text(stage / "card.md", card)
 
     @classmethod
     @checked(but=("family",))
@@ -146,19 +148,15 @@ class Model:
         Raises:
             UserError: there is no finished model, or its family is not known here.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         folder = Path(folder)
+        for place in (folder, folder / "model"):
+            settle(place)
         inner = folder / "model"
         folder = inner if (inner / "model.json").exists() else folder
         if not (folder / "model.json").exists():
             raise UserError(f"there is no model in {folder}; give the folder of a finished run")
-        record = read_json(folder / "model.json")
-        try:
-            tensors = load_file(folder / "model.safetensors")
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{folder / 'model.safetensors'} cannot be read: {error}; run the fit again") from error
+        record = read_json(folder / "model.json", MODEL)
+        tensors = _tensors(folder / "model.safetensors", record)
         raw = record["signature"]
         signature = Signature(raw["numbers"], tuple(raw["cardinalities"]), raw["outputs"], tuple(raw["distinct"]))
         prepared = {n.removeprefix("preparation."): t for n, t in tensors.items() if n.startswith("preparation.")}
@@ -169,6 +167,7 @@ class Model:
             state = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
             weights = state["loss.weights"].tolist() if "loss.weights" in state else None
             learner = _rebuild(recipe, signature, record["task"], family, weights)
+            _check_weights(state, learner.state_dict(), start, folder)
             learner.load_state_dict(state)
             members.append(Member(learner.eval(), recipe, entry["temperature"], entry["votes"]))
         return cls(
@@ -179,6 +178,41 @@ class Model:
             signature,
             tuple(members),
         )
+
+
+def _tensors(path: Path, record: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """A model's tensors, held against its record: none is missing, left over, or holds what is no number."""
+    tensors = read_tensors(path, record["tensors_sha256"])
+    count, names = len(record["members"]), record["preparation"]["number_names"]
+    for name, tensor in tensors.items():
+        start, _, rest = name.partition(".")
+        place = rest.partition(".")[0]
+        if start != "preparation" and not (start == "members" and place in map(str, range(count))):
+            raise UserError(f"{path} is damaged: nothing in model.json has the tensor {name}")
+        bad = torch.isnan(tensor) if start == "preparation" else ~torch.isfinite(tensor)
+        if bad.any():  # a preparation's scale is infinite for a column that never varied
+            raise UserError(f"{path} is damaged: {int(bad.sum())} numbers of {name} are not finite; fit again")
+    for name in ("centre", "scale", "quantiles"):
+        tensor = tensors.get(f"preparation.{name}")
+        if tensor is None or not tensor.ndim or (name != "quantiles" and tensor.shape != (len(names),)):
+            raise UserError(f"{path} is damaged: preparation.{name} does not belong to {len(names)} columns")
+    return tensors
+
+
+def _check_weights(
+    state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], start: str, folder: Path
+) -> None:
+    """Refuse weights that are not exactly those of the network that the record describes."""
+    for name in sorted({*state, *own}):
+        found, wanted = state.get(name), own.get(name)
+        if found is None or wanted is None:
+            what = "is missing" if found is None else "is none of its network's"
+            raise UserError(f"{folder / 'model.safetensors'} is damaged: {start}{name} {what}")
+        if found.shape != wanted.shape or found.dtype != wanted.dtype:
+            raise UserError(
+                f"{folder / 'model.safetensors'} is damaged: {start}{name} must be {wanted.dtype} "
+                f"{list(wanted.shape)}, not {found.dtype} {list(found.shape)}"
+            )
 
 
 def _finite(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,58 +2,78 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
-import shutil
+import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from nastavnik.errors import UserError
-from nastavnik.files import read_json, write_json
+from nastavnik.errors import InterruptedEarly, UserError
+from nastavnik.files import file_hash, held, read_json, write_json
+from nastavnik.records import SEAL, Kind
+from nastavnik.schemas import RESULT, RUN
+from nastavnik.together import remove_run, settle, together
 
 _PACKAGES = ("nastavnik", "torch", "numpy", "pandas", "scikit-learn", "optuna", "safetensors")
+_LONGEST_NAME = 100
 
 
 class RunFolder:
-    """The place of one run; without a path nothing is written anywhere."""
+    """The place of one run; without a path nothing is written anywhere.
+
+    Where it takes the place of an earlier run (``force``), nothing is written until ``begin``: then the new run's files
+    come and the old one's go in one step, and until then the old run stands untouched.
+    """
 
     def __init__(
-        self, path: Path | None, record: dict[str, Any], *, fresh: bool = False, replaced: Path | None = None
+        self,
+        path: Path | None,
+        record: dict[str, Any],
+        *,
+        made: tuple[Path, ...] = (),
+        fresh: bool = False,
     ) -> None:
         self.path = path
         self.record = record
+        self.replaces = False
         self._fresh = fresh
-        self._replaced = replaced
+        self._made = made  # the folders that were made for it, the outermost first
+        self._waiting: dict[str, dict[str, Any]] = {}
         self._lock: int | None = None
 
     @classmethod
-    def create(cls, out: str | Path | None, asked: Mapping[str, Any], *, force: bool = False) -> RunFolder:
-        """Make the folder and its ``run.json``.
+    def create(
+        cls, out: str | Path | None, asked: Mapping[str, Any], *, force: bool = False, name: str | None = None
+    ) -> RunFolder:
+        """Make the folder and its ``run.json``; with ``name`` and no ``out`` it is ``runs/<name>-<n>``.
+
+        A failed run, which has no model, is replaced without ``force``.
 
         Raises:
-            UserError: the place is taken or cannot be written; nothing there is touched without ``force``.
+            UserError: the place is taken or cannot be written; nothing there is touched.
         """
         record = {"asked": dict(asked), "status": "running", **_surroundings()}
-        if out is None:
+        if out is None and name is None:
             return cls(None, record)
-        path = Path(out)
-        replaced = _make_room(path, force)
-        folder = cls(path, record, fresh=True, replaced=replaced)
+        path, made = next_free(name or "run") if out is None else _made(Path(out))
+        folder = cls(path, record, made=made, fresh=True)
         try:
-            path.mkdir(parents=True, exist_ok=True)
             folder.claim()
-            folder.write()
+            folder._take(force)
+            if not folder.replaces:
+                folder.write()
         except (OSError, UserError) as error:
-            folder.release()
-            if replaced is not None:
-                shutil.rmtree(path, ignore_errors=True)
-                replaced.rename(path)
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise UserError(f"cannot write the folder {path}: {reason}; choose another with --out") from error
+            folder._fresh = False
+            folder.abandon()
+            if isinstance(error, OSError):
+                raise _unwritable(path, error) from error
+            raise
         return folder
 
     @classmethod
@@ -64,18 +84,28 @@ class RunFolder:
             UserError: it is not there or is no run's.
         """
         path = Path(path)
+        _restore_replaced(path)
         if not path.is_dir():
             raise UserError(f"there is no folder {path} to resume")
-        return cls(path, {k: v for k, v in read_json(path / "run.json").items() if k != "format_version"})
+        settle(path)
+        return cls(path, _read(path))
 
     def claim(self) -> None:
-        """Keep other processes off this run until this one ends, however it ends.
+        """Keep other processes off this run until this one ends, however it ends; what a killed one left is settled.
 
         Raises:
             UserError: another process is at work on it.
         """
-        if self.path is not None and self._lock is None:
-            self._lock = _locked(self.path)
+        if self.path is None or self._lock is not None:
+            return
+        self._lock = _locked(self.path)
+        try:
+            settle(self.path, locked=True)
+            if not self._fresh:
+                self.record = _read(self.path)  # as it is now that nobody else writes it
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let other processes at this run."""
@@ -85,53 +115,195 @@ class RunFolder:
 
     @property
     def status(self) -> str:
-        """running, interrupted or finished."""
+        """running, interrupted, failed (no recipe reached a finite loss) or finished."""
         return str(self.record["status"])
 
     def write(self, **changes: Any) -> None:
         """Write ``run.json`` anew, with changes."""
         self.record |= changes
-        if self.path is not None:
-            write_json(self.path / "run.json", self.record)
+        if self.path is not None and not self.replaces:
+            write_json(self.path / "run.json", self.record, RUN)
 
     def write_json(self, name: str, record: dict[str, Any]) -> None:
         """Write one of the run's JSON files."""
-        if self.path is not None:
+        if self.path is None:
+            return
+        if self.replaces:
+            self._waiting[name] = record
+        else:
             write_json(self.path / name, record)
 
+    def read(self, name: str, kind: Kind) -> dict[str, Any]:
+        """Read one of the run's JSON files, if it is the one that ``run.json`` knows of.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        assert self.path is not None
+        return read_json(self.path / name, kind, self.record.get("files", {}).get(name))
+
+    @contextmanager
+    def publish(self, **changes: Any) -> Iterator[Path | None]:
+        """A stage for files of this run that belong together; they take their places together with ``run.json``.
+
+        ``run.json`` gets the changes, and the hash of every JSON file that is put in place.
+        """
+        if self.path is None:
+            yield None
+            self.record |= changes
+            return
+        self.begin()
+        with together(self.path) as stage:
+            yield stage
+            hashes = {path.name: file_hash(path) for path in stage.glob("*.json")}
+            self.record |= {**changes, "files": {**self.record.get("files", {}), **hashes}}
+            write_json(stage / "run.json", self.record, RUN)
+
+    def touches(self) -> int:
+        """How often the test rows were looked at.
+
+        Raises:
+            UserError: ``result.json`` is damaged.
+        """
+        counts = [self.record.get("test_touches", 0)]
+        if self.path is not None and not self.replaces and os.path.lexists(self.path / "result.json"):
+            counts.append(self.read("result.json", RESULT)["test_touches"])
+        return max(counts)
+
+    def touch(self) -> int:
+        """Count a look at the test rows before it happens, so that a kill does not hide it; how many there are now."""
+        self.begin()
+        count = self.touches() + 1
+        if self.path is None or not (self.path / "result.json").exists():
+            self.write(test_touches=count)
+            return count
+        result = {**self.read("result.json", RESULT), "test_touches": count}
+        with self.publish(test_touches=count) as stage:
+            assert stage is not None
+            write_json(stage / "result.json", result, RESULT)
+        return count
+
     def begin(self) -> None:
-        """The request has proved sound: the folder stays, and what ``--force`` replaced is let go."""
-        self._fresh = False
-        if self._replaced is not None:
-            shutil.rmtree(self._replaced, ignore_errors=True)
-            self._replaced = None
+        """Something was measured: the run stands, and an earlier one that it replaces is let go."""
+        if self.path is not None and self.replaces:
+            with together(self.path, anew=True) as stage:
+                write_json(stage / "run.json", self.record, RUN)
+                for name, record in self._waiting.items():
+                    write_json(stage / name, record)
+            self.replaces, self._waiting = False, {}
+        self._fresh, self._made = False, ()
+
+    @contextmanager
+    def kept_once_measured(self) -> Iterator[None]:
+        """Leave the place as it was found if a mistake of the caller's shows before anything was measured."""
+        try:
+            yield
+        except InterruptedEarly:
+            raise
+        except UserError:
+            if self._fresh:
+                self.abandon()
+            raise
 
     def abandon(self) -> None:
-        """The request was unsound: leave the place as it was found; a resumed run's folder is not touched."""
+        """Nothing came of it: leave the place as it was found; a run that was there is not touched."""
+        if self.path is not None and self._fresh and not self.replaces:
+            remove_run(self.path)
+        if self._fresh or self._lock is not None:
+            for folder in reversed(self._made):
+                with suppress(OSError):  # somebody else put something there
+                    folder.rmdir()
+        self._fresh, self._made = False, ()
         self.release()
-        if self.path is not None and self._fresh:
-            shutil.rmtree(self.path, ignore_errors=True)
-            if self._replaced is not None:
-                self._replaced.rename(self.path)
+
+    def _take(self, force: bool) -> None:
+        """Refuse a place that is taken, or remember that an earlier run is to be replaced."""
+        assert self.path is not None
+        path = self.path
+        if not any(path.iterdir()):
+            return
+        if not (path / "run.json").exists():
+            raise UserError(f"--out {path} holds files that are no run's; choose another folder")
+        status = None if force else _read(path)["status"]
+        if status == "finished":
+            raise UserError(f"--out {path} holds a finished run; choose another folder, or replace it with --force")
+        if status in ("running", "interrupted"):
+            raise UserError(
+                f"--out {path} holds an unfinished run; go on with 'nastavnik fit --resume {path}', "
+                "or start anew with --force"
+            )
+        self.replaces = True
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """``run.json`` without what belongs to the file."""
+    return {k: v for k, v in read_json(path / "run.json", RUN).items() if k not in ("format_version", SEAL)}
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write the folder {path}: {error.strerror}; choose another with --out")
+
+
+def _made(path: Path) -> tuple[Path, tuple[Path, ...]]:
+    """A folder, and which of the folders on the way to it were made here."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--out {path} is a file; name a folder")
+    _restore_replaced(path)
+    missing = [p for p in (path, *path.parents) if not p.exists()]
+    made = []
+    try:
+        for folder in reversed(missing):
+            try:
+                folder.mkdir()
+                made.append(folder)
+            except FileExistsError:  # another process was quicker
+                continue
+    except OSError as error:
+        for folder in reversed(made):
+            folder.rmdir()
+        raise _unwritable(path, error) from error
+    return path, tuple(made)
+
+
+def _restore_replaced(path: Path) -> None:
+    """What an earlier version moved aside (``.NAME.replaced-PID``) and a kill left there.
+
+    It comes back if it is the only run; otherwise its files go, and others' files in it come back.
+    """
+    if not path.name or not path.parent.is_dir():
+        return
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.replaced-\d+")
+    try:
+        aside = sorted(p for p in path.parent.iterdir() if pattern.fullmatch(p.name) and (p / "run.json").is_file())
+        for old in aside:
+            if not path.exists():
+                old.rename(path)
+                continue
+            if not (path / "run.json").exists() and not any(path.iterdir()):
+                path.rmdir()
+                old.rename(path)
+                continue
+            remove_run(old)
+            for other in old.iterdir():
+                if not (path / other.name).exists():
+                    other.rename(path / other.name)
+            if not any(old.iterdir()):
+                old.rmdir()
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def _locked(path: Path) -> int | None:
     """A lock on a run's folder that the system lets go when the process ends; None where there are no such locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    if os.name == "nt":
         return None
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError as error:
         raise UserError(f"cannot open the folder {path}: {error.strerror}; choose another with --out") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not held(file):
         os.close(file)
-        raise UserError(
-            f"another process is at work on the run in {path}; wait for it, or choose another --out"
-        ) from error
+        raise UserError(f"another process is at work on the run in {path}; wait for it, or choose another --out")
     return file
 
 
@@ -140,41 +312,20 @@ def lasting_source(source: str | Path) -> str:
     return str(Path(source).resolve()) if Path(source).exists() else str(source)
 
 
-def next_free(name: str, runs: Path = Path("runs")) -> Path:
-    """``runs/<name>-<n>`` with the first n that is free."""
-    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in name) or "run"
-    n = 1
-    while (runs / f"{stem}-{n}").exists():
-        n += 1
-    return runs / f"{stem}-{n}"
-
-
-def _make_room(path: Path, force: bool) -> Path | None:
-    """Check that the place may be used; with ``force`` move an earlier run aside."""
-    if path.is_file():
-        raise UserError(f"--out {path} is a file; name a folder")
-    if not path.is_dir() or all(p.name.startswith(".") and p.name.endswith(".part") for p in path.iterdir()):
-        return None  # nothing there, or what a kill left in the run's first moment
-    if not (path / "run.json").exists():
-        raise UserError(f"--out {path} holds files that are no run's; choose another folder")
-    status = read_json(path / "run.json").get("status")
-    if not force:
-        if status == "finished":
-            raise UserError(f"--out {path} holds a finished run; choose another folder, or replace it with --force")
-        raise UserError(
-            f"--out {path} holds an unfinished run; go on with 'nastavnik fit --resume {path}', "
-            "or start anew with --force"
-        )
-    lock = _locked(path)
-    aside = path.with_name(f".{path.name}.replaced-{os.getpid()}")
-    try:
-        path.rename(aside)
-    except OSError as error:
-        raise UserError(f"cannot replace {path}: {error.strerror}; choose another with --out") from error
-    finally:
-        if lock is not None:
-            os.close(lock)
-    return aside
+def next_free(name: str, runs: Path = Path("runs")) -> tuple[Path, tuple[Path, ...]]:
+    """``runs/<name>-<n>`` with the first n that is free, made at once so that nobody else takes it; what was made."""
+    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)[:_LONGEST_NAME] or "run"
+    _, made = _made(runs)
+    for n in itertools.count(1):
+        path = runs / f"{stem}-{n}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        return path, (*made, path)
+    raise AssertionError("numbers do not end")
 
 
 def _surroundings() -> dict[str, Any]:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from nastavnik.files import write_atomically
+from nastavnik.errors import UserError
+from nastavnik.files import file_hash, read_bytes, write_atomically
 
+Part = tuple[str, str | None]  # a part's file name and its content's sha256; None where an earlier version wrote it
 COLUMNS = ("network", "step", "epoch", "instrument", "layer", "value")
 
 
 @dataclass
 class Trace:
-    """A growing table of measurements; whole parts of it are appended to a run's folder."""
+    """A growing table of measurements; whole parts of it are appended to a run's folder, ``parts`` are those there."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     written: int = 0
+    parts: list[Part] = field(default_factory=list)
 
     def add(
         self, networks: np.ndarray, step: int, epoch: float, instrument: str, values: np.ndarray, layer: str = ""
@@ -39,29 +43,40 @@ class Trace:
         self.written = len(self.rows)
         return fresh
 
-    @staticmethod
-    def append(fresh: list[dict[str, Any]], folder: Path) -> int:
-        """Write what is new as one Parquet file ``part-00000.parquet``, whole or not at all; the number of parts."""
-        number = len(list(folder.glob("part-*.parquet"))) if folder.is_dir() else 0
-        if not fresh:
-            return number
-        table = _table(fresh)
-        write_atomically(folder / f"part-{number:05d}.parquet", lambda part: table.to_parquet(part, index=False))
-        return number + 1
+    def append(self, fresh: list[dict[str, Any]], folder: Path) -> None:
+        """Write what is new after the parts that are known, whole or not at all.
 
-    def flush(self, folder: Path) -> None:
-        """Append what is new to a folder."""
-        self.append(self.take(), folder)
+        Parts that are not known (a killed process wrote them, and no checkpoint names them) are removed before.
+        """
+        if not fresh:
+            return
+        for path in folder.glob("part-*.parquet") if folder.is_dir() else []:
+            if path.name not in {name for name, _ in self.parts}:
+                path.unlink(missing_ok=True)
+        path = folder / f"part-{len(self.parts):05d}.parquet"
+        table = _table(fresh)
+        write_atomically(path, lambda part: table.to_parquet(part, index=False))
+        self.parts.append((path.name, file_hash(path)))
 
     @classmethod
-    def read(cls, folder: Path, parts: int) -> Trace:
-        """The first so many parts; later ones, which no checkpoint knows of, are removed."""
-        paths = sorted(folder.glob("part-*.parquet"))
-        for path in paths[parts:]:
-            path.unlink()
-        tables = [pd.read_parquet(path) for path in paths[:parts]]
-        rows = [{name: table[name].to_numpy() for name in COLUMNS} for table in tables]
-        return cls(rows, len(rows))
+    def read(cls, folder: Path, parts: Sequence[Part]) -> Trace:
+        """The parts that are known.
+
+        Raises:
+            UserError: one is missing, or is not what was written.
+        """
+        rows = []
+        for name, sha256 in parts:
+            content = read_bytes(folder / Path(name).name, sha256)
+            try:
+                table = pd.read_parquet(BytesIO(content))
+            except (OSError, ValueError) as error:
+                raise UserError(f"{folder / name} cannot be read ({error}); is it cut short?") from error
+            lacking = [column for column in COLUMNS if column not in table]
+            if lacking:
+                raise UserError(f"{folder / name} is damaged: the column {lacking[0]} is missing")
+            rows.append({column: table[column].to_numpy() for column in COLUMNS})
+        return cls(rows, len(rows), list(parts))
 
 
 @dataclass

@@ -139,7 +139,8 @@ def fit(
     from nastavnik.clock import Clock
     from nastavnik.recipe import parse_settings
     from nastavnik.request import FitRequest, parse_budget, parse_limits, parse_pairs
-    from nastavnik.run_folder import RunFolder, lasting_source, next_free
+    from nastavnik.run_folder import RunFolder, lasting_source
+    from nastavnik.schemas import RESULT
 
     clock = Clock.of_process()
     limits: dict[str, Any] = {"budget": parse_budget(budget), "networks": networks}
@@ -147,6 +148,7 @@ def fit(
         _refuse_beside_resume(context)
         folder = RunFolder.resume(resume)
         if folder.status == "finished" and all(v is None for v in limits.values()):
+            folder.read("result.json", RESULT)  # shown only if it is as it was written
             _say(f"{resume} is finished; give --budget or --networks to go on", quiet)
             _show(resume, as_json)
             return
@@ -196,8 +198,8 @@ def fit(
 
             print(run_show_space(request))
             return
-        place = out or next_free(Path(source).resolve().stem[:_LONGEST] or "run")
-        folder = RunFolder.create(place, request.to_json(), force=force)
+        stem = Path(source).resolve().stem[:_LONGEST] or "run"
+        folder = RunFolder.create(out, request.to_json(), force=force, name=stem)
     _run(request, folder, clock, quiet)
     assert folder.path is not None
     _show(folder.path, as_json)

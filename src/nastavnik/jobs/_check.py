@@ -32,7 +32,9 @@ from nastavnik.nets import Family
 from nastavnik.progress import Watcher
 from nastavnik.recipe import Recipe
 from nastavnik.run_folder import RunFolder
+from nastavnik.schemas import FINDINGS, RESULT
 from nastavnik.selection import Candidate, Search
+from nastavnik.together import together
 from nastavnik.trace import History
 
 ALL = "all"  # what --try means without a rule
@@ -151,7 +153,7 @@ def _history_checked(path: Path, suppressed: tuple[str, ...], known: frozenset[s
     for fault in faults:
         watcher.note(f"the mentor's own fault: {fault}")
     found = Checkup(str(path), findings, known, suppressed, faults=tuple(faults), history=history)
-    write_json(path / "findings.json", found.to_json())
+    write_json(path / "findings.json", found.to_json(), FINDINGS)
     return found
 
 
@@ -166,7 +168,7 @@ def _checked(
 ) -> Checkup:
     """The findings of one network, and of some others of the run."""
     assert folder.path is not None
-    number, recipe = _asked_about(folder.path, search, network)
+    number, recipe = _asked_about(folder, search, network)
     lab, started = Lab(search.bench, engine="sequential"), clock.elapsed
     watcher.doing(f"training network {number} again, watched, beside {_SIBLINGS} other seeds")
     seed = recipe.whole("seed")
@@ -250,20 +252,21 @@ def _together(
     return {"effects": effects, "best": best, "effect": effect, "low": low, "high": high}
 
 
-def _asked_about(path: Path, search: Search, network: int | None) -> tuple[int, Recipe]:
+def _asked_about(folder: RunFolder, search: Search, network: int | None) -> tuple[int, Recipe]:
     """A network's number and its recipe: the chosen one, or another of the run's."""
     if network is None:
-        try:
-            chosen = read_json(path / "result.json")["chosen"]
-            return int(chosen["networks"][0]), Recipe.from_json(chosen["recipe"])
-        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-            raise UserError(f"{path / 'result.json'} is damaged: it names no chosen network") from error
+        if folder.status == "failed":  # nothing was chosen: the first that diverged stands for all
+            for candidate in search.history:
+                return candidate.numbers[0], candidate.recipe
+            raise UserError(f"the checkpoint of {folder.path} is gone, so there is no network to look at")
+        chosen = folder.read("result.json", RESULT)["chosen"]
+        return chosen["networks"][0], Recipe.from_json(chosen["recipe"])
     for candidate in search.history:
         if network in candidate.numbers:
             return network, candidate.recipe
     known = [n for c in search.history for n in c.numbers]
     if not known:
-        raise UserError(f"the checkpoint of {path} is gone, so none but the chosen network can be looked at")
+        raise UserError(f"the checkpoint of {folder.path} is gone, so none but the chosen network can be looked at")
     raise UserError(f"there is no network {network} in this run; networks.csv has {len(known)}, from 0 to {max(known)}")
 
 
@@ -305,12 +308,10 @@ def _known(baseline: str | Path | None) -> frozenset[str]:
         return frozenset()
     wrong = f"the baseline {baseline} is no findings.json; write one with 'nastavnik check RUN'"
     try:
-        findings = read_json(Path(baseline)).get("findings")
+        findings = read_json(Path(baseline), FINDINGS)["findings"]
     except UserError as error:
         raise UserError(f"{wrong} ({error})") from error
-    if not isinstance(findings, list) or not all(isinstance(f, dict) and "rule" in f for f in findings):
-        raise UserError(wrong)
-    return frozenset(str(finding["rule"]) for finding in findings)
+    return frozenset(finding["rule"] for finding in findings)
 
 
 def _check_trial(try_rule: str | None, pairs: int, suppressed: tuple[str, ...]) -> None:
@@ -334,18 +335,20 @@ def _check_folder(path: Path) -> None:
 
 def _finished(run: str | Path) -> RunFolder:
     folder = RunFolder.resume(run)
-    if "status" not in folder.record or not isinstance(folder.record.get("asked"), dict) or not folder.record["asked"]:
+    if not folder.record["asked"]:
         raise UserError(f"{Path(run) / 'run.json'} is damaged: it does not say what was asked")
-    if folder.status != "finished":
+    if folder.status not in ("finished", "failed"):
         raise UserError(f"{run} is not finished; finish it with 'nastavnik fit --resume {run}'")
     return folder
 
 
 def _write(path: Path, found: Checkup, watcher: Watcher) -> None:
-    """findings.json, and the section of the report that shows it."""
+    """findings.json, and the section of the report that shows it, together."""
     from nastavnik.report import show_findings
 
-    write_json(path / "findings.json", found.to_json())
     page = path / "report.html"
-    if page.exists() and not show_findings(page, found.to_json(), found.history):
+    with together(path) as stage:
+        write_json(stage / "findings.json", found.to_json(), FINDINGS)
+        shown = not page.exists() or show_findings(page, stage / page.name, found.to_json(), found.history)
+    if not shown:
         watcher.note(f"{page} is not as fit wrote it, and was left alone: the findings are in findings.json")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from nastavnik.errors import UserError
-from nastavnik.files import read_json, read_tensors, write_json, write_tensors
+from nastavnik.files import file_hash, read_json, read_tensors, write_json, write_tensors
 from nastavnik.run_folder import RunFolder
+from nastavnik.schemas import SEARCH
 from nastavnik.selection import Search
 from nastavnik.trace import Trace
 
@@ -17,8 +21,8 @@ from nastavnik.trace import Trace
 class Checkpoints:
     """Writes ``checkpoint/`` of a run: the state is copied at once, the files are written beside the training.
 
-    Trace and tensors come first, then the small file ``search.json`` that names them: whatever moment a kill comes, it
-    names files that are whole. What cannot be written is told at the next call, as ``UserError``.
+    Trace and tensors come first, then the small file ``search.json`` that names them with their hashes: whatever moment
+    a kill comes, it names files that are whole. What cannot be written is told at the next call, as ``UserError``.
     """
 
     def __init__(self, search: Search, folder: RunFolder, every: float) -> None:
@@ -52,6 +56,7 @@ class Checkpoints:
         if self.folder.path is None:
             return
         self.wait()
+        self.folder.begin()
         record, tensors = self.search.to_record()
         fresh = self.search.trace.take()
         place, trace, serial = self.folder.path / "checkpoint", self.folder.path / "trace", self._serial
@@ -59,10 +64,11 @@ class Checkpoints:
         self._last = time.monotonic()
 
         def write() -> None:
-            parts = Trace.append(fresh, trace)
+            self.search.trace.append(fresh, trace)
             name = f"state-{serial}.safetensors"
             write_tensors(place / name, tensors)
-            write_json(place / "search.json", {**record, "trace_parts": parts, "tensors": name})
+            named = {"trace_parts": self.search.trace.parts, "tensors": name, "tensors_sha256": file_hash(place / name)}
+            write_json(place / "search.json", {**record, **named}, SEARCH)
             _remove_others(place, name)
 
         self._pending = self._writer.submit(write)
@@ -84,15 +90,24 @@ def _remove_others(place: Path, name: str) -> None:
             old.unlink(missing_ok=True)
 
 
-def read_trace(folder: RunFolder, resumed: bool) -> Trace:
+def read_checkpoint(folder: RunFolder) -> dict[str, Any] | None:
+    """What the last checkpoint says; None where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    path = None if folder.path is None else folder.path / "checkpoint" / "search.json"
+    return None if path is None or not os.path.lexists(path) else read_json(path, SEARCH)
+
+
+def read_trace(folder: RunFolder, record: Mapping[str, Any] | None) -> Trace:
     """Empty, or what the checkpoint knows of."""
-    if folder.path is None:
+    if folder.path is None or record is None:
         return Trace()
-    parts = int(read_json(folder.path / "checkpoint" / "search.json")["trace_parts"]) if resumed else 0
-    return Trace.read(folder.path / "trace", parts)
+    return Trace.read(folder.path / "trace", [(name, sha256) for name, sha256 in record["trace_parts"]])
 
 
-def restore(search: Search, folder: RunFolder) -> None:
+def restore(search: Search, folder: RunFolder, record: Mapping[str, Any]) -> None:
     """Take up the search where the last checkpoint was written.
 
     Raises:
@@ -100,9 +115,9 @@ def restore(search: Search, folder: RunFolder) -> None:
     """
     assert folder.path is not None
     place = folder.path / "checkpoint"
-    record = read_json(place / "search.json")
+    tensors = read_tensors(place / Path(record["tensors"]).name, record["tensors_sha256"])
     try:
-        search.restore(record, read_tensors(place / str(record["tensors"])))
+        search.restore(record, tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(
             f"the checkpoint in {place} is not this run's ({type(error).__name__}: {error}); start anew with --force"

@@ -13,7 +13,7 @@ from nastavnik.arguments import checked
 from nastavnik.clock import Clock
 from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
-from nastavnik.files import plain, read_json, write_json
+from nastavnik.files import plain, write_json
 from nastavnik.jobs._reopening import reopened
 from nastavnik.jobs._surroundings import a_job
 from nastavnik.model import Member, member_predictive
@@ -70,11 +70,12 @@ def compare(
         raise UserError(f"{run} is no finished run with a checkpoint; finish it with 'nastavnik fit --resume {run}'")
     folder.claim()
     try:
+        folder.touches()  # says at once if result.json cannot be believed
         dataset, search = reopened(folder, family, clock)
         verdicts = {c: _verdicts(search, c, names, watcher) for c in search.ranking if c.number in search.pool}
         watcher.doing("testing")
-        tested = _tested(search, dataset, list(verdicts)) if len(dataset.split.test) else {}
-        touches = _touch(folder) if tested else 0
+        touches = folder.touch() if len(dataset.split.test) and verdicts else 0
+        tested = _tested(search, dataset, list(verdicts)) if touches else {}
         found = Comparison(str(run), _networks(verdicts, tested), _criteria(names, verdicts, tested), touches)
         write_json(folder.path / "compare.json", found.to_json())
     finally:
@@ -103,15 +104,6 @@ def _tested(search: Search, dataset: Dataset, candidates: Sequence[Candidate]) -
         predictive = member_predictive(Member(search.pool[c.number][0], c.recipe), inputs, part.target)
         found[c] = float(predictive.neg_log_likelihood(y).mean())
     return found
-
-
-def _touch(folder: RunFolder) -> int:
-    assert folder.path is not None
-    result = read_json(folder.path / "result.json")
-    result.pop("format_version", None)
-    result["test_touches"] = int(result["test_touches"]) + 1
-    folder.write_json("result.json", result)
-    return int(result["test_touches"])
 
 
 def _networks(verdicts: dict[Candidate, dict[str, Verdict]], tested: dict[Candidate, float]) -> list[dict[str, Any]]:

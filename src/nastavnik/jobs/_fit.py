@@ -23,9 +23,9 @@ from nastavnik.clock import Clock, Deadline
 from nastavnik.data import write_csv
 from nastavnik.dataset import Dataset, make_dataset
 from nastavnik.errors import InterruptedEarly, UserError
-from nastavnik.files import read_json, write_atomically
+from nastavnik.files import write_atomically, write_json
 from nastavnik.jobs._check import ALL, check
-from nastavnik.jobs._checkpoint import Checkpoints, read_trace, restore
+from nastavnik.jobs._checkpoint import Checkpoints, read_checkpoint, read_trace, restore
 from nastavnik.jobs._record import network_table, result_record
 from nastavnik.jobs._setup import check_device, dataset_options, prepare, read_table, use_threads
 from nastavnik.jobs._surroundings import a_job
@@ -35,6 +35,7 @@ from nastavnik.progress import Watcher
 from nastavnik.recipe import Recipe, Value
 from nastavnik.request import FitRequest, parse_budget
 from nastavnik.run_folder import RunFolder, lasting_source
+from nastavnik.schemas import RESULT
 from nastavnik.selection import (
     FINAL_MEMBERS,
     BaselineProcess,
@@ -221,10 +222,10 @@ def _fit_beside(
         families = [family] if family is not None else families_named(request.families or tuple(FAMILIES))
         bench, space, strategy = prepare(dataset, families, request)
         _refuse_too_short(clock, dataset, bench, space)
+        folder.touches()  # says at once if result.json cannot be believed
     except BaseException:  # also a Ctrl-C: the place is left as it was found
         folder.abandon()
         raise
-    folder.begin()
     threads = use_threads(request, folder)
     request = request.settled(
         folds=len(dataset.split.folds or ()) // dataset.split.repeats
@@ -233,7 +234,7 @@ def _fit_beside(
     folder.write_json("dataset.json", dataset.to_json())
     for note in [f"{dataset.task.target}: {dataset.task.kind} ({dataset.task.why})", *dataset.notes]:
         watcher.note(note)
-    with _interruptible(clock):
+    with _interruptible(clock), folder.kept_once_measured():
         _give(beside, dataset, request, clock)
         search = _search(dataset, bench, space, strategy, request, folder, clock, watcher)
         watcher.doing("choosing and testing")
@@ -245,7 +246,7 @@ def _fit_beside(
             dataset,
             request,
             baselines,
-            touches=_touches(folder) + 1,
+            touch=folder.touch,
             expired=lambda: clock.left < (_REPORT_SECONDS + _CLOSING_SECONDS) * clock.slowness,
             deadline=None if clock.budget is None else finish,
         )
@@ -255,11 +256,14 @@ def _fit_beside(
     for sentence in (hardly_trained(result), of_one_fold(result)):
         if sentence:
             watcher.note(sentence)
-    _write(folder, delivery, search, result, dataset, beside is not None and clock.left > 0)
-    status = "interrupted" if clock.stop_requested else "finished"
     way = {"asked": request.engine, "chosen_by": "measurement" if request.networks is None else "fixed rule"}
-    timings = {"seconds": search.seconds, "peak_megabytes": _peak_megabytes()}
-    folder.write(status=status, way={**way, "networks": dict(search.ways)}, timings=timings)
+    with folder.publish(
+        status="interrupted" if clock.stop_requested else "finished",
+        way={**way, "networks": dict(search.ways)},
+        timings={"seconds": search.seconds, "peak_megabytes": _peak_megabytes()},
+    ) as stage:
+        whole = beside is not None and clock.left > 0
+        _write(stage, delivery, search, result, dataset, folder.record if whole else None)
     return Run(delivery.model, result, search.trace.frame(), network_table(search, delivery), dataset, folder.path)
 
 
@@ -312,22 +316,22 @@ def _search(
     watcher: Watcher,
 ) -> Search:
     """Search until the budget is used, from the last checkpoint where there is one."""
-    resumed = folder.path is not None and (folder.path / "checkpoint" / "search.json").exists()
+    checkpoint = read_checkpoint(folder) if not folder.replaces else None
     search = Search(
         bench,
         space,
         seed=request.seed,
         deadline=Deadline(clock, _reserve(clock, dataset, request)),
         networks=None if request.networks is None else _search_networks(request, bench),
-        trace=read_trace(folder, resumed),
+        trace=read_trace(folder, checkpoint),
         watcher=watcher,
         engine=request.engine,
         strategy=strategy,
     )
-    if resumed:
-        restore(search, folder)
+    if checkpoint is not None:
+        restore(search, folder, checkpoint)
 
-    if request.ladder == "on" and not resumed:
+    if request.ladder == "on" and checkpoint is None:
         climb(search, watcher)
     with Checkpoints(search, folder, request.checkpoint) as checkpoints:
         members = 1 if request.deliver == "single" else FINAL_MEMBERS
@@ -357,7 +361,7 @@ def _search(
         search.run(after_bracket, pause)
         checkpoints.wait()
     if not search.ranking:
-        folder.write(status="interrupted")
+        _leave_unscored(search, folder)
         raise InterruptedEarly(_nothing_scored(search, clock, folder))
     return search
 
@@ -415,38 +419,54 @@ def _search_networks(request: FitRequest, bench: Workbench) -> int:
     return max(bench.folds, request.networks - final)
 
 
-def _touches(folder: RunFolder) -> int:
-    """How often the test part was touched before."""
-    if folder.path is None or not (folder.path / "result.json").exists():
-        return 0
-    return int(read_json(folder.path / "result.json")["test_touches"])
+def _leave_unscored(search: Search, folder: RunFolder) -> None:
+    """What is left of a fit without a score: if all diverged, what ``check`` needs to name the cause."""
+    if not search.history:
+        folder.write(status="interrupted")
+        return
+    with folder.publish(status="failed") as stage:
+        if stage is not None:
+            search.trace.append(search.trace.take(), stage / "trace")
+            table = network_table(search, None)
+            write_atomically(stage / "networks.csv", lambda part: table.to_csv(part, index=False))
 
 
 def _nothing_scored(search: Search, clock: Clock, folder: RunFolder) -> str:
     if search.history:
+        cause = f"'nastavnik check {folder.path}' looks for the cause, and a new fit may take its place; " * bool(
+            folder.path
+        )
         return (
-            f"none of {len(search.history)} recipes reached a finite loss; look at the audit in dataset.json, "
+            f"none of {len(search.history)} recipes reached a finite loss; {cause}look at the audit in dataset.json, "
             "or try --set optimizer.learning_rate=0.001"
         )
     again = f"; go on with 'nastavnik fit --resume {folder.path} --budget 5m'" if folder.path else ""
+    if folder.replaces:
+        again = f"; the run in {folder.path} was left as it is"
     why = "interrupted" if clock.stop_requested else "out of time"
     return f"{why} before the first network was scored{again}"
 
 
 def _write(
-    folder: RunFolder, delivery: Delivery, search: Search, result: dict[str, Any], dataset: Dataset, extras: bool
+    stage: Path | None,
+    delivery: Delivery,
+    search: Search,
+    result: dict[str, Any],
+    dataset: Dataset,
+    run: dict[str, Any] | None,
 ) -> None:
-    if folder.path is None:
+    """All files of a delivery; with ``run``, what run.json says, also the report."""
+    if stage is None:
         return
     from nastavnik.report import model_card, write_report
 
-    search.trace.flush(folder.path / "trace")
+    search.trace.append(search.trace.take(), stage / "trace")
     table = network_table(search, delivery)
-    write_atomically(folder.path / "networks.csv", lambda part: write_csv(table, part))
-    delivery.model.save(folder.path / "model", model_card(result, delivery, dataset))
-    if extras:
-        write_report(folder.path / "report.html", result, delivery, search, dataset, folder.record)
-    folder.write_json("result.json", result)
+    write_atomically(stage / "networks.csv", lambda part: write_csv(table, part))
+    delivery.model.save(stage / "model", model_card(result, delivery, dataset))
+    if run is not None:
+        write_report(stage / "report.html", result, delivery, search, dataset, run)
+    write_json(stage / "result.json", result, RESULT)
 
 
 @contextmanager

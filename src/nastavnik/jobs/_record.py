@@ -110,7 +110,7 @@ def _saved(search: Search) -> dict[str, Any]:
     return {"network_steps": left * folds, "share": left / max(1, whole), "by_search": dropped / max(1, whole)}
 
 
-def network_table(search: Search, delivery: Delivery) -> pd.DataFrame:
+def network_table(search: Search, delivery: Delivery | None) -> pd.DataFrame:
     """A row per network: which candidate and fold, what became of it, its score, and its whole recipe."""
     rows: list[dict[str, Any]] = []
     for c in search.history:
@@ -130,7 +130,7 @@ def network_table(search: Search, delivery: Delivery) -> pd.DataFrame:
                     **c.recipe,
                 }
             )
-    if delivery.final_networks:
+    if delivery is not None and delivery.final_networks:
         for number, c in zip(delivery.numbers, delivery.candidates, strict=True):
             rows.append({"network": number, "candidate": c.number, "status": "final", "steps": c.best_step, **c.recipe})
     return pd.DataFrame(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nastavnik.clock import Clock, Deadline
 from nastavnik.dataset import Dataset, make_dataset
-from nastavnik.jobs._checkpoint import restore
+from nastavnik.jobs._checkpoint import read_checkpoint, restore
 from nastavnik.jobs._setup import dataset_options, prepare, read_table
 from nastavnik.nets import FAMILIES, Family
 from nastavnik.request import FitRequest
@@ -22,6 +22,7 @@ def reopened(folder: RunFolder, family: Family | None, clock: Clock) -> tuple[Da
     search = Search(
         bench, space, seed=request.seed, deadline=Deadline(clock, 0.0), networks=None, trace=Trace(), strategy=strategy
     )
-    if folder.path is not None and (folder.path / "checkpoint" / "search.json").exists():
-        restore(search, folder)
+    checkpoint = read_checkpoint(folder)
+    if checkpoint is not None:
+        restore(search, folder, checkpoint)
     return dataset, search

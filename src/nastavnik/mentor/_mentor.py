@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,12 +14,12 @@ from torch import nn
 
 from nastavnik.arguments import checked
 from nastavnik.errors import UserError
-from nastavnik.files import plain, write_json
+from nastavnik.files import plain, read_json, write_json
 from nastavnik.instruments import appraise, data_facts, look, measured, network_facts
 from nastavnik.mentor._arguments import bare, cadences, check_arguments, check_rows
 from nastavnik.mentor._batches import Batches
 from nastavnik.mentor._cadence import Cadence
-from nastavnik.mentor._diagnosis import FORMAT, Finding, diagnose
+from nastavnik.mentor._diagnosis import Finding, diagnose
 from nastavnik.mentor._live import (
     Batch,
     RandomState,
@@ -37,6 +36,8 @@ from nastavnik.mentor._live import (
 from nastavnik.mentor._probes import loss_facts
 from nastavnik.mentor._steps import Idle, Step
 from nastavnik.mentor._words import in_words
+from nastavnik.schemas import HISTORY
+from nastavnik.together import settle, together
 from nastavnik.trace import History
 
 _ROWS = 512  # of each part that are appraised
@@ -181,11 +182,11 @@ class Mentor:
         self.history.facts["faults"] = self.faults
         history = plain(self.history.to_json())
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / "history.json", history)
-            write_json(folder / "findings.json", {"findings": found, "faults": self.faults})
-        except OSError as error:
-            raise UserError(f"{folder} cannot be written to: {error.strerror}") from error
+            with together(folder) as stage:
+                write_json(stage / "history.json", history, HISTORY)
+                write_json(stage / "findings.json", {"findings": found, "faults": self.faults})
+        except UserError as error:
+            raise UserError(f"{folder} cannot be written to: {error}") from error
 
     def close(self) -> None:
         """Take its hooks off the model and the optimizer."""
@@ -383,18 +384,10 @@ def read_history(path: str | Path) -> History:
     Raises:
         UserError: there is none, or it is of another format.
     """
+    settle(Path(path))
     path = Path(path) / "history.json"
+    record = read_json(path, HISTORY)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no history of a mentor's ({error}); write one with Mentor.save") from error
-    version = record.get("format_version") if isinstance(record, dict) else None
-    if version != FORMAT:
-        raise UserError(f"{path} is of format {version}, this version reads {FORMAT}")
-    try:
-        history = History.from_json(record)
-        if not isinstance(history.facts.get("faults", []), list):
-            raise ValueError("its faults are no list")
-        return history
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+        return History.from_json(record)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from nastavnik.files import read_json, read_tensors, write_json, write_tensors
+from nastavnik.files import file_hash, read_json, read_tensors, write_json, write_tensors
+from nastavnik.schemas import POPULATION
 from nastavnik.training.optimizers import Tensors
 
 _RECORD = "population.json"
@@ -18,7 +19,8 @@ def write_pair(folder: Path, name: str, record: Mapping[str, Any], tensors: Mapp
     """Write ``name.safetensors`` (one name, one content), then ``population.json``; older tensors go."""
     tensors_name = f"{name}.safetensors"
     write_tensors(folder / tensors_name, dict(tensors))
-    write_json(folder / _RECORD, {**record, "tensors": tensors_name})
+    named = {"tensors": tensors_name, "tensors_sha256": file_hash(folder / tensors_name)}
+    write_json(folder / _RECORD, {**record, **named}, POPULATION)
     for old in folder.glob("population-*.safetensors"):
         if old.name != tensors_name:
             old.unlink(missing_ok=True)
@@ -30,8 +32,8 @@ def read_pair(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     Raises:
         UserError: the files are missing or cannot be read.
     """
-    record = read_json(folder / _RECORD)
-    return record, read_tensors(folder / str(record["tensors"]))
+    record = read_json(folder / _RECORD, POPULATION)
+    return record, read_tensors(folder / Path(record["tensors"]).name, record["tensors_sha256"])
 
 
 def within(tensors: Tensors, start: str) -> Tensors:

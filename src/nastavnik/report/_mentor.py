@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nastavnik.files import write_text
+from nastavnik.errors import UserError
+from nastavnik.files import read_bytes, write_text
 from nastavnik.mentor import RULES, evidence_in_words, trial_in_words
 from nastavnik.report._figures import BLUE, GREY, ORANGE, RED, blank
 from nastavnik.trace import History
@@ -32,19 +33,19 @@ _SHOWN = {  # by theme, the instruments that show it best
 }
 
 
-def show_findings(path: Path, record: dict[str, Any], history: History) -> bool:
-    """Put the section between its two marks, in place of an earlier one.
+def show_findings(path: Path, out: Path, record: dict[str, Any], history: History) -> bool:
+    """Write the page ``path`` to ``out`` with the section between its two marks, in place of an earlier one.
 
-    False, and the page is left alone, if it has no such marks or cannot be read.
+    False, and nothing is written, if it has no such marks or cannot be read.
     """
     try:
-        page = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        page = read_bytes(path).decode("utf-8")
+    except (UserError, UnicodeDecodeError):
         return False
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if begin and end:
-        write_text(path, before + BEGIN + _section(record, history) + END + after)
+        write_text(out, before + BEGIN + _section(record, history) + END + after)
     return bool(begin and end)
 
 

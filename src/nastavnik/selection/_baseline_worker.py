@@ -2,8 +2,9 @@
 
 Run by its path. A job comes on stdin and answers go to stdout, as messages: a line of JSON that says which arrays
 follow, then their bytes; nothing is pickled. A job holds the matrices of the training rows, in the order in which
-fits grow, and of the rows to be predicted, and the targets; each kind is fitted on growing parts of the rows while its
-share of the seconds lasts, and every fit's predictions are answered at once: whoever ends this process keeps the last.
+fits grow, and of the rows to be predicted, and the targets; each kind takes the one of its matrices that serves it
+best and is fitted on growing parts of the rows while its share of the seconds lasts. Every fit's predictions are
+answered at once: whoever ends this process keeps the last.
 """
 
 from __future__ import annotations
@@ -111,6 +112,19 @@ def fit_growing(
         size = bigger
 
 
+def best_matrix(make: Callable[[], Any], names: Sequence[str], named: Mapping[str, np.ndarray], size: int) -> str:
+    """Of several matrices of the same rows the one with the best score on the last fifth of the first ``size`` rows."""
+    if len(names) == 1:
+        return names[0]
+    cut, targets = max(1, round(0.8 * size)), named["targets"]
+
+    def score(name: str) -> float:
+        rows = named[f"train.{name}"]
+        return float(make().fit(rows[:cut], targets[:cut]).score(rows[cut:size], targets[cut:size]))
+
+    return max(names, key=score)
+
+
 def work(job: Mapping[str, Any], arrays: Sequence[np.ndarray], answer: Callable[..., None]) -> None:
     """All kinds of a job, one after the other; each has an even share of the seconds that are left."""
     from threadpoolctl import threadpool_limits
@@ -122,14 +136,15 @@ def work(job: Mapping[str, Any], arrays: Sequence[np.ndarray], answer: Callable[
         warnings.simplefilter("ignore")  # a baseline that has not quite converged is still a baseline
         for i, kind in enumerate(job["kinds"]):
             share = (ends - time.monotonic()) / (len(job["kinds"]) - i)
-            own = tuple(named[f"{part}.{kind['matrix']}"] for part in ("train", "wanted"))
             answer({"kind": kind["name"], "share": None if share == float("inf") else share})
+            make = table[kind["name"]]
             try:
+                matrix = best_matrix(make, kind["matrices"], named, kind["first"])
                 fit_growing(
-                    table[kind["name"]],
+                    make,
                     job,
                     kind,
-                    (*own, named["targets"]),
+                    (named[f"train.{matrix}"], named[f"wanted.{matrix}"], named["targets"]),
                     share,
                     lambda record, found: answer(record, [found]),
                 )

@@ -252,7 +252,7 @@ def _growth(columns: Columns, task: Task, rows: int) -> list[dict[str, Any]]:
 
 
 def _preparations(columns: Columns, rows: np.ndarray, kinds: list[dict[str, Any]]) -> dict[str, Preparation]:
-    """By matrix, how rows are prepared; where soft clipping is usual, kinds that it touches are given a plain one too."""
+    """By matrix, how rows are prepared; where soft clipping is usual, what it touches is given a plain one too."""
     usual = Preparation.fit(columns, rows)
     if "robust" not in usual.method:
         return dict.fromkeys(("none", "others", "filled", "trees"), usual)

@@ -70,11 +70,11 @@ def deliver(
     request: FitRequest,
     baselines: Sequence[Baseline],
     *,
-    touches: int,
+    touch: Callable[[], int],
     expired: Callable[[], bool],
     deadline: Deadline | None = None,
 ) -> Delivery:
-    """Choose, train finally until the deadline, calibrate, and touch the test part once.
+    """Choose, train finally until the deadline, calibrate, and touch the test part once; ``touch`` counts it before.
 
     Where the final training after cross-validation is not done in time, the first fold's network is delivered.
     """
@@ -86,6 +86,7 @@ def deliver(
     held_out = chooser.held_out(chosen)
     test_rows = dataset.split.test
     test_columns = dataset.columns.take(test_rows)
+    touches = touch() if len(test_rows) else 0
     test_predictive = model.predictive(test_columns) if len(test_rows) else None
     both = {"single": chooser.held_out(single), "ensemble": chooser.held_out(ensemble)}
     gain = difference(both["single"].neg_log_likelihood(y[rows]), both["ensemble"].neg_log_likelihood(y[rows]))
@@ -115,7 +116,7 @@ def deliver(
         test_rows,
         test_predictive,
         None if test_predictive is None else scores(test_predictive, y[test_rows], seed=request.seed),
-        touches if len(test_rows) else 0,
+        touches,
         _baseline_records(baselines, dataset, request.seed, test_predictive),
         comparison,
         columns,
