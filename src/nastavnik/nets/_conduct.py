@@ -279,14 +279,23 @@ def _alike(a: Any, b: Any) -> bool:
 # Copies
 
 
+def _note_value(t: torch.Tensor, memo: dict[int, Any]) -> None:
+    """Note what a tensor that was computed from others is copied as."""
+    try:
+        if not t.is_leaf:
+            memo[id(t)] = t.detach().clone()
+    except RuntimeError:  # it belonged to a transform that has ended; a recurrent layer lists its weights so, and anew
+        memo[id(t)] = torch.empty(0)
+
+
 def copied_module(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     """A deep copy, in which tensors that were computed from others are values, as torch copies no others."""
     for m in module.modules():
         for key, value in m.__dict__.items():
             if key not in ("_parameters", "_modules"):
                 for t in _within(value):
-                    if isinstance(t, torch.Tensor) and not t.is_leaf:
-                        memo.setdefault(id(t), t.detach().clone())
+                    if isinstance(t, torch.Tensor) and id(t) not in memo:
+                        _note_value(t, memo)
     new = type(module).__new__(type(module))
     memo[id(module)] = new
     new.__dict__.update(copy.deepcopy(module.__dict__, memo))
