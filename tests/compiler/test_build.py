@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,9 +30,8 @@ def doubled() -> torch.Tensor:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_mapped_yet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_is_mapped_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "_LOADED", {})
-    yield
 
 
 @pytest.fixture
@@ -164,7 +162,7 @@ def test_places_that_others_may_write_are_not_used(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("NASTAVNIK_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(open_to_all))
     assert doubled().tolist() == [[2.0, 4.0, 6.0]]  # by a folder of this process
-    assert not kept_files(open_to_all) and not list(open_to_all.rglob("*.so"))
+    assert not list(open_to_all.rglob("*.so"))
     open_to_all.chmod(0o1777)  # as /tmp is: nobody may take away what another has put there
     assert doubled().tolist() == [[2.0, 4.0, 6.0]]
     assert list(open_to_all.rglob("*.so"))
@@ -195,7 +193,7 @@ def test_a_compiler_is_asked_for_before_anything_is_trained(monkeypatch: pytest.
     (tmp_path / "gcc").chmod(0o700)
     monkeypatch.setenv("CC", str(tmp_path / "gcc"))
     monkeypatch.setenv("NASTAVNIK_CACHE", str(tmp_path / "other"))
-    with pytest.raises(NotCompilable, match="gcc refuses the step.*no such machine"):
+    with pytest.raises(NotCompilable, match=r"gcc refuses the step.*no such machine"):
         check_compiler()
     monkeypatch.delenv("CC")
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))

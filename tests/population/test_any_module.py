@@ -19,8 +19,8 @@ from nastavnik.population import Data, Learner, Population
 from nastavnik.recipe import Recipe
 from nastavnik.training.likelihoods import Categorical
 
-D, O, N = 6, 3, 48
-RECIPE = {
+D, OUT, N = 6, 3, 48
+RECIPE: dict[str, Any] = {
     "optimizer.name": "sgd",
     "optimizer.learning_rate": 0.05,
     "optimizer.momentum": 0.0,
@@ -34,9 +34,19 @@ Forward = Callable[["Net", torch.Tensor], Any]
 class Net(nn.Module):
     """A linear layer, some parts more, and a forward that does something unusual."""
 
+    own: Any
+    read: Any
+    e: Any
+    c: Any
+    d: Any
+    w: Any
+    scale: Any
+    kept: Any
+    list: Any
+
     def __init__(self, forward: Forward, **parts: Any) -> None:
         super().__init__()
-        self.layer = nn.Linear(D, O)
+        self.layer = nn.Linear(D, OUT)
         self.does, self.kept, self.list = forward, None, []
         for name, part in parts.items():
             setattr(self, name, part)
@@ -50,9 +60,9 @@ def population(
 ) -> Population:
     x = torch.randn(N, D, generator=torch.Generator().manual_seed(0))
     rows = np.arange(N)
-    data = Data.of([(x,)], [torch.arange(N) % O], [(rows[:32], rows[32:])], seed=0)
+    data = Data.of([(x,)], [torch.arange(N) % OUT], [(rows[:32], rows[32:])], seed=0)
     recipes = [Recipe({**RECIPE, "network.family": "own", "seed": k}) for k in seeds]
-    learners = [Learner.seeded(k, lambda: (build(), Categorical(O))) for k in seeds]
+    learners = [Learner.seeded(k, lambda: (build(), Categorical(OUT))) for k in seeds]
     return Population(learners, recipes, data, total_steps=6, engine=engine, evaluations=2, **options)
 
 
@@ -68,7 +78,7 @@ DRAWS: dict[str, Callable[[], nn.Module]] = {
     "randn_like": lambda: Net(noisy(lambda net, x: torch.randn_like(x))),
     "rand": lambda: Net(noisy(lambda net, x: torch.rand(x.shape))),
     "dropout": lambda: Net(lambda net, x: net.layer(F.dropout(x, 0.5, net.training))),
-    "numpy": lambda: Net(noisy(lambda net, x: torch.from_numpy(np.random.randn(*x.shape)).float())),  # noqa: NPY002
+    "numpy": lambda: Net(noisy(lambda net, x: torch.from_numpy(np.random.randn(*x.shape)).float())),
     "a generator of its own": lambda: Net(
         noisy(lambda net, x: torch.randn(x.shape, generator=net.own)), own=torch.Generator().manual_seed(3)
     ),
@@ -83,7 +93,7 @@ DRAWS: dict[str, Callable[[], nn.Module]] = {
 def test_a_networks_draws_are_its_own(name: str) -> None:
     """The same bytes again, alone, in company, and whatever engine was asked for; torch's state is left alone."""
     torch.manual_seed(5)
-    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    before = torch.random.get_rng_state(), np.random.get_state(legacy=True)[1].copy()
     together, again, alone = (
         population(DRAWS[name]),
         population(DRAWS[name], "batched"),
@@ -102,7 +112,7 @@ def test_a_networks_draws_are_its_own(name: str) -> None:
     plain = [p.detach() for p in quiet.network(0).network.layer.parameters()]  # type: ignore[union-attr]
     assert not all(torch.equal(a, b) for a, b in zip(first, plain, strict=True))  # there was noise
     assert torch.equal(torch.random.get_rng_state(), before[0])
-    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+    assert np.array_equal(np.random.get_state()[1], before[1])
     with pytest.raises(UserError, match="draws random numbers"):
         population(DRAWS[name], "compiled").train(1)
 
@@ -141,7 +151,7 @@ def _by_value(net: Net, x: torch.Tensor) -> torch.Tensor:
 
 
 def _by_numpy(net: Net, x: torch.Tensor) -> torch.Tensor:
-    return net.layer(x) + torch.from_numpy(np.sin(x.detach().numpy()))[:, :O]
+    return net.layer(x) + torch.from_numpy(np.sin(x.detach().numpy()))[:, :OUT]
 
 
 def _masked(net: Net, x: torch.Tensor) -> torch.Tensor:
@@ -156,7 +166,7 @@ def _codes(x: torch.Tensor) -> torch.Tensor:
 
 def _twice() -> nn.Module:
     one = nn.Linear(D, D)
-    return nn.Sequential(one, nn.Tanh(), one, nn.Linear(D, O))
+    return nn.Sequential(one, nn.Tanh(), one, nn.Linear(D, OUT))
 
 
 GOES: dict[str, Callable[[], nn.Module]] = {
@@ -170,12 +180,21 @@ GOES: dict[str, Callable[[], nn.Module]] = {
     "numpy of its input": lambda: Net(_by_numpy),
     "masks": lambda: Net(_masked),
     "no batching rule": lambda: Net(lambda net, x: net.layer(torch.cdist(x, net.c)), c=nn.Parameter(torch.eye(D))),
-    "spectral norm": lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(D, 8)), nn.Linear(8, O)),
-    "old weight norm": lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(D, 8)), nn.Linear(8, O)),
+    "spectral norm": lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(D, 8)), nn.Linear(8, OUT)),
+    "old weight norm": lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(D, 8)), nn.Linear(8, OUT)),
     "one module in two places": _twice,
     "two types": lambda: Net(lambda net, x: net.layer(net.d(x.double()).float()), d=nn.Linear(D, D).double()),
     "lstm": lambda: Net(lambda net, x: net.layer(net.read(x[:, None])[0][:, -1]), read=nn.LSTM(D, D, batch_first=True)),
-    "batch norm by count": lambda: nn.Sequential(nn.BatchNorm1d(D, momentum=None), nn.Linear(D, O)),
+    "batch norm by count": lambda: nn.Sequential(nn.BatchNorm1d(D, momentum=None), nn.Linear(D, OUT)),
+}
+
+
+COMPILED = {
+    "keeps a tensor",
+    "keeps its weights",
+    "a function of its own",
+    "changes its input",
+    "one module in two places",
 }
 
 
@@ -186,12 +205,11 @@ def test_unusual_modules_give_the_same_numbers_whatever_the_engine(name: str) ->
     truth.train(6)
     for engine in ("auto", "batched", "compiled"):
         other = population(GOES[name], engine)
-        try:
-            other.train(6)
-        except UserError as error:
-            assert engine == "compiled"
-            assert "cannot be compiled" in str(error)
+        if engine == "compiled" and name not in COMPILED:
+            with pytest.raises(UserError, match="cannot be compiled"):
+                other.train(6)
             continue
+        other.train(6)
         for k in range(3):
             torch.testing.assert_close(weights(other, k), weights(truth, k), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(other.evaluate(), truth.evaluate(), rtol=1e-4, atol=1e-5)
@@ -216,9 +234,11 @@ def test_training_one_by_one_is_torchs_own() -> None:
 @pytest.mark.parametrize("engine", ["sequential", "batched", "compiled"])
 def test_a_buffer_that_is_assigned_moves(engine: str) -> None:
     class Centred(nn.Module):
+        mean: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
-            self.layer = nn.Linear(D, O)
+            self.layer = nn.Linear(D, OUT)
             self.register_buffer("mean", torch.zeros(D))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -251,7 +271,7 @@ def _fails_in_training(net: Net, x: torch.Tensor) -> torch.Tensor:
 
 
 def _hooked() -> nn.Module:
-    net = nn.Linear(D, O)
+    net = nn.Linear(D, OUT)
     net.weight.register_hook(lambda g: g * 0.5)
     return net
 
@@ -266,29 +286,29 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "gives what it cached": (lambda: Net(_caches), r"it keeps kept"),
     "complex": (
         lambda: Net(
-            lambda net, x: (x.to(net.w.dtype) @ net.w).real, w=nn.Parameter(torch.ones(D, O, dtype=torch.cfloat))
+            lambda net, x: (x.to(net.w.dtype) @ net.w).real, w=nn.Parameter(torch.ones(D, OUT, dtype=torch.cfloat))
         ),
         "w of the module Net is complex.*view_as_complex",
     ),
-    "lazy": (lambda: nn.LazyLinear(O), "has no size yet"),
+    "lazy": (lambda: nn.LazyLinear(OUT), "has no size yet"),
     "nothing trained": (lambda: nn.Identity(), "has no weights that are trained"),
     "gives a tuple": (lambda: Net(lambda net, x: (net.layer(x), x)), r"must give 3 outputs a row.*gave tuple"),
     "gives no outputs": (lambda: Net(lambda net, x: net.layer(x)[:, 0]), r"must give 3 outputs a row.*gave \(16,\)"),
-    "gives too many": (lambda: nn.Linear(D, O + 1), r"but gave \(16, 4\)"),
+    "gives too many": (lambda: nn.Linear(D, OUT + 1), r"but gave \(16, 4\)"),
     "cut off": (lambda: Net(lambda net, x: net.layer(x).detach()), "no gradient reaches the weights"),
-    "fails": (lambda: nn.Linear(D + 1, O), "fails when it is looked at.*shapes cannot be multiplied"),
+    "fails": (lambda: nn.Linear(D + 1, OUT), "fails when it is looked at.*shapes cannot be multiplied"),
     "fails in training": (lambda: Net(_fails_in_training), "fails when it is looked at.*only evaluation"),
-    "another type": (lambda: nn.Linear(D, O).double(), "must have the same dtype"),
+    "another type": (lambda: nn.Linear(D, OUT).double(), "must have the same dtype"),
     "sparse buffer": (lambda: _with_buffer(torch.eye(D).to_sparse()), "is sparse.*to_dense"),
     "hook on a weight": (_hooked, "has a hook"),
     "replaces its weights": (lambda: Net(_replaces), "puts other values in place of its weights layer.weight"),
     "differs": (lambda: Net(lambda net, x: net.layer(x * net.scale), scale=torch.rand(D)), "differ in scale"),
-    "scripted": (lambda: torch.jit.script(nn.Linear(D, O)), "is scripted"),
+    "scripted": (lambda: torch.jit.script(nn.Linear(D, OUT)), "is scripted"),
 }
 
 
 def _with_buffer(t: torch.Tensor) -> nn.Module:
-    net = nn.Linear(D, O)
+    net = nn.Linear(D, OUT)
     net.register_buffer("extra", t)
     return net
 
@@ -304,8 +324,8 @@ def test_what_cannot_be_trained_is_said_in_a_sentence(name: str) -> None:
 
 def test_a_batch_of_one_row_for_batch_norm_is_said() -> None:
     RECIPE_OF_ONE = {**RECIPE, "batch_size": 1, "network.family": "own", "seed": 0}
-    learner = Learner.seeded(0, lambda: (nn.Sequential(nn.BatchNorm1d(D), nn.Linear(D, O)), Categorical(O)))
-    data = population(lambda: nn.Linear(D, O)).data
+    learner = Learner.seeded(0, lambda: (nn.Sequential(nn.BatchNorm1d(D), nn.Linear(D, OUT)), Categorical(OUT)))
+    data = population(lambda: nn.Linear(D, OUT)).data
     with pytest.raises(UserError, match="Expected more than 1 value per channel"):
         Population([learner], [Recipe(RECIPE_OF_ONE)], data, total_steps=3)
 
@@ -326,7 +346,7 @@ def test_a_fit_takes_such_modules_too() -> None:
 
         return Own()
 
-    options = {"target": "y", "networks": 2, "folds": 0, "settings": {"epochs": 3}}
+    options: dict[str, Any] = {"target": "y", "networks": 2, "folds": 0, "settings": {"epochs": 3}}
     runs = [nastavnik.fit(frame, family=make, **options) for _ in range(2)]
     said = [np.asarray(run.model.predict(frame)) for run in (*runs, runs[0])]
     assert runs[0].result["validation"] == runs[1].result["validation"]
@@ -340,7 +360,7 @@ def test_a_fit_takes_such_modules_too() -> None:
 
 def test_stopped_networks_answer() -> None:
     """After one diverged and the others were let go; each under its number, with the weights of its best moment."""
-    trained = population(lambda: nn.Linear(D, O), "batched", numbers=[10, 11, 12])
+    trained = population(lambda: nn.Linear(D, OUT), "batched", numbers=[10, 11, 12])
     x = trained.data.inputs[0][0][:5]
     trained.train(3)
     for t in trained.state.parameters.values():

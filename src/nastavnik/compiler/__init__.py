@@ -1,7 +1,8 @@
 """The compiler: the step of one network, traced by PyTorch, becomes one C function that trains it in the cache.
 
 ``_program`` traces and runs; ``_lowering`` and ``operations`` turn aten operations into ``_kernels`` over
-``_expressions``; ``_printing`` writes them as C beside ``matrix.c``; ``_build`` compiles, ``_keeping`` keeps the result.
+``_expressions``; ``_printing`` writes them as C beside ``matrix.c``; ``_build`` compiles,
+``_keeping`` keeps the result.
 """
 
 from nastavnik.compiler._build import cache_folder as cache_folder

@@ -1,4 +1,4 @@
-"""What a module does beside being a function of its rows and tensors: it may draw random numbers, and it may keep things.
+"""What a module does beside being a function of its rows and tensors: it may draw random numbers and keep things.
 
 A user's module may do both. Each of its draws then begins where the engine says, and what it keeps is forgotten after
 each call; one whose answer depends on what it kept is refused.
@@ -160,7 +160,7 @@ def _set_seed(generator: Any, seed: int) -> None:
     if isinstance(generator, torch.Generator):
         generator.manual_seed(seed)
     elif isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = type(generator.bit_generator)(seed).state  # type: ignore[call-arg]
+        generator.bit_generator.state = type(generator.bit_generator)(seed).state
     else:
         generator.seed(seed)
 

@@ -57,7 +57,7 @@ def check_tensors(learners: Sequence[Learner]) -> None:
     shapes = {name: t.shape for name, t in tensors_of(first).items()}
     if any({name: t.shape for name, t in tensors_of(one).items()} != shapes for one in learners[1:]):
         raise UserError(
-            "the networks of a population must be of one architecture: their weights' names or shapes differ"
+            "the networks of a population must be of one architecture: names or shapes of their weights differ"
         )
 
 
@@ -68,6 +68,7 @@ def check_alike(learners: Sequence[Learner], conduct: Conduct | None) -> None:
         UserError: it is not.
     """
     ignored = set(conduct.kept) if conduct else set()
+    ignored |= set(getattr(learners[0].network, "conduct", Conduct()).kept)  # of one that forgets by itself
     first, *others = [
         [(f"{name}.{key}".lstrip("."), v) for name, m in one.network.named_modules() for key, v in _held(m)]
         for one in learners
@@ -77,8 +78,8 @@ def check_alike(learners: Sequence[Learner], conduct: Conduct | None) -> None:
         for name, value in other:
             if name in known and not (type(value) is type(known[name]) and _equal(value, known[name])):
                 raise UserError(
-                    f"the networks of a population differ in {shown(name) or 'their class'}, which is no buffer, so that "
-                    "one would be taken for all; make it a buffer (register_buffer), or train them apart"
+                    f"the networks of a population differ in {shown(name) or 'their class'}, which is no buffer, so "
+                    "that one would be taken for all; make it a buffer (register_buffer), or train them apart"
                 )
 
 
@@ -124,7 +125,7 @@ def set_conduct(learner: Learner, data: Data, batch: int) -> None:
     learner.conduct = conduct if any(conduct) else None
 
 
-class network_at_fault:  # noqa: N801  # a context manager, which leaves no frame of its own
+class network_at_fault:  # a context manager, which leaves no frame of its own
     """Says in a sentence what a module's own code raises; other errors, and memory that ran out, go on as they are."""
 
     def __init__(self, when: str, learner: Learner) -> None:

@@ -55,9 +55,9 @@ class Population:
     example), at the one temperature that suits them best; its best moment is kept, and it stops after ``patience``
     evaluations without a better one. A candidate whose score is no longer finite has *diverged*.
 
-    The modules must be functions of their rows, weights and buffers: what a ``forward`` keeps in Python is forgotten, and
-    one that needs it is refused. One that draws random numbers of PyTorch's, numpy's or Python's runs alone, each draw a
-    function of its recipe's seed and the step.
+    The modules must be functions of their rows, weights and buffers: what a ``forward`` keeps in Python is forgotten,
+    and one that needs it is refused. One that draws random numbers of PyTorch's, numpy's or Python's runs alone, each
+    draw a function of its recipe's seed and the step.
 
     Args:
         learners: C·G learners, candidate by candidate; all of one architecture.
@@ -145,7 +145,7 @@ class Population:
 
     @property
     def numbers(self) -> np.ndarray:
-        """Of the networks that ``evaluate``, ``predict`` and ``network`` speak of: the living, or else all there were."""
+        """Of those that ``evaluate``, ``predict`` and ``network`` speak of: the living, or else all there were."""
         return self._numbers if len(self) else gone(self.outcomes)[0]
 
     @property
@@ -346,7 +346,7 @@ class Population:
         return self._part
 
     def predict(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """The outputs [K, n, o] of the networks that ``evaluate`` speaks of; ``inputs`` are what the module takes [n, …]."""
+        """Outputs [K, n, o] of the networks that ``evaluate`` speaks of; ``inputs`` are what the module takes [n, …]."""
         with network_at_fault("it predicts", self.learner):
             return self._evaluation.predict(self._spoken_of()[0], inputs, own=False, block=self._evaluated_at_once)
 
@@ -390,9 +390,7 @@ class Population:
         """The i-th living network as a plain module with its present weights; see ``evaluate`` for when none lives."""
         tensors, _ = self._spoken_of()
         if not -len(self.numbers) <= i < len(self.numbers):
-            raise UserError(
-                f"there is no network at place {i}; there are {len(self.numbers)} (their numbers: {self.numbers})"
-            )
+            raise UserError(f"there is no network at place {i}; there are {len(self.numbers)}, numbered {self.numbers}")
         return self._module({name: t[i] for name, t in tensors.items()})
 
     def numbered(self, number: int) -> Learner:

@@ -231,7 +231,7 @@ class _Direct:
         self._put(tensors)
         losses = self.learner(*batch.inputs, **_kept(batch))
         for name, module, key in self.buffers:
-            tensors[name] = module._buffers[key]
+            tensors[name] = getattr(module, key)
         return losses
 
     def outputs(self, tensors: Tensors, batch: Batch) -> torch.Tensor:
