@@ -346,7 +346,7 @@ class Population:
         return self._part
 
     def predict(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Outputs [K, n, o] of the networks that ``evaluate`` speaks of; ``inputs`` are what the module takes [n, …]."""
+        """Outputs [K, n, o] of the networks that ``evaluate`` speaks of; ``inputs`` are what it takes [n, …]."""
         with network_at_fault("it predicts", self.learner):
             return self._evaluation.predict(self._spoken_of()[0], inputs, own=False, block=self._evaluated_at_once)
 
