@@ -14,7 +14,7 @@ from nastavnik.compiler._expressions import NotCompilable
 from nastavnik.compiler._kernels import Product
 from nastavnik.compiler._lowering import lower
 from nastavnik.compiler._printing import c_source
-from nastavnik.compiler._tracing import record
+from nastavnik.compiler._tracing import check_same, record
 from nastavnik.compiler.operations import LOWERINGS
 
 _HEADER = Path(__file__).with_name("step.h")
@@ -32,6 +32,7 @@ class Program:
         function: Callable[..., Sequence[torch.Tensor]],
         examples: Sequence[torch.Tensor],
         state: Sequence[tuple[int, int]],
+        others: Sequence[torch.Tensor] | None = None,
     ) -> None:
         """Trace and translate ``function(*examples) -> [tensors]``, a step of one network; ``build`` compiles it.
 
@@ -39,11 +40,15 @@ class Program:
             function: pure; what Python does in it beside tensors happens once, now.
             examples: one network's arguments.
             state: pairs (argument, output) of what the step changes.
+            others: examples of other numbers, of which the function must compute the same.
 
         Raises:
             NotCompilable: something in the step cannot be put into C.
         """
-        lowered = lower(record(function, examples, LOWERINGS), state)
+        recording = record(function, examples, LOWERINGS)
+        if others is not None:
+            check_same(recording, record(function, others, LOWERINGS))
+        lowered = lower(recording, state)
         self.arguments = lowered.arguments
         self._constants = list(lowered.constants.values())
         products = {k.target.dtype for k in lowered.kernels if isinstance(k, Product)}

@@ -53,14 +53,16 @@ def record(
     Raises:
         NotCompilable: the function asks for the value of a tensor.
     """
-    recorder = _Recorder(examples, whole)
     try:
+        recorder = _Recorder(examples, whole)
         with recorder:
             outputs = function(*examples)
-    except (RuntimeError, NotImplementedError, TypeError) as error:
-        raise NotCompilable(f"tracing: {str(error).strip().splitlines()[0]}") from error
-    recording = recorder.recording
-    recording.outputs = [recorder.known(t) for t in outputs]
+        recording = recorder.recording
+        recording.outputs = [recorder.known(t) for t in outputs]
+    except NotCompilable:
+        raise
+    except Exception as error:  # what the function does may fail in any way
+        raise NotCompilable(f"tracing: {(str(error).strip() or type(error).__name__).splitlines()[0]}") from error
     _count(recording)
     return recording
 
@@ -105,6 +107,42 @@ def peak_bytes(function: Callable[..., Sequence[torch.Tensor]], examples: Sequen
         peak = max(peak, sum(live.values()))
         live = {place: size for place, size in live.items() if place in kept or last[place] > number}
     return peak
+
+
+def check_same(one: Recording, other: Recording) -> None:
+    """Refuse a function that computed something else in another recording, of other numbers.
+
+    Raises:
+        NotCompilable: operations differ, or tensors that it brought along.
+    """
+    kept = [[t.example for t in r.constants if t.users] for r in (one, other)]
+    same = len(kept[0]) == len(kept[1]) and all(
+        a.shape == b.shape and a.dtype == b.dtype and bool(((a == b) | ((a != a) & (b != b))).all())
+        for a, b in zip(*kept, strict=True)
+    )
+    if not same or _plan(one) != _plan(other):
+        raise NotCompilable("the values of tensors decide what is computed")
+
+
+def _plan(recording: Recording) -> list[Any]:
+    """The operations with numbers for tensors."""
+    known = [*recording.arguments, *(t for t in recording.constants if t.users)]
+    numbers = {id(t): i for i, t in enumerate(known)}
+    plan: list[Any] = []
+    for operation in recording.operations:
+        given = _replaced_by(operation.arguments, numbers), _replaced_by(operation.options, numbers)
+        for r in filter(None, operation.results):
+            numbers[id(r)] = len(numbers)
+        plan.append((operation.name, *given, [r and (numbers[id(r)], r.example.shape) for r in operation.results]))
+    return [*plan, [numbers[id(t)] for t in recording.outputs]]
+
+
+def _replaced_by(value: Any, numbers: dict[int, int]) -> Any:
+    if isinstance(value, Tensor):
+        return "tensor", numbers[id(value)]
+    if isinstance(value, dict):
+        return {name: _replaced_by(v, numbers) for name, v in value.items()}
+    return [_replaced_by(v, numbers) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 class _Everything(frozenset[str]):

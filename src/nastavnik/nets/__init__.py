@@ -4,6 +4,11 @@ To add a family: one file with a class like ``Mlp``, and its line in ``FAMILIES`
 ``initializers/`` are rooms of their own; normalization and dropout are a file each.
 """
 
+from nastavnik.nets._conduct import Conduct as Conduct
+from nastavnik.nets._conduct import copied_module as copied_module
+from nastavnik.nets._conduct import name_of as name_of
+from nastavnik.nets._conduct import observed as observed
+from nastavnik.nets._conduct import shown as shown
 from nastavnik.nets._dropout import DROPOUTS as DROPOUTS
 from nastavnik.nets._dropout import BranchDropout as BranchDropout
 from nastavnik.nets._dropout import ChannelDropout as ChannelDropout
@@ -17,6 +22,7 @@ from nastavnik.nets._embedding import PiecewiseLinear as PiecewiseLinear
 from nastavnik.nets._family import Factory as Factory
 from nastavnik.nets._family import Family as Family
 from nastavnik.nets._family import Signature as Signature
+from nastavnik.nets._function import Function as Function
 from nastavnik.nets._linear import Linear as Linear
 from nastavnik.nets._mlp import Mlp as Mlp
 from nastavnik.nets._normalization import NORMALIZATIONS as NORMALIZATIONS

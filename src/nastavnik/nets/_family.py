@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nastavnik.errors import UserError
+from nastavnik.nets._conduct import Conduct, observed
 from nastavnik.nets.initializers import INITIALIZERS, OUTPUTS
 from nastavnik.recipe import Value
 from nastavnik.space import Choice, Node, Number, Space
@@ -72,13 +73,16 @@ class _OneTensor(nn.Module):
         super().__init__()
         self.module = module
         self.cardinalities = cardinalities
+        self.conduct = Conduct()  # so that in evaluation the same rows have the same answer
 
     def forward(self, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
         parts = [numbers]
         for j, size in enumerate(self.cardinalities):
             # comparing is one-hot that vmap can batch
             parts.append((categories[:, j, None] == torch.arange(size, device=numbers.device)).to(numbers.dtype))
-        out = self.module(torch.cat(parts, dim=1))
+        out = self.conduct.answer(self.module, (torch.cat(parts, dim=1),), None if self.training else 0)
+        if not isinstance(out, torch.Tensor):
+            raise UserError(f"the module must give a tensor of outputs, but gave {type(out).__name__}")
         return out if out.ndim == 2 else out.reshape(len(numbers), -1)
 
 
@@ -106,20 +110,35 @@ class Factory:
             UserError: what comes back is no module, or gives the wrong number of outputs.
         """
         width = signature.numbers + sum(signature.cardinalities)
-        module = self.make(width, signature.outputs)
+        try:
+            module = self.make(width, signature.outputs)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"the module factory fails for {width} inputs and {signature.outputs} outputs: {error}"
+            ) from error
         if not isinstance(module, nn.Module):
             raise UserError(f"the module factory must return a torch.nn.Module, but gave {type(module).__name__}")
         network = _OneTensor(module, signature.cardinalities)
         self._try(network, signature)
         return network
 
-    def _try(self, network: nn.Module, signature: Signature) -> None:
+    def _try(self, network: _OneTensor, signature: Signature) -> None:
         was = network.training
         network.eval()
-        with torch.no_grad():
-            numbers = torch.zeros(2, signature.numbers)
-            categories = torch.zeros(2, len(signature.cardinalities), dtype=torch.long)
-            shape = tuple(network(numbers, categories).shape)
+        numbers = torch.zeros(2, signature.numbers)
+        categories = torch.zeros(2, len(signature.cardinalities), dtype=torch.long)
+        try:
+            with torch.no_grad():
+                shape = tuple(network(numbers, categories).shape)
+                _, conduct = observed(network, (numbers, categories), (numbers + 1, categories))
+        except UserError:
+            raise
+        except Exception as error:
+            name, width = type(network.module).__name__, signature.numbers + sum(signature.cardinalities)
+            raise UserError(f"the module {name} fails on 2 rows of {width} numbers: {error}") from error
+        network.conduct = conduct
         network.train(was)
         if shape != (2, signature.outputs):
             raise UserError(

@@ -10,6 +10,7 @@ import torch
 from nastavnik.clock import Deadline
 from nastavnik.compiler import Ended, product_flops
 from nastavnik.population._meanwhile import PACE, Meanwhile
+from nastavnik.population._memory import ran_out_of_memory
 from nastavnik.population._stacking import some
 from nastavnik.population._step import State
 from nastavnik.population._ways import (
@@ -64,6 +65,12 @@ def choose(
     """
     networks = len(stretch.part)
     cpu = training.data.device.type == "cpu"
+    if training.learner.draws:  # a network's noise is its own only where it runs alone
+        if engine == "compiled":
+            raise NotCompilable(
+                "the network draws random numbers, so its step cannot be compiled; take the engine auto"
+            )
+        return Sequential(training)
     if engine == "compiled":
         try:
             way = _compiled(training, state, settings, stretch)
@@ -75,7 +82,7 @@ def choose(
         except NotCompilable as error:
             raise NotCompilable(f"the step cannot be compiled ({error}); take the engine auto or batched") from error
     if engine != "auto":
-        return Sequential(training) if engine == "sequential" else Batched(training)
+        return Sequential(training) if engine == "sequential" else _working(Batched(training), training, state, stretch)
     flops = 3 * forward_flops(training, stretch)
     eager: Way = Sequential(training) if networks == 1 or (cpu and flops > _LARGE) else Batched(training)
     seconds = _eager_seconds(eager, training, networks, flops) * steps
@@ -114,8 +121,8 @@ def _working(way: Way, training: Training, state: State, stretch: Stretch) -> Wa
     if isinstance(way, Batched):
         try:
             _trial(way, state, stretch, 1)
-        except (RuntimeError, NotImplementedError, ValueError):
-            return Sequential(training)
+        except Exception as error:  # if it is the module's own, it comes again
+            return way if ran_out_of_memory(error) else Sequential(training)
     return way
 
 

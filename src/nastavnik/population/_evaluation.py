@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
+from nastavnik.nets import Function
 from nastavnik.population._data import Data
 from nastavnik.population._learner import Learner
-from nastavnik.population._memory import evaluation_rows
+from nastavnik.population._memory import evaluation_rows, ran_out_of_memory
 from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.optimizers import Tensors
 
@@ -41,8 +42,9 @@ class Evaluation:
 
     def __init__(self, learner: Learner, shared: Tensors, data: Data) -> None:
         self.learner, self.shared, self.data = copy.deepcopy(learner).eval(), shared, data
+        self._function = Function(self.learner)
         self._rows_at_once: dict[int, int] = {}
-        self._batches = True
+        self._batches = not learner.draws
 
     def predict(self, tensors: Tensors, inputs: Inputs, *, own: bool, block: int) -> torch.Tensor:
         """Outputs [K, n, o] of networks with these tensors [K, …].
@@ -120,7 +122,7 @@ class Evaluation:
         count = len(next(iter(tensors.values())))
 
         def one(weights: Tensors, given: Inputs) -> torch.Tensor:
-            return functional_call(self.learner, {**self.shared, **weights}, given)
+            return self._function({**self.shared, **weights}, given)
 
         size, step = inputs[0].shape[1 if own else 0], self._rows(count)
         with torch.no_grad():
@@ -136,12 +138,12 @@ class Evaluation:
     def _together(
         self, one: Callable[[Tensors, Inputs], torch.Tensor], tensors: Tensors, given: Inputs, own: bool
     ) -> torch.Tensor:
-        """All networks of a block under vmap; one by one where vmap has no rule for what the module does."""
+        """All networks of a block under vmap; one by one where vmap cannot run what the module does."""
         if self._batches:
             try:
                 return vmap(one, in_dims=(0, 0 if own else None))(tensors, given)
-            except RuntimeError as error:
-                if "atching rule" not in str(error):
+            except Exception as error:  # if it is the module's own, it comes again
+                if ran_out_of_memory(error):
                     raise
                 self._batches = False
         count = len(next(iter(tensors.values())))

@@ -12,6 +12,7 @@ from torch.func import functional_call, vmap
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from nastavnik.instruments import Subject
+from nastavnik.nets import Function
 from nastavnik.population._learner import Learner
 from nastavnik.population._stacking import some
 from nastavnik.population._step import State
@@ -34,12 +35,13 @@ def subject_of(learner: Learner, shared: Tensors, *, alone: bool = False) -> Sub
 
     def call(mode: int) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
         module, head = modes[mode]
+        function = Function(module)
 
         def run(
             tensors: Tensors, inputs: tuple[torch.Tensor, ...], targets: torch.Tensor
         ) -> tuple[torch.Tensor, torch.Tensor]:
             every = {**shared, **tensors}
-            outputs = functional_call(module, every, inputs)
+            outputs = function(every, inputs)
             known = dict(head.named_parameters()) | dict(head.named_buffers())
             own = {name: t for name, t in every.items() if name in known}
             return outputs, functional_call(head, own, (outputs,), {"targets": targets})

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nastavnik.nets import own_noise
+from nastavnik.nets import Conduct, copied_module, own_noise
 from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.losses import NegLogLikelihood, TrainingLoss
 
@@ -27,6 +27,13 @@ class Learner(nn.Module):
         self.network = network
         self.likelihood = likelihood
         self.loss = loss or NegLogLikelihood()
+        self.conduct: Conduct | None = None  # what the network does beside being a function, if it was seen to
+        self.moment: int | None = None  # where its draws begin in training; the engine sets it for each step
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Learner:
+        copied = copied_module(self, memo)
+        assert isinstance(copied, Learner)
+        return copied
 
     @classmethod
     def seeded(cls, seed: int, build: Callable[[], tuple[Any, ...]]) -> Learner:
@@ -39,6 +46,11 @@ class Learner(nn.Module):
             learner = cls(*build())
         own_noise(learner, seed)
         return learner
+
+    @property
+    def draws(self) -> bool:
+        """Whether the network was seen to draw random numbers of its own."""
+        return self.conduct is not None and self.conduct.draws
 
     @property
     def normalized(self) -> bool:
@@ -56,7 +68,10 @@ class Learner(nn.Module):
 
         With ``partners`` a row's loss is ``share`` of that for its target and the rest of that for its partner.
         """
-        outputs = self.network(*inputs)
+        if self.conduct is None:
+            outputs = self.network(*inputs)
+        else:
+            outputs = self.conduct.answer(self.network, inputs, self.moment if self.training else 0)
         if targets is None:
             return outputs
         losses = self.loss(self.likelihood, outputs, targets)

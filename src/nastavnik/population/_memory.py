@@ -104,6 +104,11 @@ def memory_of(device: torch.device) -> float:
         return float("inf")
 
 
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether it was memory that was lacking, which smaller blocks mend."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
+
+
 def _bytes(module: nn.Module) -> int:
     return sum(t.numel() * t.itemsize for t in (*module.parameters(), *module.buffers()))
 
@@ -113,7 +118,7 @@ def _forward_bytes(learner: Learner, data: Data) -> int:
     module = copy.deepcopy(learner).to(data.device).eval()
     inputs, _ = data.rows_of(0, torch.arange(_EXAMPLE_ROWS, device=data.device) % len(data.targets[0]))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             return peak_bytes(lambda *given: [module(*given)], inputs) // _EXAMPLE_ROWS
     except NotCompilable:
         return 0
@@ -143,6 +148,7 @@ def _step_bytes(learner: Learner, recipe: Recipe, data: Data) -> int:
         return [t for part in new for t in part.values()]
 
     try:
-        return peak_bytes(run, [*inputs, targets])
+        with torch.random.fork_rng(devices=[]):
+            return peak_bytes(run, [*inputs, targets])
     except NotCompilable:
         return 0

@@ -22,14 +22,17 @@ _MOST = 0.99  # of a rate or a memory that an action makes larger
 
 
 def stacked_settings(
-    method: Method, recipes: Sequence[Recipe], parts: int, dtype: torch.dtype, device: torch.device
+    method: Method, recipes: Sequence[Recipe], parts: int, dtype: torch.dtype, device: torch.device, draws: bool
 ) -> Tensors:
-    """The method's numbers [K], one a network (a candidate's networks share them), and streams of noise if needed."""
+    """The method's numbers [K], one a network (a candidate's networks share them), and streams of noise if needed.
+
+    ``draws``: the networks themselves draw random numbers.
+    """
     settings = {
         name: torch.tensor([r.number(name, default) for r in recipes for _ in range(parts)], dtype=dtype, device=device)
         for name, default in method.settings.items()
     }
-    if method.noisy:
+    if method.noisy or draws:
         streams = [stream_of(r.whole("seed"), "training") for r in recipes for _ in range(parts)]
         settings[NOISE] = torch.tensor(streams, dtype=torch.int32, device=device)
     return settings

@@ -16,14 +16,17 @@ from torch.func import vmap
 
 from nastavnik.arguments import checked
 from nastavnik.clock import Deadline
+from nastavnik.compiler import check_compiler
+from nastavnik.errors import UserError, nearest
 from nastavnik.instruments import INSTRUMENTS, Instrument, Subject
+from nastavnik.population._admission import check_alike, check_tensors, network_at_fault, set_conduct
 from nastavnik.population._choice import choose
 from nastavnik.population._data import Data, Order
 from nastavnik.population._descent import descent_evidence
 from nastavnik.population._evaluation import Evaluation
 from nastavnik.population._glance import Look, glance, subject_of
 from nastavnik.population._learner import Learner
-from nastavnik.population._memory import check_memory, estimate
+from nastavnik.population._memory import check_memory, estimate, ran_out_of_memory
 from nastavnik.population._numbers import (
     buffers_of_settings,
     change_number,
@@ -32,7 +35,7 @@ from nastavnik.population._numbers import (
 )
 from nastavnik.population._saving import read_pair, within, write_pair
 from nastavnik.population._stacking import stack, tensors_of
-from nastavnik.population._standing import Outcome, Standing
+from nastavnik.population._standing import Outcome, Standing, gone
 from nastavnik.population._step import State
 from nastavnik.population._ways import Stretch, Training, Way
 from nastavnik.recipe import Recipe
@@ -53,8 +56,9 @@ class Population:
     example), at the one temperature that suits them best; its best moment is kept, and it stops after ``patience``
     evaluations without a better one. A candidate whose score is no longer finite has *diverged*.
 
-    The modules must be pure functions of tensors and buffers: what Python does in a ``forward`` beside that may happen
-    once for all steps.
+    The modules must be functions of their rows, weights and buffers: what a ``forward`` keeps in Python is forgotten,
+    and one that needs it is refused. One that draws random numbers of PyTorch's, numpy's or Python's runs alone, each
+    draw a function of its recipe's seed and the step.
 
     Args:
         learners: C·G learners, candidate by candidate; all of one architecture.
@@ -97,17 +101,22 @@ class Population:
             raise ValueError("the recipes of a population must share one shape")
         self.data, self.total_steps = data, total_steps
         self.stopping = Stopping.of(recipes[0], patience)
-        self.recipes = list(recipes)
-        self.numbers = np.arange(len(learners)) if numbers is None else np.asarray(numbers)
+        self.recipes, self._shape = list(recipes), recipes[0]
+        self._numbers = np.arange(len(learners)) if numbers is None else np.asarray(numbers)
         self.trace = Trace() if trace is None else trace
         self.engine, self.measure = engine, measure
         self.step = 0
         self.network_steps = 0
         self.outcomes: list[Outcome] = []
+        check_tensors(learners)
+        if engine == "compiled" and data.device.type == "cpu":
+            check_compiler()
         self.learner = copy.deepcopy(learners[0]).to(data.device).train()
         method = Method.of(recipes[0])
         shared, parameters, buffers = stack(learners, data.device)
         self.batch = data.batch_size(recipes[0].whole("batch_size"))
+        set_conduct(self.learner, data, self.batch)
+        check_alike(learners, self.learner.conduct)
         alone = check_memory(method.optimizer, learners[0], recipes[0], self.batch, data.device)
         slots = {name: t.contiguous() for name, t in vmap(method.optimizer.init)(parameters).items()}
         self.state = State(parameters, buffers, slots)
@@ -115,7 +124,7 @@ class Population:
         block = max(1, min(block, len(learners), alone))
         self.training = Training(self.learner, shared, method, chosen, data, block)
         self._evaluation = Evaluation(self.learner, shared, data)
-        self._settings = stacked_settings(method, recipes, data.parts, self.dtype, data.device)
+        self._settings = stacked_settings(method, recipes, data.parts, self.dtype, data.device, self.learner.draws)
         self._buffers = buffers_of_settings(self.learner)
         check_patterns(method.settings, parameters)
         check_known(self.stopping.actions, {**method.settings, **self._buffers})
@@ -133,7 +142,13 @@ class Population:
             self.best.tensors = {name: t.clone() for name, t in self._tensors().items()}
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        """How many live."""
+        return len(self._numbers)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Of those that ``evaluate``, ``predict`` and ``network`` speak of: the living, or else all there were."""
+        return self._numbers if len(self) else gone(self.outcomes)[0]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -155,7 +170,7 @@ class Population:
         scratch = getattr(self._way, "scratch_bytes", 0)
         way = "batched" if self.way == "auto" else self.way
         judged = self._judged
-        recipe, count = self.recipes[0], len(self)
+        recipe, count = self._shape, len(self)
         return estimate(
             self.learner, recipe, self.data, count, block=self.block, way=way, judged=judged, scratch=scratch
         )
@@ -181,7 +196,8 @@ class Population:
             cut = deadline is not None and deadline.passed()
             scored = np.isfinite(self.best.score).all()
             if self._judged and not (cut and scored and self.step < stop):
-                self._judge()
+                with network_at_fault("it is evaluated", self.learner):
+                    self._judge()
             if self.step == stop:
                 pause()
             if cut:
@@ -197,8 +213,8 @@ class Population:
             try:
                 stretch = self._stretch(self.step, to, to == stop)
                 self.state, self._losses, measures = way.advance(self.state, self._losses, stretch)
-            except RuntimeError as error:
-                way = self._with_smaller_blocks(error)
+            except Exception as error:
+                way = self._way_after(error)
                 continue
             seconds = clock.monotonic() - started
             self.network_steps += (to - self.step) * len(self)
@@ -224,13 +240,16 @@ class Population:
         instruments = measured and bool(self.training.instruments)
         return Stretch(self._settings, self._part, rows, self._own_order, time, instruments)
 
-    def _with_smaller_blocks(self, error: RuntimeError) -> Way:
-        """Half as many networks at a time, if it was memory that ran out; the state is as it was."""
-        memory = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-        if not memory or self.block == 1 or self.way != "batched":
-            raise error
-        self.training = replace(self.training, block=self.block // 2)
-        self.engine, self._way = self.way, None
+    def _way_after(self, error: Exception) -> Way:
+        """Half as many networks at a time if it was memory that ran out, one by one if vmap cannot go on; the state is
+        as it was."""
+        memory = ran_out_of_memory(error)
+        if self.way != "batched" or (memory and self.block == 1):
+            with network_at_fault(f"step {self.step} is taken", self.learner):
+                raise error
+        if memory:
+            self.training = replace(self.training, block=self.block // 2)
+        self.engine, self._way = self.way if memory else "sequential", None
         return self._chosen_way()
 
     def _chosen_way(self, deadline: Deadline | None = None) -> Way:
@@ -308,8 +327,13 @@ class Population:
         return self._evaluation.profiles(self._tensors(), self._part, block=self._evaluated_at_once)
 
     def evaluate(self) -> torch.Tensor:
-        """Each living network's present loss [K] on its validation rows, in nats per row, at the best temperature."""
-        return self.validation_profiles().min(1).values
+        """Each living network's present loss [K] on its validation rows, in nats per row, at the best temperature.
+
+        Once none lives, that of all there were, in the order of their ``numbers``, at their best moments.
+        """
+        tensors, part = self._spoken_of()
+        with network_at_fault("it is evaluated", self.learner):
+            return self._evaluation.profiles(tensors, part, block=self._evaluated_at_once).min(1).values
 
     def glance(self, measure: Look, *own: Any) -> Any:
         """What ``measure(state, state after its next step, batch, settings, *own)`` of ONE network gives, for each [K].
@@ -335,12 +359,21 @@ class Population:
         return self._part
 
     def predict(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """The living networks' outputs [K, n, o] in evaluation mode; ``inputs`` are what the module takes [n, …]."""
-        return self._evaluation.predict(self._tensors(), inputs, own=False, block=self._evaluated_at_once)
+        """Outputs [K, n, o] of the networks that ``evaluate`` speaks of; ``inputs`` are what it takes [n, …]."""
+        with network_at_fault("it predicts", self.learner):
+            return self._evaluation.predict(self._spoken_of()[0], inputs, own=False, block=self._evaluated_at_once)
+
+    def _spoken_of(self) -> tuple[Tensors, torch.Tensor]:
+        """Tensors [K, …] and parts of the data [K] of the living, or else of all there were."""
+        if len(self):
+            return self._tensors(), self._part
+        _, learners, part = gone(self.outcomes)
+        _, parameters, buffers = stack(learners, self.data.device)
+        return {**parameters, **buffers}, torch.tensor(part, device=self.data.device)
 
     @property
     def _evaluated_at_once(self) -> int:
-        return 1 if self.way == "sequential" else self.block
+        return 1 if self.way == "sequential" or self.learner.draws else self.block
 
     # Coming and going
 
@@ -357,7 +390,7 @@ class Population:
         self.best = self.best.kept(stay, tensors)
         self._part = self._part[networks]
         self._losses = self._losses[networks]
-        self.numbers = self.numbers[np.repeat(stay, self.data.parts)]
+        self._numbers = self._numbers[np.repeat(stay, self.data.parts)]
         self.recipes = [recipe for recipe, keep in zip(self.recipes, stay, strict=True) if keep]
         self._order = self._make_order()
 
@@ -369,14 +402,31 @@ class Population:
         return self.outcomes
 
     def network(self, i: int) -> Learner:
-        """The i-th living network as a plain module with its own, present weights."""
-        return self._module({name: t[i] for name, t in self._tensors().items()})
+        """The i-th living network as a plain module with its present weights; see ``evaluate`` for when none lives."""
+        tensors, _ = self._spoken_of()
+        if not -len(self.numbers) <= i < len(self.numbers):
+            raise UserError(f"there is no network at place {i}; there are {len(self.numbers)}, numbered {self.numbers}")
+        return self._module({name: t[i] for name, t in tensors.items()})
+
+    def numbered(self, number: int) -> Learner:
+        """The network of this number: with its present weights if it lives, or those of its best moment.
+
+        Raises:
+            UserError: there was none.
+        """
+        if number in self._numbers:
+            return self.network(int(np.flatnonzero(self._numbers == number)[0]))
+        numbers, learners, _ = gone(self.outcomes)
+        if number not in numbers:
+            known = sorted([*self._numbers.tolist(), *numbers.tolist()])
+            raise UserError(f"there is no network of number {number}{nearest(str(number), known)}")
+        return copy.deepcopy(learners[int(np.flatnonzero(numbers == number)[0])])
 
     def _outcome(self, c: int, status: str) -> Outcome:
         networks = range(c * self.data.parts, (c + 1) * self.data.parts)
         tensors = self.best.tensors if self._judged else self._tensors()
         learners = tuple(self._module({name: t[k] for name, t in tensors.items()}) for k in networks)
-        numbers = tuple(int(self.numbers[k]) for k in networks)
+        numbers = tuple(int(self._numbers[k]) for k in networks)
         score, step = float(self.best.score[c]), int(self.best.step[c])
         return Outcome(self.recipes[c], numbers, status, score, step, self.step, learners)
 
@@ -397,7 +447,7 @@ class Population:
             "network_steps": self.network_steps,
             "losses_since": self._losses_since,
             "recipes": [recipe.to_json() for recipe in self.recipes],
-            "numbers": self.numbers.tolist(),
+            "numbers": self._numbers.tolist(),
             "way": self.way,
             "block": self.block,
             "best": self.best.to_record(),
@@ -419,7 +469,7 @@ class Population:
         self.step, self.network_steps = record["step"], record["network_steps"]
         self._losses_since = record["losses_since"]
         self.recipes = [Recipe.from_json(r) for r in record["recipes"]]
-        self.numbers = np.asarray(record["numbers"], dtype=int)
+        self._numbers = np.asarray(record["numbers"], dtype=int)
         self.engine = record["way"]
         self.training = replace(self.training, block=record["block"])
         ordered = [{name: here[f"state.{i}.{name}"] for name in part} for i, part in enumerate(self.state)]
@@ -469,4 +519,4 @@ class Population:
 
     def _measure(self, instrument: str, values: torch.Tensor, step: int) -> None:
         epoch = step / self.data.steps_per_epoch(self.batch)
-        self.trace.add(self.numbers, step, epoch, instrument, values.detach().float().cpu().numpy())
+        self.trace.add(self._numbers, step, epoch, instrument, values.detach().float().cpu().numpy())

@@ -44,6 +44,15 @@ class Outcome:
         return cls(**{**record, **known}, learners=learners)
 
 
+def gone(outcomes: Sequence[Outcome]) -> tuple[np.ndarray, list[Learner], list[int]]:
+    """Numbers, learners and parts of the data of all networks that have gone, in the order of their numbers."""
+    known = [
+        (n, learner, g) for o in outcomes for g, (n, learner) in enumerate(zip(o.numbers, o.learners, strict=True))
+    ]
+    known.sort(key=lambda each: each[0])
+    return np.array([n for n, _, _ in known], dtype=int), [one for _, one, _ in known], [g for _, _, g in known]
+
+
 @dataclass
 class Standing:
     """Arrays [C]: the best score (nats) and what is watched at the best moment, its step, evaluations waited since,

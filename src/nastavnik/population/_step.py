@@ -11,8 +11,8 @@ from torch import nn
 from torch.func import functional_call, grad
 
 from nastavnik.instruments import Instrument, Moment, plain_grad
-from nastavnik.nets import PROGRESS, is_activation
-from nastavnik.noise import Noise
+from nastavnik.nets import PROGRESS, Function, is_activation
+from nastavnik.noise import Noise, stream_of
 from nastavnik.population._learner import Learner
 from nastavnik.training import NOISE, Method
 from nastavnik.training.optimizers import Tensors
@@ -62,6 +62,8 @@ def make_step(
         now = method.at(settings, time)
         buffers = {**state.buffers, **{name: time.progress.to(state.buffers[name].dtype) for name in timed}}
         noise = Noise(settings[NOISE] if NOISE in settings else time.step.to(torch.int32), time.step)
+        if learner.draws:
+            losses.learner.moment = stream_of(int(noise.stream), f"step {int(noise.step)}")
         context = Context(now.regularization, noise, watched)
         problem = _Problem(losses, method.regularizers, context, buffers, batch, differentiate)
         parameters, slots = method.optimizer.step(problem, state.optimizer, state.parameters, now.optimizer)
@@ -101,6 +103,7 @@ class _Problem:
     def gradients(self, parameters: Tensors) -> Tensors:
         """The objective's gradient."""
         gradients, (loss, buffers) = self._differentiate(self._objective, has_aux=True)(parameters)
+        gradients = {name: g.to_dense() if g.is_sparse else g for name, g in gradients.items()}
         if self._seen is None:
             self._seen = gradients, loss, buffers
         return gradients
@@ -133,15 +136,20 @@ class _Problem:
 
         def loss(parameters: Tensors, batch: Batch) -> torch.Tensor:
             self._context.activations.clear()
-            buffers = self._fresh()
-            value = self._losses({**parameters, **buffers}, batch).mean()
-            first.append((value.detach(), buffers))
+            given = {**parameters, **self._fresh()}
+            value = self._losses(given, batch).mean()
+            first.append((value.detach(), {name: _alone(given[name]) for name in self._buffers}))
             return value
 
         whole: Loss = loss
         for regularizer in self._regularizers:
             whole = regularizer.around(whole, self._context)
         return whole(parameters, self._batch), first[0]
+
+
+def _alone(t: torch.Tensor) -> torch.Tensor:
+    """The value, without what it was computed from, that the next step starts from."""
+    return t.detach() if t.requires_grad else t
 
 
 def weight_penalty(
@@ -171,10 +179,10 @@ def tensors_named(module: nn.Module) -> list[str]:
 
 
 class _Functional:
-    """The learner's losses with given tensors."""
+    """The learner's losses with given tensors; a buffer that the module assigns anew is anew in them."""
 
     def __init__(self, learner: Learner, shared: Tensors) -> None:
-        self.learner, self.shared = learner, shared
+        self.learner, self.shared, self.function = learner, shared, Function(learner)
         self.head = _head(learner)
         self.loss_only = tuple(n for n, _ in learner.named_parameters() if not n.startswith(_NETWORK))
 
@@ -191,7 +199,12 @@ class _Functional:
         return functional_call(self.head, own, (outputs,), {"targets": targets})
 
     def _call(self, tensors: Tensors, inputs: tuple[torch.Tensor, ...], options: Tensors) -> torch.Tensor:
-        return functional_call(self.learner, {**self.shared, **tensors}, inputs, options)
+        if not self.shared:
+            return self.function(tensors, inputs, options)
+        given = {**self.shared, **tensors}
+        losses = self.function(given, inputs, options)
+        tensors.update({name: given[name] for name in tensors})
+        return losses
 
 
 class _Direct:
@@ -212,10 +225,14 @@ class _Direct:
                 delattr(module, key)  # a registered parameter would refuse a plain tensor
             setattr(module, key, shared.get(name))
         self.places = [place for place in places if place[0] not in shared]
+        self.buffers = [place for place in self.places if place[2] in place[1]._buffers]
 
     def __call__(self, tensors: Tensors, batch: Batch) -> torch.Tensor:
         self._put(tensors)
-        return self.learner(*batch.inputs, **_kept(batch))
+        losses = self.learner(*batch.inputs, **_kept(batch))
+        for name, module, key in self.buffers:
+            tensors[name] = getattr(module, key)
+        return losses
 
     def outputs(self, tensors: Tensors, batch: Batch) -> torch.Tensor:
         """Outputs [n, o]."""

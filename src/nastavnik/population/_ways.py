@@ -244,12 +244,17 @@ class Compiled(Way):
             settings[name][0] for name in self._settings
         ]
         example += [t[0] for t in self.data.inputs] + [self.data.targets[0]]
-        rows = self.data.train[0][:batch]
         dtype = next(iter(state.parameters.values())).dtype
-        example += [rows, *(torch.tensor(0.5, dtype=dtype) for _ in Time._fields), torch.zeros((), dtype=dtype)]
+        moment = [*(torch.tensor(0.5, dtype=dtype) for _ in Time._fields), torch.zeros((), dtype=dtype)]
+        weights = [t * 1.001 if i == 0 else t.clone() for (i, _), t in zip(self._names, example, strict=False)]
+        rows = self.data.train[0]
+        others = [*weights, *example[len(weights) :], rows.flip(0)[:batch], *moment]  # it must compute these as well
+        example += [rows[:batch], *moment]
         kept = [(i, i) for i in range(len(self._names))] + [(len(example) - 1, len(self._names))]
         kinds = (False, True) if training.instruments else (False,)
-        self._programs = {m: Program(self._flat(training.step(m, alone=True), m), example, kept) for m in kinds}
+        self._programs = {
+            m: Program(self._flat(training.step(m, alone=True), m), example, kept, None if m else others) for m in kinds
+        }
         self._seconds = perf_counter() - started
         self.words = "compiled"
 

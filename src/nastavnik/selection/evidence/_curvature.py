@@ -7,7 +7,7 @@ is Σ_n Jᵀ Λ J (Schraudolph 2002), in nats of the whole data set.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch.func import grad, jacrev
@@ -32,6 +32,22 @@ def check_curved(joint: Joint) -> None:
         )
 
 
+def backwards(
+    function: Callable[[torch.Tensor], torch.Tensor], chunk: int | None = None
+) -> Callable[..., torch.Tensor]:
+    """``jacrev``; one output after the other where vmap cannot run a backward pass (a recurrent layer's)."""
+
+    def derivatives(v: torch.Tensor) -> torch.Tensor:
+        try:
+            return jacrev(function, chunk_size=chunk)(v)
+        except (UserError, torch.OutOfMemoryError):
+            raise
+        except Exception:  # if it is the module's own, it comes again
+            return jacrev(function, chunk_size=1)(v)
+
+    return derivatives
+
+
 def jacobian(
     joint: Joint,
     w: torch.Tensor,
@@ -49,7 +65,7 @@ def jacobian(
         one = tuple(t[None] for t in row)
         if joint.likelihood.outputs == 1:
             return grad(lambda v: joint.outputs(whole(v), constants, one)[0, 0])(start)[None]
-        return jacrev(lambda v: joint.outputs(whole(v), constants, one)[0])(start)
+        return backwards(lambda v: joint.outputs(whole(v), constants, one)[0])(start)
 
     return batched(of_row, (0,))(inputs)
 
@@ -94,7 +110,7 @@ def exact_hessian(joint: Joint, weights: torch.Tensor) -> torch.Tensor:
         def total(v: torch.Tensor) -> torch.Tensor:
             return joint.losses(v, c, x, y, factor).sum()
 
-        h = jacrev(grad(total), chunk_size=64)(w)
+        h = backwards(grad(total), 64)(w)
         return 0.5 * (h + h.T)
 
     dims = (0, 0, joint.data_dims(), joint.data_dims())

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.func import functional_call, grad
+from torch.func import grad
 
+from nastavnik.nets import Function
 from nastavnik.noise import Noise, stream_of
 from nastavnik.selection.evidence._joint import Joint, batched
 from nastavnik.selection.evidence._laplace import scale_of
@@ -75,7 +76,7 @@ class Quadratic:
         moved = mean - w0
         d = away + moved
         quadratic = value + d @ g + 0.5 * ((d @ h) * d).sum(1)
-        losses = torch.func.vmap(lambda e: self.joint.losses(w0 + e, c, x, y, f).sum())(d)
+        losses = batched(lambda e: self.joint.losses(w0 + e, c, x, y, f).sum(), (0,))(d)
         hf = h @ factor if self.full else h.diagonal() * factor
         expected = value + g @ moved + 0.5 * (moved @ h @ moved) + 0.5 * (hf * factor).sum()
         return losses, quadratic, expected
@@ -141,6 +142,7 @@ class Local:
         for name in sorted(self.products):
             parent = self.module.get_submodule(name.rpartition(".")[0])
             setattr(parent, name.rpartition(".")[2], _DrawnLinear(self.module.get_submodule(name), name))
+        self.function = Function(self.module)
         self.start = joint.layout.each(joint.precision).rsqrt() * _FIRST
 
     def parameters(self) -> Tensors:
@@ -180,7 +182,7 @@ class Local:
                 tensors[name] = m + deviations[name] * stream.normal(name, m)
         steps = {f"{name}.step": noise for name in self.products}
         streams = {f"{name}.stream": stream.stream for name in self.products}
-        return functional_call(self.module, {**tensors, **c, **steps, **streams}, (x, y, f))
+        return self.function({**tensors, **c, **steps, **streams}, (x, y, f))
 
     def loss(self, q: Tensors, noise: torch.Tensor, own: tuple[Any, ...], weight: float = 1.0) -> torch.Tensor:
         """An estimate of E_q of the loss of ONE network."""

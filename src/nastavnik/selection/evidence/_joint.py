@@ -9,6 +9,7 @@ log p(D, w) = Σ log p(y | f(x, w)) + Σ_g ½ n_g log(α_g / 2π) - ½ α_g Σ w
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
+from nastavnik.errors import UserError
+from nastavnik.nets import Conduct, Function, copied_module
 from nastavnik.population import Population
 from nastavnik.training.likelihoods import Likelihood, RealLikelihood
 from nastavnik.training.optimizers import Tensors
@@ -34,6 +37,10 @@ class Scored(nn.Module):
     def __init__(self, network: nn.Module, likelihood: Likelihood) -> None:
         super().__init__()
         self.network, self.likelihood = network, likelihood
+        self.conduct = Conduct()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
+        return copied_module(self, memo)
 
     def forward(
         self,
@@ -47,7 +54,7 @@ class Scored(nn.Module):
         ``curvature`` "columns": R [r, n, o]; "matrix": Λ [n, o, o]. ``factor`` multiplies the noise; the curvature is
         at factor 1.
         """
-        outputs = self.network(*inputs)
+        outputs = self.conduct.answer(self.network, inputs, None)
         if targets is None:
             return outputs
         if curvature == "columns":
@@ -122,6 +129,11 @@ class Joint:
         """n."""
         return self.targets.shape[1 if self.own else 0]
 
+    @functools.cached_property
+    def function(self) -> Function:
+        """The module as a function of its tensors."""
+        return Function(self.module)
+
     @property
     def has_noise(self) -> bool:
         """Whether the likelihood has one noise for all rows, which the evidence may choose."""
@@ -141,7 +153,7 @@ class Joint:
 
     def outputs(self, w: torch.Tensor, constants: Tensors, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """w [P], inputs [n, …] -> outputs [n, o]."""
-        return functional_call(self.module, {**self.layout.split(w), **constants}, (inputs,))
+        return self.function({**self.layout.split(w), **constants}, (inputs,))
 
     def losses(
         self,
@@ -152,7 +164,7 @@ class Joint:
         factor: torch.Tensor,
     ) -> torch.Tensor:
         """Negative log likelihood of each row [n], nats."""
-        return functional_call(self.module, {**self.layout.split(w), **constants}, (inputs, targets, factor))
+        return self.function({**self.layout.split(w), **constants}, (inputs, targets, factor))
 
     def log_prior(self, w: torch.Tensor, precision: torch.Tensor) -> torch.Tensor:
         """log p(w): w [P], precision [G] -> nats."""
@@ -272,13 +284,15 @@ class _First(nn.Module):
 
 
 def batched(one: Callable[..., Any], in_dims: Any, chunk: int | None = None) -> Callable[..., Any]:
-    """``vmap(one)``; one after the other where vmap has no rule for what the module does."""
+    """``vmap(one)``; one after the other where vmap cannot run what the module does."""
 
     def run(*arguments: Any) -> Any:
         try:
             return vmap(one, in_dims=in_dims, chunk_size=chunk)(*arguments)
-        except RuntimeError as error:
-            if not any(sign in str(error) for sign in ("atching rule", "data-dependent control flow", "vmap")):
+        except (UserError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # if it is the module's own, it comes again
+            if "allocate memory" in str(error):
                 raise
         mapped = [argument for dim, argument in zip(in_dims, arguments, strict=True) if dim == 0]
         each = []

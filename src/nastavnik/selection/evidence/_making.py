@@ -52,6 +52,8 @@ def make_joint(
         for name, p in first.named_parameters()
         if p.requires_grad and name.startswith(NETWORK) and trained(name.removeprefix(NETWORK))
     ]
+    if any(dict(first.named_parameters())[name].is_complex() for name in names):
+        raise UserError("the network has complex weights; evidence is over real ones (torch.view_as_complex of them)")
     if not names:
         raise UserError("the network has no weights that are trained; evidence is over weights")
     shapes = {name: dict(first.named_parameters())[name].shape for name in names}
@@ -75,8 +77,12 @@ def make_joint(
     inputs = tuple(cast(torch.as_tensor(t)) for t in (x if isinstance(x, (tuple, list)) else (x,)))
     targets = cast(torch.as_tensor(y))
     _check_data(inputs, targets, likelihoods[0], len(modules) if own_data else None)
+    module = copy.deepcopy(first).to(dtype)
+    for part in module.modules():
+        if isinstance(part, (nn.Embedding, nn.EmbeddingBag)):
+            part.sparse = False  # whose gradient would be sparse, which torch.func cannot take
     return Joint(
-        copy.deepcopy(first).to(dtype),
+        module,
         layout,
         weights,
         constants,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
-from torch.func import functional_call
+from torch.func import grad
 
 from nastavnik.errors import UserError
+from nastavnik.nets import observed
 from nastavnik.selection.evidence._joint import Joint
 
 _ROWS = 64  # looked at
+_FEW = 8  # asked about again and again
 
 
 def check_ready(joint: Joint) -> None:
@@ -19,10 +23,39 @@ def check_ready(joint: Joint) -> None:
         UserError: two passes differ (dropout or augmentation left on), a row's loss depends on its neighbours or a pass
             changes a buffer (batch norm in training mode), or the loss is not finite.
     """
+    _look(joint)
     for k in range(len(joint)):
         inputs, targets = joint.data_of(k)
         some = tuple(t[:_ROWS] for t in inputs), targets[:_ROWS]
         _check_one(joint, k, *some)
+
+
+def _look(joint: Joint) -> None:
+    """Note what the first network does beside being a function, and see that its losses can be differentiated."""
+    inputs, targets = joint.data_of(0)
+    some, others = (tuple(t[rows] for t in inputs) for rows in (slice(_FEW), slice(-_FEW, None)))
+    try:
+        with torch.no_grad():
+            _, joint.module.conduct = observed(copy.deepcopy(joint.module).network, some, others)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"the network cannot be run on these inputs: {_first_line(error)}") from error
+    with torch.no_grad():
+        outputs = joint.outputs(joint.weights[0], joint.constants_of(0), some)
+    _check_outputs(joint, outputs, len(some[0]), "the network")
+    w, c, f = joint.weights[0], {n: t.clone() for n, t in joint.constants_of(0).items()}, joint.factor[0]
+    try:
+        grad(lambda v: joint.losses(v, c, some, targets[:_FEW], f).sum())(w)
+    except Exception as error:
+        raise UserError(
+            f"torch.func cannot differentiate the network, which evidence needs: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _check_one(joint: Joint, k: int, inputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> None:
@@ -32,13 +65,13 @@ def _check_one(joint: Joint, k: int, inputs: tuple[torch.Tensor, ...], targets: 
     which = f"network {k}" if len(joint) > 1 else "the network"
 
     def losses(rows: int) -> torch.Tensor:
-        return functional_call(joint.module, tensors, (tuple(t[:rows] for t in inputs), targets[:rows]))
+        return joint.function(tensors, (tuple(t[:rows] for t in inputs), targets[:rows]))
 
     with torch.no_grad():
         try:
-            outputs = functional_call(joint.module, tensors, (inputs,))
-        except (RuntimeError, IndexError, TypeError) as error:
-            raise UserError(f"{which} cannot be run on these inputs: {str(error).splitlines()[0]}") from error
+            outputs = joint.function(tensors, (inputs,))
+        except Exception as error:
+            raise UserError(f"{which} cannot be run on these inputs: {_first_line(error)}") from error
         _check_outputs(joint, outputs, len(targets), which)
         first = joint.losses_of(outputs, constants, targets)
         if not bool(torch.isfinite(first).all()):
@@ -50,7 +83,7 @@ def _check_one(joint: Joint, k: int, inputs: tuple[torch.Tensor, ...], targets: 
             f"{which} gives another loss on a second pass over the same rows, so its evidence has no meaning; "
             f"call .eval() on it{_suspects(joint.module)}"
         )
-    moved = [n for n, t in constants.items() if not torch.equal(t, before[n])]
+    moved = [n for n in before if not torch.equal(tensors[n], before[n])]
     close = torch.allclose(first[: len(fewer)], fewer, rtol=1e-3, atol=1e-4)
     if moved or not close:
         why = f"changes its buffer {moved[0]!r} in a pass" if moved else "lets a row's loss depend on the other rows"
