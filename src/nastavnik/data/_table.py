@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from nastavnik.arguments import is_text
+from nastavnik.data._built_in import BUILT_IN, built_in_frame
 from nastavnik.data._csv import read_csv
 from nastavnik.data._idx import idx_files, read_idx_folder
 from nastavnik.errors import UserError, complaint, nearest
 
-BUILT_IN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 _TEXT = (".csv", ".tsv", ".txt", ".data")
 _PARQUET = (".parquet", ".pq")
 
@@ -107,12 +107,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _built_in(name: str) -> Table:
-    from sklearn import datasets
-
-    bunch = getattr(datasets, f"load_{name}")(as_frame=True)
-    frame = bunch.frame.copy()
-    if name != "diabetes":
-        frame["target"] = frame["target"].map(lambda i: str(bunch.target_names[i]))
+    frame = built_in_frame(name)
     return Table(frame, name, {"kind": "built-in", "name": name, "sha256": _hash_frame(frame)}, target="target")
 
 
