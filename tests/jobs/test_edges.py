@@ -72,7 +72,7 @@ def test_the_target_a_source_names_itself_is_not_dropped_either() -> None:
 
 
 def test_names_that_are_no_text_are_told() -> None:
-    with pytest.raises(UserError, match="the name of the column .* holds bytes that are no text"):
+    with pytest.raises(UserError, match=r"the name of the column .* holds bytes that are no text"):
         read_source(FRAME.rename(columns={"a": "caf\udce9"}))
     with pytest.raises(UserError, match="a cell of the table holds bytes that are no text"):
         read_source(FRAME.assign(b="caf\udce9"))
