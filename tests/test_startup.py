@@ -143,9 +143,9 @@ def test_the_best_constant_is_lbfgss_and_better_than_its_neighbours(name: str) -
         assert best <= float(loss(other)) + 1e-5
         for parameter in found.parameters():
             for step in (-0.05, 0.05):
-                parameter += step
+                parameter.add_(step)
                 assert float(loss(found)) > best - 1e-6
-                parameter -= step
+                parameter.sub_(step)
 
 
 def test_the_best_constant_has_closed_forms() -> None:

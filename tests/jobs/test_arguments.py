@@ -1,5 +1,6 @@
 """Every argument of the public functions, crossed with values of wrong types: a sentence, never a traceback."""
 
+import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
@@ -113,9 +114,9 @@ SIZES = [
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "population"))
-    from worlds import make, make_data
+    worlds = importlib.import_module("worlds")
 
-    population = make([{}], make_data())
+    population = worlds.make([{}], worlds.make_data())
     return {
         "learners": [population.network(0)],
         "recipes": population.recipes,
@@ -181,7 +182,7 @@ def test_numpys_numbers_paths_and_devices_are_what_they_stand_for() -> None:
     assert found == ["t.csv", 3, 0.25, "cpu", ("a",), False, 0.0]
     assert [type(v) for v in found] == [str, int, float, str, tuple, bool, float]
     assert {type(v) for v in request.settings.values()} == {int, bool}
-    assert type(nastavnik.Recipe({"seed": np.int64(2)})["seed"]) is int
+    assert type(nastavnik.Recipe({"seed": np.int64(2)})["seed"]) is int  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("hint,value,wanted", [

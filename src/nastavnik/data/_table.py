@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,7 @@ def _from_arrays(x: Any, y: Any) -> Table:
         y = y[:, 0]
     if y.ndim != 1 or len(y) != len(frame):
         raise UserError(f"the target must have one value a row: {len(frame)} rows, but the target's shape is {y.shape}")
-    target = next(n for n in (wanted, "target", *(f"target_{i}" for i in count(2))) if n not in frame)
+    target = next(n for n in chain((wanted, "target"), (f"target_{i}" for i in count(2))) if n not in frame)
     table = _from_frame(frame.assign(**{target: y}))
     return Table(table.frame, "arrays", {**table.origin, "kind": "arrays"}, target=target)
 
