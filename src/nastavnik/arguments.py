@@ -161,7 +161,7 @@ def _several(value: Any, origin: Any, inner: tuple[Any, ...]) -> Any:
         _when(len(value) == len(inner), value, f"{len(inner)} values")
         return tuple(_inside(v, h, f"{len(inner)} values") for v, h in zip(value, inner, strict=True))
     given = value if hasattr(value, "__len__") else tuple(value)
-    if not inner or (hasattr(value, "dtype") and origin is not tuple):
+    if not inner:
         return given
     items = [_inside(v, inner[0], "a list") for v in given]
     if origin is tuple:

@@ -88,8 +88,8 @@ class DatasetOptions:
     fewest_rows: int = FEWEST_ROWS
 
 
-def make_dataset(table: Table, options: DatasetOptions) -> Dataset:
-    """Find kinds, roles and task; read the columns; audit and split them.
+def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True) -> Dataset:
+    """Find kinds, roles and task; read the columns; audit (unless a run's earlier audit is on record) and split them.
 
     Raises:
         UserError: a column named by an option is not there, the target will not do, or rows are too few.
@@ -117,13 +117,9 @@ def make_dataset(table: Table, options: DatasetOptions) -> Dataset:
     if not inputs:
         raise UserError(f"no column is left to predict {target!r} from: {_listed(roles, target)}")
     columns = to_columns(frame, inputs)
-    found = audit(
-        frame[[i.name for i in infos if i.name != target]],
-        [i for i in infos if i.name != target],
-        columns,
-        task.values,
-        classes=task.is_classification,
-    )
+    others = [i for i in infos if i.name != target]
+    looked = (frame[[i.name for i in others]], others, columns, task.values)
+    found = audit(*looked, classes=task.is_classification) if audited else []
     split = _split(table, task, by_name, roles, options, notes)
     return Dataset(table.name, inputs, roles, columns, task, split, found, notes)
 

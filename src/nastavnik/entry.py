@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import sys
+import textwrap
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 
@@ -37,5 +41,15 @@ def describe(entry: type[Entry]) -> dict[str, Any]:
 
 def purpose(entry: type) -> str:
     """The first paragraph of a class's docstring, on one line."""
-    text = (inspect.getdoc(entry) or "").split("\n\n")[0].replace("``", "")
+    text = doc_of(entry).split("\n\n")[0].replace("``", "")
     return " ".join(text.split())
+
+
+def doc_of(thing: Any) -> str:
+    """The docstring of a class or function, also where ``python -OO`` has left it out: then as it is written."""
+    if sys.flags.optimize >= 2:
+        with suppress(OSError, TypeError, SyntaxError, IndexError):  # what was typed at a prompt has no source
+            written = ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
+            if isinstance(written, (ast.ClassDef, ast.FunctionDef)):
+                return ast.get_docstring(written) or ""
+    return inspect.getdoc(thing) or ""

@@ -8,7 +8,10 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Something the caller can mend. The command line prints its sentence and exits with code 2."""
+    """Something the caller can mend. The command line prints its sentence, one line, and exits with code 2."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(" ".join(sentence.splitlines()))
 
 
 class InterruptedEarly(UserError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from nastavnik import __version__
 from nastavnik.cli._streams import print_csv, print_json
+from nastavnik.entry import doc_of
 from nastavnik.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,11 +33,8 @@ def make_app() -> tuple[Any, type[Exception], type[BaseException]]:
         pretty_exceptions_enable=False,
     )
     app.callback()(_root)
-    app.command("fit")(fit)
-    app.command("predict")(predict)
-    app.command("compare")(compare)
-    app.command("check")(check)
-    app.command("list")(list_vocabulary)
+    for name, function in _COMMANDS.items():
+        app.command(name, help=doc_of(function))(function)
     command = typer.main.get_command(app)
     return command, _usage_error(), typer.Abort
 
@@ -356,6 +355,15 @@ def list_vocabulary(
         width = max(len(entry["name"]) for entry in entries)
         for entry in entries:
             print(f"  {entry['name']:{width}}  {entry['purpose']}")
+
+
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "fit": fit,
+    "predict": predict,
+    "compare": compare,
+    "check": check,
+    "list": list_vocabulary,
+}
 
 
 def _say(text: str, quiet: bool) -> None:

@@ -45,6 +45,10 @@ def _run(words: list[str]) -> int:
         _fail(f"{_sentence(error)} (see 'nastavnik {_command(words)}--help')")
     except UserError as error:
         _fail(str(error))
+    except SystemExit as stop:
+        if stop.code == 1 and type(sys.stdout).__name__ == "PacifyFlushWrapper":  # how typer says that nobody reads
+            raise BrokenPipeError from stop
+        raise
     except (abort, KeyboardInterrupt):
         print("nastavnik: stopped", file=sys.stderr)
         sys.exit(130)

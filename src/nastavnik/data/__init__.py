@@ -6,6 +6,7 @@
 """
 
 from nastavnik.data._audit import audit as audit
+from nastavnik.data._built_in import BUILT_IN as BUILT_IN
 from nastavnik.data._cells import write_csv as write_csv
 from nastavnik.data._columns import Columns as Columns
 from nastavnik.data._columns import Lost as Lost
@@ -20,7 +21,6 @@ from nastavnik.data._preparation import Inputs as Inputs
 from nastavnik.data._preparation import Preparation as Preparation
 from nastavnik.data._split import Split as Split
 from nastavnik.data._split import split_rows as split_rows
-from nastavnik.data._table import BUILT_IN as BUILT_IN
 from nastavnik.data._table import Table as Table
 from nastavnik.data._table import plain_frame as plain_frame
 from nastavnik.data._table import read_source as read_source

@@ -7,6 +7,7 @@ import csv
 import io
 import re
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +66,10 @@ def _decode(path: Path, encoding: str | None) -> str:
 def _check_encoding(encoding: str) -> None:
     """Refuse what is no encoding of a text file: codecs that turn words into words, or write code for characters."""
     try:
-        b"".decode(encoding)
         known = codecs.lookup(encoding).name
-    except (LookupError, ValueError) as error:  # ValueError: what could be no name, and "undefined"
+        with suppress(UnicodeError):  # one byte may be no text; what counts is that bytes become text
+            b"a".decode(encoding)
+    except (LookupError, ValueError) as error:  # ValueError: what could be no name
         raise UserError(f"there is no encoding {encoding!r} of text; try utf-8, cp1252 or utf-16") from error
     if known.replace("_", "-") in _NO_TEXT:
         raise UserError(f"{encoding!r} is no encoding of text files; try utf-8, cp1252 or utf-16")

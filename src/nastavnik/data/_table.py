@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from nastavnik.arguments import is_text
+from nastavnik.data._built_in import BUILT_IN, built_in_frame
 from nastavnik.data._csv import read_csv
 from nastavnik.data._idx import idx_files, read_idx_folder
 from nastavnik.errors import UserError, complaint, nearest
 
-BUILT_IN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 _TEXT = (".csv", ".tsv", ".txt", ".data")
 _PARQUET = (".parquet", ".pq")
 
@@ -107,12 +107,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _built_in(name: str) -> Table:
-    from sklearn import datasets
-
-    bunch = getattr(datasets, f"load_{name}")(as_frame=True)
-    frame = bunch.frame.copy()
-    if name != "diabetes":
-        frame["target"] = frame["target"].map(lambda i: str(bunch.target_names[i]))
+    frame = built_in_frame(name)
     return Table(frame, name, {"kind": "built-in", "name": name, "sha256": _hash_frame(frame)}, target="target")
 
 
@@ -184,7 +179,7 @@ def _from_arrays(x: Any, y: Any) -> Table:
         y = y[:, 0]
     if y.ndim != 1 or len(y) != len(frame):
         raise UserError(f"the target must have one value a row: {len(frame)} rows, but the target's shape is {y.shape}")
-    target = next(n for n in (wanted, "target", *(f"target_{i}" for i in count(2))) if n not in frame)
+    target = next(n for n in chain((wanted, "target"), (f"target_{i}" for i in count(2))) if n not in frame)
     table = _from_frame(frame.assign(**{target: y}))
     return Table(table.frame, "arrays", {**table.origin, "kind": "arrays"}, target=target)
 

@@ -9,6 +9,7 @@ from nastavnik.instruments._norms import Tensors
 from nastavnik.instruments._sight import Inputs, Sight, plain_grad
 
 Measured = dict[str, torch.Tensor]
+_KEPT = "each row's own gradient"
 
 
 def gradient_noise_scale(sight: Sight) -> Measured:
@@ -37,6 +38,12 @@ def row_gradient_norm(sight: Sight) -> Measured:
 
 def row_gradients(sight: Sight) -> torch.Tensor:
     """Each row's own gradient [n, P], in evaluation mode, so that rows do not depend on one another."""
+    if _KEPT not in sight.lengths:  # two instruments ask
+        sight.lengths[_KEPT] = _row_gradients(sight)
+    return sight.lengths[_KEPT]
+
+
+def _row_gradients(sight: Sight) -> torch.Tensor:
     inputs, targets = sight.rows
     before = sight.moment.before
     if not sight.alone:

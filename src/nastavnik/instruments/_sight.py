@@ -75,7 +75,7 @@ class Sight(NamedTuple):
     rows: tuple[Inputs, torch.Tensor]
     alone: bool
     prefix: str
-    lengths: dict[str, torch.Tensor]  # of each layer's parameters, once they were asked for
+    lengths: dict[str, torch.Tensor]  # what was asked for once: of each layer's parameters, of rows
 
     @property
     def activations(self) -> list[Layer]:

@@ -39,6 +39,7 @@ from nastavnik.trace import History
 
 ALL = "all"  # what --try means without a rule
 _SIBLINGS = 4  # further seeds of the recipe, so that a stuck run is told from a bad recipe
+_FEW_STEPS = 1500  # of a network, at about a millisecond each
 _OTHERS = 4  # of the run's other networks, that are looked at too
 _FEWEST_PAIRS = 5  # of a trial that a budget cuts short
 _TOGETHER = 3  # pieces of advice of different findings in one factorial
@@ -169,7 +170,7 @@ def _checked(
     """The findings of one network, and of some others of the run."""
     assert folder.path is not None
     number, recipe = _asked_about(folder, search, network)
-    lab, started = Lab(search.bench, engine="sequential"), clock.elapsed
+    lab, started = Lab(search.bench, engine=_way(recipe, search)), clock.elapsed
     watcher.doing(f"training network {number} again, watched, beside {_SIBLINGS} other seeds")
     seed = recipe.whole("seed")
     recipes = [recipe, *(recipe.replace({"seed": seed + 1 + i}) for i in range(_SIBLINGS))]
@@ -270,6 +271,13 @@ def _asked_about(folder: RunFolder, search: Search, network: int | None) -> tupl
     raise UserError(f"there is no network {network} in this run; networks.csv has {len(known)}, from 0 to {max(known)}")
 
 
+def _way(recipe: Recipe, search: Search) -> str:
+    """One network after the other where that takes less than what batching needs at its start, about two seconds."""
+    data = search.bench.of(recipe).data
+    steps = recipe.whole("epochs") * data.steps_per_epoch(data.batch_size(recipe.whole("batch_size")))
+    return "sequential" if steps * (1 + _SIBLINGS) <= _FEW_STEPS else "auto"
+
+
 def _way_gone(search: Search, number: int, recipe: Recipe) -> dict[str, Any]:
     """How far the delivered network came, of how far it was to go; empty where the budget did not end its training.
 
@@ -308,6 +316,8 @@ def _known(baseline: str | Path | None) -> frozenset[str]:
         return frozenset()
     wrong = f"the baseline {baseline} is no findings.json; write one with 'nastavnik check RUN'"
     try:
+        if Path(baseline).exists() and not Path(baseline).is_file():
+            raise UserError("it is no file")
         findings = read_json(Path(baseline), FINDINGS)["findings"]
     except UserError as error:
         raise UserError(f"{wrong} ({error})") from error

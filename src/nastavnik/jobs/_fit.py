@@ -27,7 +27,7 @@ from nastavnik.files import write_atomically, write_json
 from nastavnik.jobs._check import ALL, check
 from nastavnik.jobs._checkpoint import Checkpoints, read_checkpoint, read_trace, restore
 from nastavnik.jobs._record import network_table, result_record
-from nastavnik.jobs._setup import check_device, dataset_options, prepare, read_table, use_threads
+from nastavnik.jobs._setup import check_device, check_threads, dataset_options, prepare, read_table, use_threads
 from nastavnik.jobs._surroundings import a_job
 from nastavnik.model import Model
 from nastavnik.nets import FAMILIES, Factory, Family
@@ -216,6 +216,7 @@ def _fit_beside(
     """The fit, with baselines in a process beside it; without one there are no extras."""
     try:
         check_device(request.device)
+        check_threads(request.threads)
         watcher.doing("reading the table")
         table = read_table(request, folder, source, y)
         dataset = make_dataset(table, dataset_options(request, fewest_rows))

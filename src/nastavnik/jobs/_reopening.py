@@ -16,7 +16,7 @@ from nastavnik.trace import Trace
 def reopened(folder: RunFolder, family: Family | None, clock: Clock) -> tuple[Dataset, Search]:
     """The run's dataset, and its search where the last checkpoint was written."""
     request = FitRequest.from_json(folder.record["asked"])
-    dataset = make_dataset(read_table(request, folder, None, None), dataset_options(request, None))
+    dataset = make_dataset(read_table(request, folder, None, None), dataset_options(request, None), audited=False)
     families = [family] if family is not None else families_named(request.families or tuple(FAMILIES))
     bench, space, strategy = prepare(dataset, families, request)
     search = Search(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -19,6 +20,8 @@ from nastavnik.run_folder import RunFolder
 from nastavnik.selection import SAMPLERS, Search, Strategy, Workbench, families_named, table_space
 from nastavnik.space import Choice, Limits, Space, parse_space, tree_in_words
 from nastavnik.trace import Trace
+
+_MANY_THREADS = 64
 
 
 def read_table(request: FitRequest, folder: RunFolder, source: Any, y: Any) -> Table:
@@ -113,8 +116,9 @@ def _by_likelihood(request: FitRequest) -> bool:
 
 def show_space(request: FitRequest) -> str:
     """The tree that a fit would search, drawn; nothing is trained or written."""
+    check_device(request.device)
     table = read_table(request, RunFolder.create(None, request.to_json(), force=False), request.source, None)
-    dataset = make_dataset(table, dataset_options(request, None))
+    dataset = make_dataset(table, dataset_options(request, None), audited=False)
     families = families_named(request.families or tuple(FAMILIES))
     _, space, strategy = prepare(dataset, families, request)
     lines = [tree_in_words(space)]
@@ -192,6 +196,24 @@ def check_device(name: str) -> None:
     if not known.get(name.split(":")[0], False):
         here = ", ".join(n for n, available in known.items() if available)
         raise UserError(f"there is no device {name!r} on this machine; there is {here}")
+    try:
+        index = torch.device(name).index or 0
+    except RuntimeError as error:
+        raise UserError(f"there is no device {name!r}; write cpu, cuda, cuda:1 or mps") from error
+    if index >= (torch.cuda.device_count() if name.startswith("cuda") else 1):
+        raise UserError(f"there is no device {name!r} on this machine: its number is too large")
+
+
+def check_threads(threads: int | None) -> None:
+    """Refuse so many threads that the machine would do nothing but change between them.
+
+    Raises:
+        UserError: more than 64, and more than four for each of its processors.
+    """
+    here = os.cpu_count() or 1
+    most = max(_MANY_THREADS, 4 * here)
+    if threads is not None and threads > most:
+        raise UserError(f"--threads must be at most {most} on this machine, which has {here} processors, not {threads}")
 
 
 def use_threads(request: FitRequest, folder: RunFolder) -> int:

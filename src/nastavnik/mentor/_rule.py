@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from nastavnik.entry import doc_of
 from nastavnik.recipe import Value
 from nastavnik.trace import History
 
@@ -89,7 +89,7 @@ def rule(
     """
 
     def make(look: Callable[[History], Iterator[Sign]]) -> Rule:
-        symptom, _, mechanism = inspect.getdoc(look).partition("\n\n")  # type: ignore[union-attr]
+        symptom, _, mechanism = doc_of(look).partition("\n\n")
         return Rule(
             look.__name__,
             look.__module__.rpartition(".")[2].lstrip("_"),

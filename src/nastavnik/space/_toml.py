@@ -16,6 +16,8 @@ from nastavnik.recipe import Value
 from nastavnik.space._space import Choice, Node, Number, Space
 
 _MOST = 1e15
+_LARGEST = 1_000_000  # bytes
+_DEEPEST = 40  # tables and lists in one another
 _NUMBER = ("low", "high", "log", "integer", "step", "default")
 _CHOICE = ("options", "when", "default")
 
@@ -65,6 +67,10 @@ def read_space_text(path: str | Path) -> str:
         UserError: it cannot be read.
     """
     try:
+        if Path(path).exists() and not Path(path).is_file():
+            raise UserError(f"the space {path} is a folder, a pipe or a device; give a file")
+        if Path(path).is_file() and Path(path).stat().st_size > _LARGEST:
+            raise UserError(f"the space {path} is larger than {_LARGEST:,} bytes; is it a space?")
         return Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the space {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
@@ -82,6 +88,8 @@ def parse_space(text: str, where: str = "the space") -> tuple[Space, Limits]:
         raise UserError(f"{where} is no TOML: {error}") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of nested lists
         raise UserError(f"{where} cannot be read: {str(error)[:80]}") from error
+    if _is_deeper(record, _DEEPEST):
+        raise UserError(f"{where} is nested more than {_DEEPEST} deep; is it a space?")
     limits = record.pop("limits", {})
     if not isinstance(limits, dict):
         raise UserError(f"{where}: limits must be a table, such as limits = {{ parameters = 10000 }}")
@@ -92,6 +100,14 @@ def parse_space(text: str, where: str = "the space") -> tuple[Space, Limits]:
         return space, Limits.of(limits)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def _is_deeper(record: Any, most: int) -> bool:
+    """Whether tables and lists lie in one another more than so many times; without recursion."""
+    level = [record]
+    for _ in range(most + 1):
+        level = [v for e in level for v in (e.values() if isinstance(e, dict) else e if isinstance(e, list) else ())]
+    return bool(level)
 
 
 def _space(record: Mapping[str, Any]) -> Space:
