@@ -324,7 +324,6 @@ def _search(
     if request.ladder == "on" and not resumed:
         climb(search, watcher)
     with Checkpoints(search, folder, request.checkpoint) as checkpoints:
-
         members = 1 if request.deliver == "single" else FINAL_MEMBERS
         looked = bool(search.ladder) or not search.simple_so_far
 
