@@ -31,11 +31,15 @@ def wine() -> Dataset:
     return make_dataset(read_source("wine"), DatasetOptions(target="target", folds=0))
 
 
-def search_of(dataset: Dataset, clock: Clock, **options: Any) -> Search:
-    request = FitRequest(budget=clock.budget, **options)
+def search_of(dataset: Dataset, clock: Clock) -> Search:
+    """Trainings of forty steps, batched."""
+    request = FitRequest(budget=clock.budget, folds=0, settings={"epochs": 10})
     bench, space, strategy = prepare(dataset, list(FAMILIES.values()), request)
     deadline = Deadline(clock)
-    return Search(bench, space, seed=0, deadline=deadline, networks=None, trace=Trace(), strategy=strategy)
+    engine = "batched"
+    return Search(
+        bench, space, seed=0, deadline=deadline, networks=None, trace=Trace(), engine=engine, strategy=strategy
+    )
 
 
 @pytest.fixture
@@ -59,7 +63,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[float], float]]
 
 @pytest.mark.parametrize(
     ("seconds_a_step", "budget"),
-    [(lambda now: 0.02, 60.0), (lambda now: 0.05, 60.0), (lambda now: 0.1 if 20 < now % 50 < 40 else 0.02, 90.0)],
+    [(lambda now: 0.1, 40.0), (lambda now: 0.4, 70.0), (lambda now: 0.8 if 20 < now % 50 < 40 else 0.1, 90.0)],
     ids=["quick", "slow", "load that comes and goes"],
 )
 def test_what_is_delivered_was_trained_and_the_time_is_kept(
@@ -70,7 +74,7 @@ def test_what_is_delivered_was_trained_and_the_time_is_kept(
 ) -> None:
     slow(seconds_a_step)
     clock = Clock(budget, started=0.0)
-    search = search_of(wine, clock, engine="batched", folds=0)
+    search = search_of(wine, clock)
     search.run()
     assert clock.elapsed <= budget + 1.0
     first = search.history[0]
@@ -85,8 +89,8 @@ def test_what_is_delivered_was_trained_and_the_time_is_kept(
 def test_candidates_are_let_go_at_once_when_the_machine_slows_down(
     wine: Dataset, slow: Callable[[Callable[[float], float]], None]
 ) -> None:
-    slow(lambda now: 0.02 if now < 25 else 0.5)
-    search = search_of(wine, Clock(100.0, started=0.0), engine="batched", folds=0)
+    slow(lambda now: 0.1 if now < 15 else 1.0)
+    search = search_of(wine, Clock(100.0, started=0.0))
     search.run()
     cut = [c for c in search.history if c.status == "cut"]
     assert cut
