@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nastavnik.errors import UserError
+
 _LOOK_EVERY = 2.0  # seconds between two looks at how busy the machine is
 _LOOK = 0.01  # seconds of the processor that a look takes
 _MOST = 50.0  # times as slow: beyond that a look ends
+_START = 8.0  # times as long as until the command line is read: the imports of a fit
 _CREDIBLE = 300.0  # seconds that imports may have taken before a clock is made
 
 
@@ -40,6 +44,21 @@ class Clock:
     def left(self) -> float:
         """Seconds left of the budget; infinite without one."""
         return float("inf") if self.budget is None else self.budget - self.elapsed
+
+    def refuse_too_short(self) -> None:
+        """Refuse a budget that starting alone would use up, told by how long this process has taken to get here.
+
+        To be asked before what is heavy is imported, which takes several times as long as what was imported until then.
+
+        Raises:
+            UserError: with the least budget, as this machine is now.
+        """
+        start = _START * self.elapsed
+        if self.budget is not None and self.budget < start:
+            raise UserError(
+                f"a budget of {self.budget:g} s is too short: starting alone takes about {start:.0f} s on this machine "
+                f"as it is now; give --budget {math.ceil(2 * start)}s or more"
+            )
 
     @property
     def slowness(self) -> float:

@@ -87,26 +87,18 @@ def test_baselines_are_scikit_learns_and_say_what_they_were_trained_on(rng: np.r
     y = x @ [2.0, -1.0, 0.0] + rng.normal(0, 0.5, 600)
     task = Task("regression", "y", y)
     rows = np.arange(500)
-    found = {b.name: b for b in fit_baselines(columns_of(x), task, rows, seed=0)}
+    wanted = np.arange(500, 600)
+    found = {b.name: b for b in fit_baselines(columns_of(x), task, rows, wanted, seed=0)}
     assert list(found) == ["constant", "linear", "k_nearest_neighbours", "random_forest", "gradient_boosting"]
     assert all(b.rows == b.all_rows == 500 for b in found.values())
-    assert found["linear"].predict is not None
-    assert found["constant"].predict is not None
-    linear = found["linear"].predict(columns_of(x[500:]))
+    linear, constant = found["linear"].predictive, found["constant"].predictive
     assert isinstance(linear, RealPredictive)
+    assert isinstance(constant, RealPredictive)
     assert linear.deviation[0, 0] == pytest.approx(0.5, rel=0.25)  # from 50 held-out residuals
     assert np.mean((linear.point() - y[500:]) ** 2) < 0.35
-    assert found["constant"].predict(columns_of(x[500:])).point() == pytest.approx(y[:500].mean())
-    hurried = fit_baselines(
-        columns_of(np.tile(x, (20, 1))),
-        Task("regression", "y", np.tile(y, 20)),
-        np.arange(12_000),
-        seed=0,
-        seconds=0.01,
-    )
-    assert {b.rows for b in hurried} == {2000}
+    assert constant.point() == pytest.approx(y[:500].mean())
     one_class = Task("classification", "y", np.zeros(600, dtype=int), ("a", "b"))
-    refused = {b.name: b.failed for b in fit_baselines(columns_of(x), one_class, rows, seed=0)}
+    refused = {b.name: b.failed for b in fit_baselines(columns_of(x), one_class, rows, wanted, seed=0)}
     assert "class" in str(refused["linear"])
 
 

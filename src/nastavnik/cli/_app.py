@@ -151,8 +151,10 @@ def fit(
             _say(f"{resume} is finished; give --budget or --networks to go on", quiet)
             _show(resume, as_json)
             return
-        folder.claim()
         request = FitRequest.from_json(folder.record["asked"]).extended(**limits)
+        clock.budget = request.budget_or_default
+        clock.refuse_too_short()
+        folder.claim()
     else:
         if source is None:
             raise UserError("name a table to fit, such as: nastavnik fit houses.csv --target price")
@@ -197,6 +199,8 @@ def fit(
 
             print(run_show_space(request))
             return
+        clock.budget = request.budget_or_default
+        clock.refuse_too_short()
         stem = Path(source).resolve().stem[:_LONGEST] or "run"
         folder = RunFolder.create(out, request.to_json(), force=force, name=stem)
     _run(request, folder, clock, quiet)

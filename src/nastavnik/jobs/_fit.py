@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -240,8 +239,7 @@ def _fit_beside(
         search = _search(dataset, bench, space, strategy, request, folder, clock, watcher)
         watcher.doing("choosing and testing")
         finish = Deadline(clock, _reserve(clock, dataset, request))
-        ended = partial(_over, Deadline(clock, finish.reserve - _REPORT_SECONDS * clock.slowness))
-        baselines = beside.collect(ended) if beside is not None else []
+        baselines = beside.collect(finish.passed) if beside is not None else []
         delivery = deliver(
             search,
             dataset,
@@ -300,10 +298,6 @@ def _give(beside: BaselineProcess | None, dataset: Dataset, request: FitRequest,
     beside.give(
         dataset.columns, dataset.task, rows, dataset.split.test, seed=request.seed, seconds=min(seconds, clock.left)
     )
-
-
-def _over(deadline: Deadline) -> bool:
-    return deadline.passed()
 
 
 def _search(

@@ -18,7 +18,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ UNSEEN = 2000  # rows beyond those fitted on that tell a regression's noise
 Message = tuple[dict[str, Any], list[np.ndarray]]
 
 
-def send(pipe: BinaryIO, record: Mapping[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
+def send(pipe: IO[bytes], record: Mapping[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
     """Write one message."""
     forms = [[array.dtype.str, list(array.shape)] for array in arrays]
     pipe.write(json.dumps({**record, "arrays": forms}).encode() + b"\n")
@@ -35,7 +35,7 @@ def send(pipe: BinaryIO, record: Mapping[str, Any], arrays: Sequence[np.ndarray]
     pipe.flush()
 
 
-def receive(pipe: BinaryIO) -> Message | None:
+def receive(pipe: IO[bytes]) -> Message | None:
     """Read one message; None when the other side has ended, be it in the middle of one."""
     line = pipe.readline()
     if not line.endswith(b"\n"):

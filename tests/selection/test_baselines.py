@@ -1,0 +1,108 @@
+"""Baselines in a process of their own: answers, shares of the time, and ends."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nastavnik.data import Columns
+from nastavnik.selection import BaselineProcess
+from nastavnik.selection import _baseline_worker as worker
+from nastavnik.task import Task
+
+STUB = """
+import runpy, sys, time
+own = runpy.run_path({worker!r})
+real = own["makers"]
+
+class Endless:
+    def fit(self, x, y):
+        while True:
+            time.sleep(0.05)
+
+class Dying:
+    def fit(self, x, y):
+        import os
+        os._exit(3)
+
+def makers(*given):
+    return {{**real(*given), "linear": Endless, "k_nearest_neighbours": Dying}}
+
+own["work"].__globals__["makers"] = makers
+own["main"]()
+"""
+
+
+def columns_of(x: np.ndarray) -> Columns:
+    return Columns(x, np.empty((len(x), 0), dtype=object), tuple(f"x{j}" for j in range(x.shape[1])), ())
+
+
+@pytest.fixture
+def table(rng: np.random.Generator) -> tuple[Columns, Task]:
+    x = rng.normal(size=(300, 3))
+    return columns_of(x), Task("regression", "y", x @ [2.0, -1.0, 0.0])
+
+
+def test_one_that_never_ends_is_ended_at_its_share_and_the_others_answer(
+    table: tuple[Columns, Task], tmp_path: Path
+) -> None:
+    script = tmp_path / "stub.py"
+    script.write_text(STUB.format(worker=worker.__file__))
+    with BaselineProcess(1, script) as process:
+        began = time.monotonic()
+        process.give(*table, np.arange(250), np.arange(250, 300), seed=0, seconds=60.0)
+        found = {b.name: b for b in process.collect()}
+        assert time.monotonic() - began < 62
+    assert found["linear"].predictive is None
+    assert "not done when its time was over" in str(found["linear"].failed)
+    assert found["linear"].seconds < 20  # an even share of what is left, not all of it
+    assert "it ended its process" in str(found["k_nearest_neighbours"].failed)
+    assert {name for name, b in found.items() if b.rows == 250} == {"constant", "random_forest", "gradient_boosting"}
+
+
+def test_what_is_not_done_when_others_are_waited_for_no_longer_is_left_out(table: tuple[Columns, Task]) -> None:
+    with BaselineProcess(1) as process:
+        process.give(*table, np.arange(250), np.arange(250, 300), seed=0, seconds=float("inf"))
+        found = process.collect(ended=lambda: True)
+    assert all(b.predictive is not None or b.failed for b in found)
+    assert any(b.failed for b in found)
+
+
+def test_growing_fits_stop_at_their_share_and_each_answers(rng: np.random.Generator) -> None:
+    x, y = rng.normal(size=(12_000, 3)), rng.normal(size=12_000)
+    kind = {"name": "linear", "matrix": "others", "first": 2000, "most": 12_000}
+    job: dict[str, Any] = {"task": "regression", "near": 5, "seed": 0, "threads": 1, "kinds": [kind]}
+    job |= {"names": ["train.others", "wanted.others", "targets"]}
+    sizes: dict[float | None, list[int]] = {}
+    for seconds in (1e-6, None):
+        sizes[seconds] = []
+
+        def answer(record: dict[str, Any], found: Any = (), own: list[int] = sizes[seconds]) -> None:
+            own += [record["rows"]] if "rows" in record else []
+
+        worker.work({**job, "seconds": seconds}, [x, x[:5], y], answer)
+    assert sizes == {1e-6: [2000], None: [2000, 8000, 12_000]}
+
+
+def test_the_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
+    program = (
+        "import subprocess, sys; "
+        f"p = subprocess.Popen([sys.executable, {worker.__file__!r}], stdin=subprocess.PIPE, stdout=subprocess.PIPE); "
+        "p.stdout.readline(); print(p.pid, flush=True); import os; os._exit(0)"
+    )
+    child = int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+    for _ in range(200):
+        try:
+            os.kill(child, 0)
+            state = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, FileNotFoundError):
+            return
+        if state == "Z":  # nobody is left to take note of its end
+            return
+        time.sleep(0.05)
+    pytest.fail("the process goes on")
