@@ -58,8 +58,8 @@ def network_facts(sight: Sight) -> list[dict[str, Any]]:
 def looks_fresh(module: nn.Module) -> bool | None:
     """Whether a layer's matrices look as chance left them: no direction in them is longer than that of pure noise.
 
-    The longest singular value of an [m, n] matrix of independent numbers of deviation σ is σ (√m + √n); what was learned
-    stands out from it. Matrices of one value are not of chance's making; None for a layer without any.
+    The longest singular value of an [m, n] matrix of independent numbers of deviation σ is σ (√m + √n); what was
+    learned stands out from it. Matrices of one value are not of chance's making; None for a layer without any.
     """
     matrices = [p.detach().float().flatten(1) for p in module.parameters(recurse=False) if p.ndim > 1]
     return all(_like_noise(m[m.any(1)]) for m in matrices) if matrices else None

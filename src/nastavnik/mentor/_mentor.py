@@ -24,7 +24,6 @@ from nastavnik.mentor._diagnosis import FORMAT, Finding, diagnose
 from nastavnik.mentor._judging import Judge
 from nastavnik.mentor._live import (
     Batch,
-    RandomState,
     held_modules,
     in_evaluation,
     live_subject,

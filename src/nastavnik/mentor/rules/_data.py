@@ -68,12 +68,10 @@ def unscaled_target(history: History) -> Iterator[Sign]:
     facts = history.facts
     if "target deviation" in facts:
         mean, deviation = abs(facts["target mean"]), facts["target deviation"]
-        if (
-            deviation <= 1e-6 * mean
-            or not facts.get("scored", True)
-            or _there(history, facts["target mean"], deviation)
-        ):
-            return  # one value for all rows, as a generator's "real"; or outputs that are of another kind, or scaled
+        if deviation <= 1e-6 * mean:
+            return  # one value for all rows, as a generator's "real": there is nothing to scale
+        if not facts.get("scored", True) or _there(history, facts["target mean"], deviation):
+            return  # the outputs are of another kind, or scaled by the network
         yield Sign(max(mean, deviation, 0.3 / max(deviation, 1e-12)), evidence={"mean": mean, "deviation": deviation})
 
 
@@ -104,12 +102,8 @@ def classes_as_numbers(history: History) -> Iterator[Sign]:
     classes are likely nor how sure they are. For counts and grades a number is right.
     """
     facts = history.facts
-    several = facts.get("outputs", 1) == 1 and facts.get("expects") in ("logits", "probabilities")
-    if (
-        facts.get("classes") == 0
-        and (facts.get("expects") == "numbers" or several)
-        and 2 < facts.get("whole values", 0) <= 20
-    ):
+    one = ("numbers", "logits", "probabilities") if facts.get("outputs", 1) == 1 else ("numbers",)
+    if facts.get("classes") == 0 and facts.get("expects") in one and 2 < facts.get("whole values", 0) <= 20:
         yield Sign(1.0, evidence={"different values": facts["whole values"]})
 
 

@@ -109,11 +109,12 @@ def _plain_output(history: History) -> Iterator[Advice]:
     hinders=True,
 )
 def squashed_outputs(history: History) -> Iterator[Sign]:
-    """The last thing the network does is an activation whose values do not reach the targets', or outputs sit on a bound.
+    """The last thing the network does is an activation that does not reach as far as the targets, or outputs sit on a
+    bound.
 
     A rectifier cannot say what is negative, a sigmoid not what is above 1; beyond the bound there is no gradient that
-    would bring the output back. A loss that takes logits wants numbers of any size. Where numbers are asked for that lie
-    within the bounds, an activation there is right, as long as it is not flat for nearly all rows (score: 1 for an
+    would bring the output back. A loss that takes logits wants numbers of any size. Where numbers are asked for that
+    lie within the bounds, an activation there is right, as long as it is not flat for nearly all rows (score: 1 for an
     activation at the end, else the share of outputs on a bound less that of targets).
     """
     expected = history.facts.get("expects", "logits")
