@@ -91,8 +91,9 @@ def check(
     """Say what is wrong with a training, why, and what to do; with ``try_rule``, try it.
 
     A run of ``fit`` is looked at by training its chosen recipe again from its own seed, watched by all instruments,
-    beside four other seeds; and some of its other networks, the diverged and the worst first. What ``Mentor.save``
-    wrote is read as it is. The result is written to ``findings.json``, and into the report if there is one.
+    beside four other seeds; and some of its other networks, the diverged and the worst first. Of a run in which none
+    reached a finite loss, the first is trained again, and its diverging shows why. What ``Mentor.save`` wrote is read
+    as it is. The result is written to ``findings.json``, and into the report if there is one.
 
     Args:
         run: a finished run's folder, or one that ``Mentor.save`` wrote.
@@ -127,6 +128,7 @@ def check(
     folder.claim()
     try:
         _, search = reopened(folder, family, clock)
+        _check_ended(folder, search)
         found = _checked(folder, search, network, clock, suppressed, known, watcher)
         if try_rule is not None:
             found = tried(found, Lab(search.bench), try_rule, pairs, watcher, clock)
@@ -162,7 +164,7 @@ def _checked(
 ) -> Checkup:
     """The findings of one network, and of some others of the run."""
     assert folder.path is not None
-    number, recipe = _asked_about(folder.path, search, network)
+    number, recipe = _asked_about(folder, search, network)
     lab, started = Lab(search.bench), clock.elapsed
     watcher.doing(f"training network {number} again, watched, beside {_SIBLINGS} other seeds")
     seed = recipe.whole("seed")
@@ -246,8 +248,12 @@ def _together(
     return {"effects": effects, "best": best, "effect": effect, "low": low, "high": high}
 
 
-def _asked_about(path: Path, search: Search, network: int | None) -> tuple[int, Recipe]:
-    """A network's number and its recipe: the chosen one, or another of the run's."""
+def _asked_about(folder: RunFolder, search: Search, network: int | None) -> tuple[int, Recipe]:
+    """A network's number and its recipe: the chosen one, or another of the run's; of none chosen, one that diverged."""
+    path = folder.path
+    assert path is not None
+    if network is None and folder.status != "finished":
+        return search.history[0].numbers[0], search.history[0].recipe
     if network is None:
         try:
             chosen = read_json(path / "result.json")["chosen"]
@@ -332,9 +338,23 @@ def _finished(run: str | Path) -> RunFolder:
     folder = RunFolder.resume(run)
     if "status" not in folder.record or not isinstance(folder.record.get("asked"), dict) or not folder.record["asked"]:
         raise UserError(f"{Path(run) / 'run.json'} is damaged: it does not say what was asked")
-    if folder.status != "finished":
-        raise UserError(f"{run} is not finished; finish it with 'nastavnik fit --resume {run}'")
+    asked_again = Path(run) / "checkpoint" / "search.json"
+    if folder.status == "failed" and not asked_again.exists():
+        raise UserError(f"the checkpoint of {run} is gone, so there is no network of it that could be trained again")
+    if folder.status not in ("finished", "failed") and not asked_again.exists():
+        raise UserError(_unfinished(run))
     return folder
+
+
+def _unfinished(run: str | Path) -> str:
+    return f"{run} is not finished; finish it with 'nastavnik fit --resume {run}'"
+
+
+def _check_ended(folder: RunFolder, search: Search) -> None:
+    """Refuse a run that could go on: one that is not finished, unless all its networks diverged and none is left."""
+    diverged = bool(search.history) and all(c.status == "diverged" for c in search.history)
+    if folder.status != "finished" and not (diverged and search.bracket is None):
+        raise UserError(_unfinished(folder.path or ""))
 
 
 def _write(path: Path, found: Checkup, watcher: Watcher) -> None:
