@@ -11,7 +11,9 @@ whole network), and its line in ``INSTRUMENTS`` or ``OBSERVED``.
 
 from nastavnik.instruments._describing import batch_facts as batch_facts
 from nastavnik.instruments._describing import data_facts as data_facts
+from nastavnik.instruments._describing import looks_fresh as looks_fresh
 from nastavnik.instruments._describing import network_facts as network_facts
+from nastavnik.instruments._losses import stuck_share as stuck_share
 from nastavnik.instruments._norms import INSTRUMENTS as INSTRUMENTS
 from nastavnik.instruments._norms import Instrument as Instrument
 from nastavnik.instruments._norms import Moment as Moment

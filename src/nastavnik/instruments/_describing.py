@@ -8,15 +8,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from nastavnik.instruments._sight import Inputs, Sight, has_matrix
+from nastavnik.instruments._sight import Inputs, Sight, has_matrix, reach
 from nastavnik.nets import Normalization, RandomMask, is_activation
 
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 def network_facts(sight: Sight) -> list[dict[str, Any]]:
-    """Each layer in the order it ran: name, kind, role, units, parameters, whether they are trained."""
+    """Each layer in the order it ran: name, kind, role, units, parameters, whether they are trained.
+
+    Of an activation that comes last, whether its values are the outputs, and between what bounds they can lie.
+    """
     found: list[dict[str, Any]] = []
+    outputs = sight.outputs.reshape(-1)
     said: torch.Tensor | None = None  # by the last layer with weights
     for layer in sight.layers:
         module = layer.module
@@ -31,6 +35,10 @@ def network_facts(sight: Sight) -> list[dict[str, Any]]:
             extra["rate"] = float(getattr(module, "p", getattr(module, "rate", 0.0)))
         elif has_matrix(module):
             extra["fed raw"], said = raw, layer.said
+        if layer is sight.layers[-1] and (is_activation(module) or role_of(module) == "softmax"):
+            same = layer.said.numel() == outputs.numel()
+            extra["final"] = same and bool(torch.equal(layer.said.reshape(-1), outputs))
+            extra["reach"] = reach(layer)
         found.append(
             {
                 "name": layer.name,
@@ -45,6 +53,24 @@ def network_facts(sight: Sight) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def looks_fresh(module: nn.Module) -> bool | None:
+    """Whether a layer's matrices look as chance left them: no direction in them is longer than that of pure noise.
+
+    The longest singular value of an [m, n] matrix of independent numbers of deviation σ is σ (√m + √n); what was
+    learned stands out from it. Matrices of one value are not of chance's making; None for a layer without any.
+    """
+    matrices = [p.detach().float().flatten(1) for p in module.parameters(recurse=False) if p.ndim > 1]
+    return all(_like_noise(m[m.any(1)]) for m in matrices) if matrices else None
+
+
+def _like_noise(matrix: torch.Tensor) -> bool:
+    if min(matrix.shape) < 2 or not bool(torch.isfinite(matrix).all()):
+        return False
+    edge = float(matrix.square().mean().sqrt()) * (matrix.shape[0] ** 0.5 + matrix.shape[1] ** 0.5)
+    differ = float(matrix.std()) > 1e-6 * float(matrix.abs().max())
+    return differ and float(torch.linalg.matrix_norm(matrix, 2)) < edge * (1.1 + 1 / min(matrix.shape))
 
 
 def role_of(module: nn.Module) -> str:
@@ -76,19 +102,29 @@ def batch_facts(inputs: Inputs, targets: torch.Tensor, classes: int) -> dict[str
         x = x.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         scale, centre = x.std(0, correction=0), x.mean(0)
         alive = scale > 1e-12
+        own = _sizes_where_given(x, scale)
         facts["columns"] = int(x.shape[1])
         facts["constant columns"] = int((~alive).sum())
-        facts["input size"] = float(x.square().mean().sqrt())
+        given = x[x != 0]  # where most are zeros, as words' counts are, what is not says how large they are
+        facts["input size"] = float(given.square().mean().sqrt()) if len(given) else 0.0
         facts["largest column"] = float((centre.square() + scale.square()).sqrt().amax())
-        facts["column spread"] = float(scale[alive].amax() / scale[alive].median()) if alive.any() else 1.0
+        facts["column spread"] = float(own[alive].amax() / own[alive].median()) if alive.any() else 1.0
     y = targets.detach().double().cpu().reshape(len(targets), -1)[:, 0]
     if classes:
         counts = torch.bincount(y.long()[y >= 0], minlength=classes)
         facts["class shares"] = (counts / counts.sum()).tolist()
     elif targets.is_floating_point():  # whole numbers that are no classes, such as words, have no size
         facts["target mean"], facts["target deviation"] = float(y.mean()), float(y.std(correction=0))
+        facts["target range"] = [float(y.min()), float(y.max())]
         facts["whole values"] = len(y.unique()) if bool((y == y.round()).all()) and float(y.min()) in (0.0, 1.0) else 0
     return facts
+
+
+def _sizes_where_given(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """The deviations of columns; of those that are mostly zero, the root mean square of what is not."""
+    given = (x != 0).sum(0)
+    size = (x.square().sum(0) / given.clamp(min=1)).sqrt()
+    return torch.where(given < len(x) / 2, size, scale)
 
 
 def data_facts(

@@ -51,9 +51,14 @@ def output_sum_deviation(sight: Sight) -> Measured:
 def output_stuck(sight: Sight) -> Measured:
     """Share of outputs that sit on the smallest or the largest of them: what a squashing output layer
     leaves; 0 where all outputs are the same."""
-    outputs = sight.outputs.reshape(-1)
-    spread = outputs.amax() - outputs.amin()
+    return {"": stuck_share(sight.outputs)}
+
+
+def stuck_share(values: torch.Tensor) -> torch.Tensor:
+    """Share of numbers that sit on the smallest or the largest of them; 0 where all are the same."""
+    values = values.reshape(-1)
+    spread = values.amax() - values.amin()
     span = spread.clamp(min=1e-12)
-    low = ((outputs - outputs.amin()) < 1e-6 * span).to(outputs.dtype).mean()
-    high = ((outputs.amax() - outputs) < 1e-6 * span).to(outputs.dtype).mean()
-    return {"": torch.where(spread > 1e-6, torch.maximum(low, high), torch.zeros_like(low))}
+    low = ((values - values.amin()) < 1e-6 * span).to(values.dtype).mean()
+    high = ((values.amax() - values) < 1e-6 * span).to(values.dtype).mean()
+    return torch.where(spread > 1e-6, torch.maximum(low, high), torch.zeros_like(low))

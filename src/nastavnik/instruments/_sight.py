@@ -231,6 +231,19 @@ def _steepest(module: nn.Module, given: torch.Tensor, said: torch.Tensor, alone:
     return torch.where((far.abs() < 100).all(), slopes.abs().amax(), torch.zeros_like(slopes.amax()))
 
 
+def reach(layer: Layer) -> list[float | None] | None:
+    """The least and the most that an activation or a softmax can say, None where there is no bound; None if unknown."""
+    module = layer.module
+    if isinstance(module, nn.Softmax):
+        return [0.0, 1.0]
+    if isinstance(module, (nn.LogSoftmax, nn.PReLU)) or layer.said.shape != layer.given.shape:
+        return None
+    with torch.no_grad():
+        far = torch.tensor([-1e4, 1e4], dtype=layer.given.dtype, device=layer.given.device)
+        said = module.forward(torch.cat([far, torch.linspace(-6, 6, 121, dtype=far.dtype, device=far.device)]))
+    return [None if abs(bound) > 100 else bound for bound in (float(said.min()), float(said.max()))]
+
+
 def _is_leaf(module: nn.Module) -> bool:
     return next(module.children(), None) is None
 
@@ -246,7 +259,7 @@ def plain_grad(
 ) -> Callable[[Tensors], tuple[Tensors, Any]]:
     """``torch.func.grad`` by autograd's own tape: several times less to do for each operation, but not under vmap.
 
-    Parameters without part in the loss get zeros.
+    Parameters without part in the loss get zeros; sparse gradients are made dense, as lengths are taken of them.
     """
 
     def gradients(parameters: Tensors) -> tuple[Tensors, Any]:
@@ -256,7 +269,7 @@ def plain_grad(
                 loss, extra = objective(leaves) if has_aux else (objective(leaves), None)
                 found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         return {
-            name: torch.zeros_like(leaf) if g is None else g
+            name: torch.zeros_like(leaf) if g is None else g.to_dense() if g.is_sparse else g
             for (name, leaf), g in zip(leaves.items(), found, strict=True)
         }, extra
 

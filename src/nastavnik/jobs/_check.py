@@ -98,8 +98,9 @@ def check(
     """Say what is wrong with a training, why, and what to do; with ``try_rule``, try it.
 
     A run of ``fit`` is looked at by training its chosen recipe again from its own seed, watched by all instruments,
-    beside four other seeds; and some of its other networks, the diverged and the worst first. What ``Mentor.save``
-    wrote is read as it is. The result is written to ``findings.json``, and into the report if there is one.
+    beside four other seeds; and some of its other networks, the diverged and the worst first. Of a run in which none
+    reached a finite loss, the first is trained again, and its diverging shows why. What ``Mentor.save`` wrote is read
+    as it is. The result is written to ``findings.json``, and into the report if there is one.
 
     Args:
         run: a finished run's folder, or one that ``Mentor.save`` wrote.
@@ -134,6 +135,7 @@ def check(
     folder.claim()
     try:
         _, search = reopened(folder, family, clock)
+        _check_ended(folder, search)
         found = _checked(folder, search, network, clock, suppressed, known, watcher)
         if try_rule is not None:
             found = tried(found, Lab(search.bench), try_rule, pairs, watcher, clock)
@@ -254,12 +256,10 @@ def _together(
 
 
 def _asked_about(folder: RunFolder, search: Search, network: int | None) -> tuple[int, Recipe]:
-    """A network's number and its recipe: the chosen one, or another of the run's."""
+    """A network's number and its recipe: the chosen one, or another of the run's; of none chosen, one that diverged."""
+    if network is None and folder.status != "finished":
+        return search.history[0].numbers[0], search.history[0].recipe
     if network is None:
-        if folder.status == "failed":  # nothing was chosen: the first that diverged stands for all
-            for candidate in search.history:
-                return candidate.numbers[0], candidate.recipe
-            raise UserError(f"the checkpoint of {folder.path} is gone, so there is no network to look at")
         chosen = folder.read("result.json", RESULT)["chosen"]
         return chosen["networks"][0], Recipe.from_json(chosen["recipe"])
     for candidate in search.history:
@@ -347,9 +347,23 @@ def _finished(run: str | Path) -> RunFolder:
     folder = RunFolder.resume(run)
     if not folder.record["asked"]:
         raise UserError(f"{Path(run) / 'run.json'} is damaged: it does not say what was asked")
-    if folder.status not in ("finished", "failed"):
-        raise UserError(f"{run} is not finished; finish it with 'nastavnik fit --resume {run}'")
+    asked_again = Path(run) / "checkpoint" / "search.json"
+    if folder.status == "failed" and not asked_again.exists():
+        raise UserError(f"the checkpoint of {run} is gone, so there is no network of it that could be trained again")
+    if folder.status not in ("finished", "failed") and not asked_again.exists():
+        raise UserError(_unfinished(run))
     return folder
+
+
+def _unfinished(run: str | Path) -> str:
+    return f"{run} is not finished; finish it with 'nastavnik fit --resume {run}'"
+
+
+def _check_ended(folder: RunFolder, search: Search) -> None:
+    """Refuse a run that could go on: one that is not finished, unless all its networks diverged and none is left."""
+    diverged = bool(search.history) and all(c.status == "diverged" for c in search.history)
+    if folder.status != "finished" and not (diverged and search.bracket is None):
+        raise UserError(_unfinished(folder.path or ""))
 
 
 def _write(path: Path, found: Checkup, watcher: Watcher) -> None:

@@ -56,7 +56,7 @@ class Cadence:
     def _shared_due(self, step: int, looked: float, elapsed: float) -> bool:
         if step < self.shared_at:
             return False
-        if not _alone():  # all processes must look at the same steps
+        if not trains_alone():  # all processes must look at the same steps
             elapsed = math.inf
         if looked > _GRACE + self.budget * max(elapsed - looked, 0.0) and step > _DENSE:
             self.shared_at = math.ceil(_LATER * step)  # and not step after step, as being awake costs as well
@@ -65,7 +65,7 @@ class Cadence:
         return True
 
 
-def _alone() -> bool:
+def trains_alone() -> bool:
     """Whether this process trains alone."""
     known = torch.distributed.is_available() and torch.distributed.is_initialized()
     return not known or torch.distributed.get_world_size() == 1

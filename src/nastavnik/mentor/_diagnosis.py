@@ -8,11 +8,10 @@ from typing import Any
 
 from nastavnik.errors import UserError, nearest
 from nastavnik.files import plain
+from nastavnik.mentor._reading import fared_well
 from nastavnik.mentor._rule import SEVERITIES, Advice, Rule, Sign
 from nastavnik.mentor.rules import RULES
 from nastavnik.trace import History
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -85,10 +84,13 @@ def diagnose(
 
 def _finding(rule: Rule, sign: Sign, history: History) -> Finding:
     evidence = {**sign.evidence, "score": sign.score, "threshold": rule.threshold}
+    severity, well = rule.severity, fared_well(history) if rule.hinders else None
+    if severity == "error" and well is not None:
+        severity, evidence = "warning", {"learned all the same": well, **evidence}
     explanation = f"{rule.symptom} {rule.mechanism}".strip()
     return Finding(
         rule.name,
-        rule.severity,
+        severity,
         rule.title,
         sign.layer,
         sign.steps,

@@ -231,6 +231,13 @@ def outputs_of(said: Any) -> torch.Tensor:
     raise UserError(f"the model says {type(said).__name__}, in which there is no tensor of outputs")
 
 
+def said_by(model: nn.Module, tensors: Mapping[str, torch.Tensor], batch: Batch) -> Any:
+    """Everything that the model says of a batch with these tensors."""
+    args, kwargs, _ = batch.rebuilt([t.clone() for t in batch.inputs])
+    with torch.no_grad():
+        return functional_call(model, dict(tensors), args, kwargs)
+
+
 def unused_parameters(
     subject: Subject, parameters: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor], batch: Batch
 ) -> list[str]:
@@ -279,7 +286,8 @@ def undisturbed(model: nn.Module, held: Sequence[nn.Module]) -> Iterator[RandomS
 
 
 def held_modules(loss_fn: Any) -> list[nn.Module]:
-    """The modules that a loss is or holds: in its closure, its defaults, the object it is a method of, its attributes.
+    """The modules that a loss is or holds: in its closure, its defaults, the object it is a method of, its attributes,
+    or by a global name.
 
     Long collections, such as rows of data, are passed over, and no more than a thousand things looked into.
     """
@@ -309,7 +317,8 @@ def _inside(thing: Any) -> list[Any]:
         return [thing.__self__]
     if isinstance(thing, FunctionType):
         cells = [cell.cell_contents for cell in thing.__closure__ or () if cell != CellType()]
-        return [*cells, thing.__defaults__, thing.__kwdefaults__]
+        named = [thing.__globals__.get(name) for name in thing.__code__.co_names]  # as in a notebook
+        return [*cells, thing.__defaults__, thing.__kwdefaults__, *(m for m in named if isinstance(m, nn.Module))]
     if hasattr(thing, "__dict__") and not isinstance(thing, (torch.Tensor, type, ModuleType)):
         return [vars(thing)]
     return []

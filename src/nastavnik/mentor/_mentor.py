@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,25 @@ from torch import nn
 from nastavnik.arguments import checked
 from nastavnik.errors import UserError
 from nastavnik.files import plain, read_json, write_json
-from nastavnik.instruments import appraise, data_facts, look, measured, network_facts
+from nastavnik.instruments import look, looks_fresh, measured, network_facts
 from nastavnik.mentor._arguments import bare, cadences, check_arguments, check_rows
 from nastavnik.mentor._batches import Batches
-from nastavnik.mentor._cadence import Cadence
+from nastavnik.mentor._cadence import Cadence, trains_alone
 from nastavnik.mentor._diagnosis import Finding, diagnose
+from nastavnik.mentor._judging import Judge
 from nastavnik.mentor._live import (
     Batch,
-    RandomState,
-    flat_batch,
     held_modules,
     in_evaluation,
     live_subject,
     live_tensors,
     resident_megabytes,
+    said_by,
     undisturbed,
     unhooked,
     unused_parameters,
 )
+from nastavnik.mentor._players import Players
 from nastavnik.mentor._probes import loss_facts
 from nastavnik.mentor._steps import Idle, Step
 from nastavnik.mentor._words import in_words
@@ -40,7 +42,8 @@ from nastavnik.schemas import HISTORY
 from nastavnik.together import settle, together
 from nastavnik.trace import History
 
-_ROWS = 512  # of each part that are appraised
+_RECENT = 0.02  # of the steps taken: a look so long ago still shows how things are
+_FAULT = 300  # characters of what an error says
 _STEP_ONLY = ("layer update ratio", "predicted change", "actual change")
 
 
@@ -105,15 +108,15 @@ class Mentor:
         self.on = on
         self.cadence = Cadence(costs, own, budget)
         self.batches = Batches()
-        self.parts = {"training": train, "validation": validation}
-        self.classes = classes
+        self.judge = Judge(train, validation, classes)
         self.steps = 0
         self.seconds = 0.0  # spent looking
         self.looking = False
         self._wake = 0  # the next step at which there is anything to do
-        self._idle = Idle(self)
         self._held: list[nn.Module] = []  # by the loss
-        self._rows: Batch | None = None  # of the first batch, where no training rows are given
+        self._modes: dict[nn.Module, bool] = {}  # training or not, at the last look
+        self.players = Players(self)
+        self._idle = Idle(self)
         self._start: dict[str, torch.Tensor] = {}
         self._fresh: bool | None = None  # whether a gradient has arrived since the optimizer's last step, if known
         self._stepped = False
@@ -141,6 +144,11 @@ class Mentor:
                     number = float(value.detach()) if isinstance(value, torch.Tensor) else float(value)
                     self.history.add("loss term", self.steps, number, name.encode(errors="replace").decode())
 
+    @property
+    def classes(self) -> int | None:
+        """How many the target has, 0 for numbers; None before that is known."""
+        return self.judge.classes
+
     # What it says
 
     @checked()
@@ -153,7 +161,10 @@ class Mentor:
             return []
         suppress = [suppress] if isinstance(suppress, str) else list(suppress)
         with self._guarded("facts"):
-            self._settle_facts()
+            self.judge.data_facts(self.history.facts, self.batches.joined())
+        with self._guarded("the end"):
+            self._look_at_the_end()
+        self.history.facts["steps taken"] = self.steps
         return diagnose(
             self.history, suppress=suppress, broken=lambda rule, error: self.note_fault(f"the rule {rule}", error)
         )
@@ -215,6 +226,17 @@ class Mentor:
         if isinstance(self.optimizer, torch.optim.Optimizer):
             self._handles.append(self.optimizer.register_step_post_hook(used))
 
+    def versions_beside(self) -> dict[int, int]:
+        """How often each parameter that the loss holds beside the model's was changed: by others, as far as is known.
+
+        Those of a loss that is a module of its own are trained with the model, unless its optimizer is known.
+        """
+        own = {id(p) for p in self.model.parameters()}
+        groups = [] if self.optimizer is None else self.optimizer.param_groups
+        own |= {id(p) for group in groups for p in group["params"]}
+        held = self._held if self.optimizer is not None or not isinstance(self.loss_fn, nn.Module) else []
+        return {id(p): p._version for module in held for p in module.parameters() if id(p) not in own}
+
     def held_parameters(self) -> list[torch.Tensor]:
         """The parameters that are trained and that the optimizer holds."""
         groups = [] if self.optimizer is None else self.optimizer.param_groups
@@ -257,12 +279,26 @@ class Mentor:
     def note_fault(self, what: str, error: Exception) -> None:
         """Keep a fault of the mentor's own, once, to be reported."""
         where = traceback.extract_tb(error.__traceback__)[-1]
-        fault = f"{what}: {type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+        said = next(iter(str(error).splitlines()), "")[:_FAULT]
+        fault = f"{what}: {type(error).__name__}: {said} ({Path(where.filename).name}, line {where.lineno})"
         if fault not in self.faults:
             self.faults.append(fault)
 
-    def _look(self, batch: Batch, before: dict[str, torch.Tensor], costs: Sequence[str]) -> None:
-        """Everything the instruments see of a step that was just taken."""
+    def _look_at_the_end(self) -> None:
+        """Look once more, at the network as it is now, so that nothing is said of it that is past.
+
+        Left out where the last look is recent, and where several processes train: the others do not look now.
+        """
+        seen = self.history.steps("batch loss")
+        recent = not len(seen) or self.steps - seen[-1] <= max(1, _RECENT * self.steps)
+        if recent or "pass" not in self.cadence.costs or self.judge.first is None or not trains_alone():
+            return
+        self._look(self.judge.first, live_tensors(self.model, trained=True), ("pass",), at_the_end=True)
+
+    def _look(
+        self, batch: Batch, before: dict[str, torch.Tensor], costs: Sequence[str], at_the_end: bool = False
+    ) -> None:
+        """Everything the instruments see of a step that was just taken; at the end, of none."""
         if not before:
             raise UserError("the model has no parameter that is trained (requires_grad)")
         if not len(batch.inputs) or not len(batch.inputs[0]):
@@ -272,9 +308,10 @@ class Mentor:
         after = before
         if passes:
             after = {n: p.detach().clone() for n, p in self.model.named_parameters() if n in before}
-        moved = self._stepped or self.optimizer is None
+        moved = not at_the_end and (self._stepped or self.optimizer is None)
         batch = batch.to(next(iter(after.values())).device)
         with undisturbed(self.model, self._held) as noise:
+            self._as_trained(at_the_end)
             subject = live_subject(self.model, self.loss_fn, batch, noise)
             buffers = live_tensors(self.model, trained=False)
             targets = batch.inputs[0] if batch.targets is None else batch.targets
@@ -283,11 +320,14 @@ class Mentor:
             sight = look(*arguments, rows=rows, passes=passes)
             if passes and not self.history.facts.get("layers"):
                 self.history.facts["layers"] = network_facts(sight)
+                self._find_fresh(self.history.facts["layers"])
                 self.history.facts["unused"] = unused_parameters(subject, before, buffers, batch)
                 self.history.facts["batch"] = len(targets)
-                self._find_classes(sight.outputs, targets)
                 with self._guarded("asking the loss"):
-                    self.history.facts |= loss_facts(self.loss_fn, sight.outputs, batch, self.classes or 0)
+                    tensors = {**before, **buffers}
+                    say = partial(said_by, self.model, tensors, batch)
+                    self.judge.meet(self.history.facts, self.loss_fn, say, sight.outputs, batch)
+                    self.history.facts |= loss_facts(self.loss_fn, sight.outputs, batch, self.judge.classes or 0)
             for cost in costs:
                 try:
                     seen = measured(sight, (cost,))
@@ -300,82 +340,49 @@ class Mentor:
                         for layer, value in values.items():
                             self.history.add(name, self.steps, float(value), layer)
             if passes:
-                self._appraise({**before, **buffers}, batch, noise)
+                suspects = [*self.history.facts.get("unused", []), *self.history.facts.get("without optimizer", [])]
+                own = [n for n in dict.fromkeys(suspects) if n in before]
+                self.history.facts["still"] = [n for n in own if torch.equal(before[n], self._start[n])]
+                self.judge.see_targets(self.history, self.steps, batch)
+                self.judge.appraise(
+                    self.history, self.steps, batch, {**before, **buffers},
+                    lambda rows: live_subject(self.model, self.loss_fn, rows, noise),
+                )  # fmt: skip
+        if at_the_end:
+            self.history.facts["steps"] = self.steps
+            return
         dispersion = self.batches.dispersion(self.steps, len(targets))
         if dispersion is not None:
             self.history.add("order dispersion", self.steps, dispersion)
         if passes:
             self._look_at_surroundings()
 
+    def _find_fresh(self, layers: Sequence[dict[str, Any]]) -> None:
+        """Of layers that are not trained, whether all are as chance left them: then they were hardly meant to stay."""
+        modules = dict(self.model.named_modules())
+        still = [layer for layer in layers if layer["tensors"] and not layer["trained"] and layer["name"] in modules]
+        fresh = [looks_fresh(modules[layer["name"]]) for layer in still]
+        for layer in still:
+            layer["fresh"] = False not in fresh and True in fresh
+
+    def _as_trained(self, at_the_end: bool) -> None:
+        """Remember which parts of the model are in training mode; at the end, let them be so again."""
+        if not at_the_end:
+            self._modes = {module: module.training for module in self.model.modules()}
+        for module in self.model.modules():
+            module.training = self._modes.get(module, module.training)
+
     def _look_at_surroundings(self) -> None:
         facts = self.history.facts
         facts["steps"] = self.steps + 1
         facts["stepped"] = facts.get("stepped", False) or self._stepped
+        self.history.add("moving loss", self.steps, float(self.players.moving()))
         self.history.add("evaluation mode", self.steps, float(in_evaluation(self.model)))
         if self.optimizer is not None and self.optimizer.param_groups:
             self.history.add("rate", self.steps, float(self.optimizer.param_groups[0].get("lr", 0.0)))
         memory = resident_megabytes()
         if memory is not None:
             self.history.add("memory", self.steps, memory)
-
-    def _find_classes(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
-        """Whole-number targets and several outputs are classes; so are zeros and ones with a logistic loss."""
-        if self.classes is None:
-            one = outputs.reshape(len(outputs), -1).shape[1] == 1
-            whole = not targets.is_floating_point() and targets.numel() == len(targets) and outputs.ndim == 2
-            logistic = isinstance(self.loss_fn, (nn.BCEWithLogitsLoss, nn.BCELoss)) and one
-            self.classes = 2 if logistic or (whole and one) else int(outputs.shape[1]) if whole else 0
-        self.history.facts["classes"] = self.classes
-        self.history.facts["outputs"] = int(outputs.shape[-1]) if outputs.ndim > 1 else 1
-
-    def _appraise(self, tensors: dict[str, torch.Tensor], batch: Batch, noise: RandomState) -> None:
-        """Score the given rows of each part; without training rows, those of the first batch."""
-        if self._rows is None:
-            self._rows = batch.first(_ROWS).kept()
-        for part, rows in self.parts.items():
-            own = flat_batch(*rows) if rows is not None else self._rows if part == "training" else None
-            if own is None:
-                continue
-            own = own.first(_ROWS).to(batch.inputs[0].device)
-            subject = live_subject(self.model, self.loss_fn, own, noise)
-            outputs, losses = subject.evaluation(tensors, own.inputs, own.inputs[0])
-            outputs, losses, targets = outputs.detach(), losses.detach(), own.targets
-            if targets is None or not self._can_be_scored(outputs, targets):
-                self.history.add(f"{part} rows' loss", self.steps, float(losses.mean()))
-                continue
-            if self.classes and float(targets.min()) < 0:  # rows without a label
-                outputs, targets = outputs[targets >= 0], targets[targets >= 0]
-            if self.history.facts.get("expects") == "probabilities":
-                outputs = torch.logit(outputs, eps=1e-7)
-            found = appraise(outputs, losses, targets, self.classes or 0)
-            for name in ("loss", "score", "confidence"):
-                if name in found:
-                    self.history.add(f"{part} rows' {name}", self.steps, float(found[name]))
-            if part == "training" and rows is not None:
-                for name in ("margin", "error"):
-                    self.history.rows.setdefault(name, []).append(found[name].float().cpu().numpy())
-
-    def _can_be_scored(self, outputs: torch.Tensor, targets: torch.Tensor) -> bool:
-        """Whether each row has one target, a class or a number that is not the same for all, and outputs for it."""
-        differ = targets.is_floating_point() and bool((targets != targets.reshape(-1)[:1]).any())
-        return (bool(self.classes) or differ) and outputs.ndim <= 2 and len(outputs) == len(targets) == targets.numel()
-
-    def _settle_facts(self) -> None:
-        """The data's facts: from the rows that were given, or from the first batches."""
-        facts = self.history.facts
-        if self.classes is None or ("input size" in facts and self.parts["training"] is not None):
-            return
-        train = self.parts["training"]
-        own = flat_batch(*train) if train is not None else self.batches.joined()
-        if own is None or own.targets is None or own.targets.numel() != len(own.targets):
-            return
-        validation = self.parts["validation"]
-        held = None if validation is None or train is None else flat_batch(*validation)
-        pair = None if held is None or held.targets is None else (held.numbers, held.targets)
-        classes = self.classes
-        facts |= data_facts((own.numbers, own.targets), pair, classes)
-        if train is None and len(own.targets) < 20 * max(classes, 1):
-            facts.pop("class shares", None)  # too few rows to tell a rare class from chance
 
 
 def read_history(path: str | Path) -> History:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 
-from nastavnik.mentor._live import Batch, Loss, own_copy
+from nastavnik.mentor._live import Batch, Loss, outputs_of, own_copy
 
 _EXPECTS = {  # what a loss takes the outputs for
     "CrossEntropyLoss": "logits", "cross_entropy": "logits", "BCEWithLogitsLoss": "logits",
@@ -18,6 +22,8 @@ _EXPECTS = {  # what a loss takes the outputs for
 }  # fmt: skip
 
 _ROWS = 64  # that a loss is asked about
+_CLEARLY = 0.03  # of a loss: what a right answer must save
+_ALIKE = 5.0  # times as fast a loss may rise to one side of its least as to another: a quantile's rises by odds
 
 
 def loss_facts(loss_fn: Loss | None, outputs: torch.Tensor, batch: Batch, classes: int) -> dict[str, Any]:
@@ -69,6 +75,76 @@ def _asked(loss_fn: Loss, outputs: torch.Tensor, targets: torch.Tensor, classes:
     return "log probabilities" if torch.isclose(first, likelihood, rtol=1e-4, atol=1e-5) else "unknown"
 
 
+def scored_as(
+    loss_fn: Loss | None, say: Callable[[], Any], outputs: torch.Tensor, batch: Batch, classes: int
+) -> int | None:
+    """How many classes outputs may be scored against, 0 for numbers; None where a score would mean nothing.
+
+    Only where the loss is least for outputs that name the target does it matter whether they do: embeddings, logarithms
+    of rates or a quantile of a target are no guesses of it. A loss of torch's is known by its name, and the model's own
+    has its labels; any other is asked, with outputs made up in the place of those that the model ``say``s.
+    """
+    targets = batch.targets
+    if targets is None or targets.numel() != len(targets) or len(outputs) != len(targets):
+        return classes  # nothing is scored row by row
+    columns = outputs.reshape(len(outputs), -1).shape[1]
+    if classes and float(targets.max()) >= max(columns, 2):
+        return None  # more classes than outputs
+    known = expects(loss_fn)
+    if loss_fn is None or (known != "unknown" if classes else known == "numbers"):
+        return classes
+    said = say()
+    outputs = outputs_of(said)
+    ask = partial(_instead, own_copy(loss_fn), said, outputs, batch.rebuilt(batch.inputs)[2])
+    if classes:
+        return classes if _wants_classes(ask, outputs, targets) else None
+    if not targets.is_floating_point():
+        return None
+    if _wants_numbers(ask, outputs, targets):
+        return 0
+    binary = columns == 1 and bool(((targets == 0) | (targets == 1)).all())
+    return 2 if binary and _wants_classes(ask, outputs, targets) else None
+
+
+def _instead(loss_fn: Loss, said: Any, outputs: torch.Tensor, y: Any, made: torch.Tensor) -> float:
+    """The loss if the model said other outputs; NaN where it takes no such thing."""
+    made = made.reshape(outputs.shape).to(outputs)
+    value = _value(loss_fn, tree_map(lambda leaf: made if leaf is outputs else leaf, said), y)
+    return float("nan") if value is None else float(value)
+
+
+def _wants_classes(ask: Callable[[torch.Tensor], float], outputs: torch.Tensor, targets: torch.Tensor) -> bool:
+    """Whether outputs that name the targets' classes lose clearly less than those that name any others."""
+    columns = outputs.reshape(len(outputs), -1).shape[1]
+    known = targets.reshape(-1).long().clamp(min=0)
+
+    def naming(classes: torch.Tensor) -> torch.Tensor:
+        named = classes if columns == 1 else F.one_hot(classes, columns)
+        return 0.05 + 0.9 * named.to(outputs.device).double()
+
+    others = range(1, min(max(columns, 2), 4))
+    right, wrong = ask(naming(known)), [ask(naming((known + by) % max(columns, 2))) for by in others]
+    return all(right < w - _CLEARLY * (abs(w) + abs(right)) / 2 for w in wrong)  # NaN is never less
+
+
+def _wants_numbers(ask: Callable[[torch.Tensor], float], outputs: torch.Tensor, targets: torch.Tensor) -> bool:
+    """Whether the loss is least where the first output is the target, and rises alike whichever way it leaves it."""
+    wanted = targets.reshape(-1).double()
+    spread = float(wanted.std(correction=0))
+    if not spread > 0:
+        return False
+    stretch = (wanted - wanted.mean()) / spread
+
+    def moved(by: torch.Tensor | float) -> float:
+        made = outputs.detach().reshape(len(outputs), -1).double().clone()
+        made[:, 0] = wanted + spread * by
+        return ask(made)
+
+    least = moved(0.0)
+    rises = [moved(by) - least for by in (0.5, -0.5, 0.5 * stretch, -0.5 * stretch)]
+    return all(r > 0 for r in rises) and max(rises) < _ALIKE * min(rises)
+
+
 def _unpaired(loss_fn: Loss, outputs: torch.Tensor, targets: torch.Tensor) -> bool:
     """Whether outputs and targets of two shapes are spread to a table of all pairs, instead of row against row."""
     alike = outputs.shape == targets.shape or outputs.numel() != targets.numel()
@@ -89,7 +165,7 @@ def _made_up(like: torch.Tensor, seed: int = 0) -> torch.Tensor:
     return (0.05 + 0.9 * torch.rand(like.shape, generator=source)).to(like.device)
 
 
-def _value(loss_fn: Loss, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | None:
+def _value(loss_fn: Loss, outputs: Any, targets: Any) -> torch.Tensor | None:
     """The loss; None where it takes no such thing, however it says so."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

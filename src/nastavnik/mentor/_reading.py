@@ -8,7 +8,11 @@ import numpy as np
 
 from nastavnik.trace import History
 
+FITTED = 0.97  # of the way from chance to perfect: such training rows are fitted
 _TINY = 1e-12
+CLEARLY = 0.2  # of the way from chance to perfect: no chance, even if it was still there a look before
+_WELL = 0.9  # of the way from chance to perfect
+_SEEN = 0.5  # of the steps taken: with looks up to there, something may be said of how a training went
 
 
 def matrices(history: History) -> list[dict[str, Any]]:
@@ -34,15 +38,39 @@ def chance(history: History) -> float:
     return max(history.facts.get("class shares", [0.0]), default=0.0)
 
 
+def moving(history: History) -> bool:
+    """Whether the loss rests on another network that is trained as well: what it was says nothing of what it is now."""
+    moved = history.series("moving loss")
+    return bool(len(moved)) and float(np.median(moved)) > 0.5
+
+
+def seen(history: History) -> bool:
+    """Whether how the training went can be read from its losses: looks went on long enough, and the loss stood still.
+
+    Instruments may have gone blind on the way, by a fault of their own.
+    """
+    steps, taken = history.steps("batch loss"), history.facts.get("steps taken", 0)
+    return not moving(history) and not (len(steps) and steps[-1] + 1 < _SEEN * taken)
+
+
+def fared_well(history: History) -> float | None:
+    """The skill on the rows of the part that is known worse, at the end, where it is nearly all there is to have."""
+    known = [np.nan_to_num(skills(history, part)[-3:], nan=-1.0) for part in ("training", "validation")]
+    least = min((float(np.median(k)) for k in known if len(k)), default=0.0)
+    return least if len(known[0]) and least >= _WELL else None
+
+
 def skills(history: History, part: str) -> np.ndarray:
     """The score of one part's rows as a share of the way from chance (0) to perfect (1), look by look."""
+    if not seen(history):
+        return np.zeros(0)
     base = chance(history)
     return (history.series(f"{part} rows' score") - base) / max(1 - base, _TINY)
 
 
 def losses(history: History, part: str = "training") -> np.ndarray:
     """The loss of one part's rows, look by look."""
-    return history.series(f"{part} rows' loss")
+    return history.series(f"{part} rows' loss") if seen(history) else np.zeros(0)
 
 
 def at(history: History, instrument: str, share: float, layer: str = "") -> float:
@@ -56,6 +84,9 @@ def at(history: History, instrument: str, share: float, layer: str = "") -> floa
 def late(history: History, instrument: str, layer: str = "", share: float = 0.5) -> np.ndarray:
     """The values of the later part of the training."""
     steps, values = history.steps(instrument, layer), history.series(instrument, layer)
+    taken = history.facts.get("steps taken", 0)
+    if len(steps) and steps[-1] + 1 < _SEEN * taken:
+        return np.zeros(0)  # they end before it
     return values[steps >= share * steps[-1]] if len(values) else values
 
 

@@ -46,7 +46,8 @@ class Rule:
     ``look`` gives signs; one whose score reaches ``threshold`` becomes a finding. ``usual`` is the threshold by the
     literature, used until the bench has set one. ``causes`` are rules whose findings explain this one's.
     ``measured`` says that the score comes from measurements and the bench may set its threshold; otherwise it is a
-    plain fact, such as a layer that is not trained.
+    plain fact, such as a layer that is not trained. ``hinders`` says that it is an error for what it does to the
+    training, and no more than a warning where that went well all the same.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Rule:
     advise: Callable[[History], Iterable[Advice]]
     causes: tuple[str, ...] = ()
     measured: bool = True
+    hinders: bool = False
 
     @property
     def threshold(self) -> float:
@@ -82,6 +84,7 @@ def rule(
     advise: Callable[[History], Iterable[Advice]],
     causes: tuple[str, ...] = (),
     measured: bool = True,
+    hinders: bool = False,
 ) -> Callable[[Callable[[History], Iterator[Sign]]], Rule]:
     """Make a rule of a function; its docstring's first paragraph is the symptom, the rest the mechanism.
 
@@ -103,6 +106,7 @@ def rule(
             advise,
             causes,
             measured,
+            hinders,
         )
 
     return make

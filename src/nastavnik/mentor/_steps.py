@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nastavnik.mentor._live import Batch, Capture, flat_batch, live_tensors
+from nastavnik.mentor._players import TURN
 
 if TYPE_CHECKING:
     from nastavnik.mentor._mentor import Mentor
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 class Idle:
     """A step at which nothing is looked at."""
 
-    __slots__ = ("_mentor",)
+    __slots__ = ("_mentor", "_number")
 
     def __init__(self, mentor: Mentor) -> None:
-        self._mentor = mentor
+        self._mentor, self._number = mentor, mentor.players.number
 
     def __enter__(self) -> Mentor:
+        TURN[0] = self._number
         return self._mentor
 
     def __exit__(
@@ -35,7 +37,9 @@ class Idle:
 class Step:
     """One step of the user's, looked at or not."""
 
-    __slots__ = ("_batch", "_before", "_capture", "_costs", "_entered", "_hook", "_mentor", "_waited", "_x", "_y")
+    __slots__ = (
+        "_alone", "_batch", "_before", "_capture", "_costs", "_entered", "_hook", "_mentor", "_waited", "_x", "_y",
+    )  # fmt: skip
 
     def __init__(self, mentor: Mentor, x: Any, y: Any) -> None:
         self._mentor, self._x, self._y = mentor, x, y
@@ -64,6 +68,7 @@ class Step:
                 self._before = live_tensors(mentor.model, trained=True)
                 self._watch_gradients()
         mentor._stepped = False
+        self._alone = not mentor.players.others_stepped()
         self._waited = max(entered - mentor._left, 0.0)
         self._entered = time.perf_counter()
         mentor.seconds += self._entered - entered
@@ -108,7 +113,7 @@ class Step:
                     mentor.batches.keep(mentor.steps, self._batch)
         if self._before is not None and kind is None and self._batch is not None:
             with mentor._guarded("a look"):
-                if not torch.cuda.is_available():  # there, steps end before their work does
+                if self._alone and not torch.cuda.is_available():  # there, steps end before their work does
                     mentor.history.add("data seconds", mentor.steps, self._waited)
                     mentor.history.add("step seconds", mentor.steps, done - self._entered)
                 mentor._look(self._batch, self._before, self._costs)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nastavnik.mentor._reading import span
+from nastavnik.mentor._reading import moving, span
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
@@ -21,6 +21,7 @@ def _shuffle(history: History) -> Iterator[Advice]:
     source="Bottou 2012, SGD tricks; notes/001 U13",
     usual=3.0,
     advise=_shuffle,
+    hinders=True,
 )
 def not_shuffled(history: History) -> Iterator[Sign]:
     """Targets vary from batch to batch more than rows drawn at random would make them.
@@ -30,7 +31,7 @@ def not_shuffled(history: History) -> Iterator[Sign]:
     """
     values = history.series("order dispersion")
     values = values[np.isfinite(values)]
-    if len(values):
+    if len(values) and not moving(history):  # of two players one is given real rows, then made ones
         yield Sign(
             float(np.median(values)),
             steps=span(history, "order dispersion"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from nastavnik.mentor._reading import column_name
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
@@ -23,6 +25,7 @@ def _standardize(history: History) -> Iterator[Advice]:
     source="LeCun et al. 1998, Efficient BackProp §4.3; notes/001 U11, notes/003-a L629-631, notes/003-f 16672-16675",
     usual=10.0,
     advise=_standardize,
+    hinders=True,
 )
 def unscaled_inputs(history: History) -> Iterator[Sign]:
     """Some input column is far from mean 0 and deviation 1, or columns are of very different sizes.
@@ -52,20 +55,32 @@ def _scale_target(history: History) -> Iterator[Advice]:
     source="Bishop 1995 §8.2; notes/004 I10",
     usual=10.0,
     advise=_scale_target,
+    hinders=True,
 )
 def unscaled_target(history: History) -> Iterator[Sign]:
     """The target's mean or deviation is far from 0 and 1, while a fresh network's outputs are about that size.
 
     The first part of the training is spent on moving the outputs to the target's place, gradients are as large as the
-    target, and the rate that suits the one task does not suit the other (score: the largest of |mean|, deviation and
-    the inverse of the deviation).
+    target, and the rate that suits the one task does not suit the other. Outputs that begin at the target's place and
+    size, as those of a network that scales them itself, have no such way to go (score: the largest of |mean|, deviation
+    and the inverse of the deviation).
     """
     facts = history.facts
     if "target deviation" in facts:
         mean, deviation = abs(facts["target mean"]), facts["target deviation"]
         if deviation <= 1e-6 * mean:
             return  # one value for all rows, as a generator's "real": there is nothing to scale
+        if not facts.get("scored", True) or _there(history, facts["target mean"], deviation):
+            return  # the outputs are of another kind, or scaled by the network
         yield Sign(max(mean, deviation, 0.3 / max(deviation, 1e-12)), evidence={"mean": mean, "deviation": deviation})
+
+
+def _there(history: History, mean: float, deviation: float) -> bool:
+    """Whether the first outputs lie where the target does."""
+    least, most = history.series("output least")[:1], history.series("output most")[:1]
+    if not len(least) or not len(most) or not np.isfinite([least[0], most[0]]).all():
+        return False
+    return abs((least[0] + most[0]) / 2 - mean) < 3 * deviation and 0.3 < (most[0] - least[0]) / deviation < 30
 
 
 def _as_classes(history: History) -> Iterator[Advice]:
@@ -81,13 +96,14 @@ def _as_classes(history: History) -> Iterator[Advice]:
     measured=False,
 )
 def classes_as_numbers(history: History) -> Iterator[Sign]:
-    """A loss for numbers is given a target of a few whole numbers from 0 or 1.
+    """A loss for numbers, or for one class against the rest, is given a target of a few whole numbers from 0 or 1.
 
     If they name classes, the loss holds class 2 to be nearer to 3 than to 0, and the outputs can say neither that two
     classes are likely nor how sure they are. For counts and grades a number is right.
     """
     facts = history.facts
-    if facts.get("classes") == 0 and facts.get("expects") == "numbers" and 2 < facts.get("whole values", 0) <= 20:
+    one = ("numbers", "logits", "probabilities") if facts.get("outputs", 1) == 1 else ("numbers",)
+    if facts.get("classes") == 0 and facts.get("expects") in one and 2 < facts.get("whole values", 0) <= 20:
         yield Sign(1.0, evidence={"different values": facts["whole values"]})
 
 

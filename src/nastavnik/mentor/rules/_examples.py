@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nastavnik.instruments import area_under_margin, forgetting_events
-from nastavnik.mentor._reading import chance, skills
+from nastavnik.mentor._reading import CLEARLY, chance, skills
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
@@ -73,12 +73,14 @@ def labels_without_signal(history: History) -> Iterator[Sign]:
 
     What is learned are the single rows. Perhaps inputs and targets were shuffled apart, or the target is not in these
     inputs, or this network cannot find it there, as where a sequence tells it long before its end (score: 1 − the mean
-    skill on validation rows in the second half, where that on training rows is higher).
+    skill on validation rows in the second half, or the last if it is clearly better, where that on training rows is
+    higher).
     """
     own, held = skills(history, "training"), skills(history, "validation")
     if len(own) < 6 or len(held) != len(own) or not np.isfinite(own[-3:]).all():
         return
-    known = max(float(np.nan_to_num(held[len(held) // 2 :]).mean()), -1.0)
+    held = np.nan_to_num(held)
+    known = max(float(held[len(held) // 2 :].mean()), float(held[-1]) if held[-1] > CLEARLY else -1.0, -1.0)
     if own[-3:].mean() - max(known, 0.0) > 0.05:
         yield Sign(1 - known, evidence={"skill on training rows": float(own[-1]), "on validation rows": known})
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nastavnik.mentor._reading import at, losses, skills, span
+from nastavnik.mentor._reading import CLEARLY, at, losses, skills, span
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
@@ -185,7 +185,8 @@ def chance_level(history: History) -> Iterator[Sign]:
     """
     known = skills(history, "training")
     if len(known) > 2:
-        skill = float(np.median(np.nan_to_num(known[-3:], nan=0.0)))
+        known = np.nan_to_num(known, nan=0.0)
+        skill = float(known[-1] if known[-1] > CLEARLY else np.median(known[-3:]))
         yield Sign(1 - max(skill, 0.0), steps=span(history, "training rows' score"), evidence={"skill": skill})
 
 

@@ -52,6 +52,7 @@ def _let_through(history: History) -> Iterator[Advice]:
         "unscaled_inputs",
         "oversized_initialization",
     ),
+    hinders=True,
 )
 def vanishing_gradients(history: History) -> Iterator[Sign]:
     """For the size of their weights, the first layers' gradients are many times smaller than later hidden ones'.

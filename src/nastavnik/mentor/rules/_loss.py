@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from nastavnik.mentor._reading import late, matrices, recipe_value, skills
+from nastavnik.mentor._reading import FITTED, late, matrices, recipe_value, skills
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
-_FITTED = 0.97  # of the way from chance to perfect: such training rows are fitted
+_FLAT = 0.98  # of rows and units at which the last activation has no slope
+_MASKED = -1e4  # logits below it are masked: those of what may not be chosen
+_SLACK = 0.05  # of the targets' range may lie beyond what the outputs reach
 
 
 def _logits(history: History) -> Iterator[Advice]:
@@ -103,21 +106,44 @@ def _plain_output(history: History) -> Iterator[Advice]:
     advise=_plain_output,
     measured=False,
     causes=("double_softmax", "dead_units", "constant_initialization"),
+    hinders=True,
 )
 def squashed_outputs(history: History) -> Iterator[Sign]:
-    """The last thing the network does is an activation, or many outputs sit on one bound.
+    """The last thing the network does is an activation that does not reach as far as the targets, or outputs sit on a
+    bound.
 
     A rectifier cannot say what is negative, a sigmoid not what is above 1; beyond the bound there is no gradient that
-    would bring the output back (score: 1 for an activation at the end, else the share of outputs on a bound).
+    would bring the output back. A loss that takes logits wants numbers of any size. Where numbers are asked for that
+    lie within the bounds, an activation there is right, as long as it is not flat for nearly all rows (score: 1 for an
+    activation at the end, else the share of outputs on a bound less that of targets).
     """
-    layers = history.facts.get("layers", [])
-    plain = history.facts.get("expects", "logits") in ("logits", "numbers")
+    expected = history.facts.get("expects", "logits")
+    if expected not in ("logits", "numbers"):
+        return
+    last = (history.facts.get("layers") or [{"role": "none"}])[-1]
     harmless = ("Identity", "LogSoftmax")  # the softmax of a log-softmax is the softmax
-    if plain and layers and layers[-1]["role"] in ("activation", "softmax") and layers[-1]["kind"] not in harmless:
-        yield Sign(1.0, layer=layers[-1]["name"], evidence={"the last layer": layers[-1]["kind"]})
-    stuck = late(history, "output stuck")
-    if plain and len(stuck) and history.facts.get("rows", 0) and history.facts.get("batch", 0) >= 8:
-        yield Sign(float(np.median(stuck)), evidence={"outputs on a bound": float(np.median(stuck))})
+    if last["role"] in ("activation", "softmax") and last["kind"] not in harmless and last.get("final", True):
+        shares = [late(history, f"{kind} share", last["name"]) for kind in ("dead", "saturated")]
+        flat = max((float(np.median(s)) for s in shares if len(s)), default=0.0)
+        beyond = _beyond(history, last) if expected == "numbers" else True
+        if beyond or flat > _FLAT:
+            evidence = {"the last layer": last["kind"], "targets between": history.facts.get("target range")}
+            yield Sign(1.0, layer=last["name"], evidence=evidence)
+    stuck, asked = late(history, "output stuck"), history.series("target stuck")
+    masked = expected == "logits" and bool((history.series("output least") < _MASKED).any())
+    if len(stuck) and not masked and history.facts.get("rows", 0) and history.facts.get("batch", 0) >= 8:
+        share = float(np.median(stuck)) - (float(np.median(asked)) if len(asked) else 0.0)
+        yield Sign(share, evidence={"outputs on a bound": float(np.median(stuck))})
+
+
+def _beyond(history: History, layer: Mapping[str, Any]) -> bool:
+    """Whether targets lie outside of what an activation can say; not where either is unknown."""
+    bounds, targets = layer.get("reach"), history.facts.get("target range")
+    if not bounds or not targets:
+        return False
+    least, most = (float("inf") * sign if b is None else b for b, sign in zip(bounds, (-1, 1), strict=True))
+    slack = _SLACK * (targets[1] - targets[0])
+    return bool(targets[0] < least - slack or targets[1] > most + slack)
 
 
 def _weaker(history: History) -> Iterator[Advice]:
@@ -135,6 +161,7 @@ def _weaker(history: History) -> Iterator[Advice]:
     source="Krogh & Hertz 1991; notes/003-b 4895-4902 (λ scales with n), notes/003-c 6842-6845",
     usual=2.0,
     advise=_weaker,
+    hinders=True,
 )
 def regularization_too_strong(history: History) -> Iterator[Sign]:
     """Weight matrices end much shorter than they began, while the training rows are not fitted.
@@ -148,7 +175,7 @@ def regularization_too_strong(history: History) -> Iterator[Sign]:
     ):
         return
     known = skills(history, "training")
-    if len(known) and np.isfinite(known[-1]) and known[-1] > _FITTED:
+    if len(known) and np.isfinite(known[-1]) and known[-1] > FITTED:
         return
     for layer in matrices(history):
         norms = history.series("layer weight norm", layer["name"])
@@ -243,7 +270,7 @@ def nonfinite(history: History) -> Iterator[Sign]:
     for order, name in enumerate(("activation most", "batch loss", "layer gradient norm", "layer weight norm")):
         for layer in history.layers(name):
             bad = np.flatnonzero(~np.isfinite(history.series(name, layer)))
-            if len(bad):
+            if len(bad) and bad[-1] == len(history.series(name, layer)) - 1:  # a step that was left out harms nothing
                 begun.append((int(history.steps(name, layer)[bad[0]]), order, layer, name))
     if begun:
         step, _, layer, name = min(begun)
@@ -273,7 +300,7 @@ def undefined_operation(history: History) -> Iterator[Sign]:
     """
     loss = history.series("batch loss")
     bad = np.flatnonzero(~np.isfinite(loss))
-    if not len(bad):
+    if not len(bad) or np.isfinite(loss[-1]):
         return
     before = slice(0, max(1, int(bad[0])))
     moves = [history.series("layer update ratio", layer)[before] for layer in history.layers("layer update ratio")]

@@ -86,9 +86,11 @@ def _own_optimizer(history: History) -> Iterator[Advice]:
 def foreign_optimizer(history: History) -> Iterator[Sign]:
     """None of the parameters that want a gradient is in one of the optimizer's groups.
 
-    It was made of another model, or of this one before its parameters were replaced; nothing is learned.
+    It was made of another model, or of this one before its parameters were replaced; nothing is learned, unless
+    another optimizer moves them.
     """
-    if history.facts.get("optimizer holds none"):
+    names = history.facts.get("without optimizer", [])
+    if history.facts.get("optimizer holds none") and len(history.facts.get("still", names)) >= len(names):
         yield Sign(1.0, evidence={"parameters held": 0})
 
 
@@ -141,15 +143,16 @@ def _train_them(history: History) -> Iterator[Advice]:
 def frozen_parameters(history: History) -> Iterator[Sign]:
     """A layer's weights are not trained: without gradient, not with the optimizer, or without part in the output.
 
-    The rest of the network has to work with what they hold: what chance put there, unless they were trained before.
+    The rest of the network has to work with what they hold, what chance put there. Weights without gradient that were
+    trained before are meant to stay, and what another optimizer moves is trained: neither is reported.
     """
     for layer in history.facts.get("layers", []):
-        if layer["tensors"] and layer["parameters"] and not layer["trained"]:
+        if layer["tensors"] and layer["parameters"] and not layer["trained"] and layer.get("fresh", True):
             yield Sign(1.0, layer=layer["name"], evidence={"parameters without gradient": layer["parameters"]})
-    for name in history.facts.get("unused", []):
-        yield Sign(1.0, layer=name, evidence={"it": "has no part in the loss"})
-    for name in history.facts.get("without optimizer", []):
-        yield Sign(1.0, layer=name, evidence={"it": "is held by no optimizer"})
+    for fact, words in (("unused", "has no part in the loss"), ("without optimizer", "is held by no optimizer")):
+        names = history.facts.get(fact, [])
+        for name in [n for n in names if n in history.facts.get("still", names)]:
+            yield Sign(1.0, layer=name, evidence={"it": words})
 
 
 def _reorder(history: History) -> Iterator[Advice]:

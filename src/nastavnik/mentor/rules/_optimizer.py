@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nastavnik.mentor._reading import losses, matrices, skills, span, whole_norm
+from nastavnik.mentor._reading import FITTED, at, losses, matrices, skills, span, whole_norm
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
+_MUCH = 0.3  # of the first loss: a training that loses so much has moved
+_SETTLED = 0.1  # of a loss's fall in the last third: then it is no longer on its way down
 _FEWEST_STEPS = 100  # before which nothing is said of how far weights have come
 
 
@@ -54,6 +56,7 @@ def _smaller(history: History) -> Iterator[Advice]:
         "unpaired_rows",
         "unnormalized_outputs",
     ),
+    hinders=True,
 )
 def rate_too_large(history: History) -> Iterator[Sign]:
     """Steps go past the valley they aim at, or are long for the weights they change; the loss may end above its start.
@@ -61,8 +64,11 @@ def rate_too_large(history: History) -> Iterator[Sign]:
     On the way of a good step the loss is nearly a plane. A step that is too long climbs the other side. Optimizers that
     divide by the gradient's size hide it, as their gradients soon mean nothing: their first steps show it (score: the
     sum of 1 − actual / predicted change of the loss, median over the first half; four times how far the layer that
-    moves most goes in an early step, over its own length; and five times what the loss ends above its start).
+    moves most goes in an early step, over its own length; and five times what the loss ends above its start). Where the
+    training rows are fitted in the end, the steps were right for all that.
     """
+    if float(np.median(skills(history, "training")[-3:] if len(skills(history, "training")) else [0.0])) > FITTED:
+        return
     whole = history.facts.get("optimizer") == "LBFGS"  # whose step is a search of many: how long it is says nothing
     passed = float("nan") if whole else overshoot(history)
     evidence = {"1 - actual / predicted change": passed}
@@ -139,6 +145,7 @@ def _larger(history: History) -> Iterator[Advice]:
         "unscaled_inputs",
         "double_softmax",
     ),
+    hinders=True,
 )
 def rate_too_small(history: History) -> Iterator[Sign]:
     """The weights have hardly left their start when the training ends, and the loss was still on its way down.
@@ -155,6 +162,9 @@ def rate_too_small(history: History) -> Iterator[Sign]:
     if not moved or not enough or not np.isfinite(loss).all() or not len(skills(history, "training")):
         return
     left = float(np.clip(1 - skills(history, "training")[-1], 0, 1))
+    fall = float(loss[0] - loss[-1])
+    if fall > _MUCH * abs(loss[0]) and at(history, "training rows' loss", 0.67) - loss[-1] < _SETTLED * fall:
+        return  # it came down, and stays there
     score = left * 0.5 / max(max(moved), 1e-9)
     yield Sign(
         score,

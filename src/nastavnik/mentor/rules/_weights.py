@@ -23,14 +23,17 @@ def _start_again(history: History) -> Iterator[Advice]:
     usual=0.5,
     advise=_start_again,
     measured=False,
+    hinders=True,
 )
 def constant_initialization(history: History) -> Iterator[Sign]:
     """Every unit of a hidden layer begins with the same weights.
 
     Equal units with equal ways on get equal gradients and stay equal: the layer is one unit wide, however many it has.
-    Zeros that part at once (adapters that begin silent) are no fault and are not reported.
+    Zeros that part at once (adapters that begin silent) are no fault and are not reported, nor are filters that are
+    meant to stay as they are.
     """
-    for name in hidden(history):
+    trained = {layer["name"] for layer in matrices(history) if layer["trained"]}
+    for name in [name for name in hidden(history) if name in trained]:
         spread, scale = history.series("unit spread", name), history.series("weight scale", name)
         if len(spread) and spread[0] < 1e-6 and (scale[0] > 0 or spread[-1] < 1e-6):
             yield Sign(1.0, layer=name, steps=(0, 0), evidence={"difference between units": float(spread[0])})

@@ -1,0 +1,46 @@
+"""Other networks in the same loop: those that take turns with one that is watched, and those that its loss rests on."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nastavnik.mentor._mentor import Mentor
+
+TURN = [0]  # the number of whoever took the last step
+_NUMBERS = itertools.count(1)
+_ALL: weakref.WeakSet[Players] = weakref.WeakSet()
+
+
+class Players:
+    """Whether a loss moves by itself, as it rests on another network that is being trained: a GAN's, a target's."""
+
+    def __init__(self, mentor: Mentor) -> None:
+        self.number = next(_NUMBERS)
+        self._mentor = weakref.ref(mentor)
+        self._version: int | None = None  # of the others' weights, at the last look
+        _ALL.add(self)
+
+    def others_stepped(self) -> bool:
+        """Whether another watched network took a step since this one did; from now on it is this one's turn."""
+        others = TURN[0] not in (0, self.number)
+        TURN[0] = self.number
+        return others
+
+    def moving(self) -> bool:
+        """Whether the loss's other network was trained since the last look, or another's loss rests on this network."""
+        mentor = self._mentor()
+        if mentor is None:
+            return False
+        version = sum(mentor.versions_beside().values())
+        moved = self._version is not None and version != self._version
+        self._version = version
+        own = {id(p) for p in mentor.model.parameters()}
+        return moved or any(other.plays_against(own) for other in _ALL if other is not self)
+
+    def plays_against(self, parameters: set[int]) -> bool:
+        """Whether this one is trained by what a network of these parameters says."""
+        mentor = self._mentor()
+        return mentor is not None and mentor.steps > 0 and not parameters.isdisjoint(mentor.versions_beside())
