@@ -66,6 +66,8 @@ def compare(
     watcher.begin(clock)
     folder = RunFolder.resume(run)
     assert folder.path is not None
+    if folder.status == "failed":
+        raise UserError(f"no network of {run} reached a finite loss; 'nastavnik check {run}' looks for the cause")
     if folder.status != "finished" or not (folder.path / "checkpoint" / "search.json").exists():
         raise UserError(f"{run} is no finished run with a checkpoint; finish it with 'nastavnik fit --resume {run}'")
     folder.claim()
