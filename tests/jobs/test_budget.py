@@ -80,7 +80,7 @@ def test_what_is_delivered_was_trained_and_the_time_is_kept(
     first = search.history[0]
     assert first.recipe["network.family"] == "linear"
     assert first.status in ("finished", "stopped")
-    chosen = deliver(search, wine, FitRequest(budget=budget, folds=0), [], touches=1, expired=lambda: True)
+    chosen = deliver(search, wine, FitRequest(budget=budget, folds=0), [], touch=lambda: 1, expired=lambda: True)
     assert not chosen.training["hardly_trained"]
     others = [c for c in search.history if c.recipe["network.family"] != "linear" and c.steps]
     assert any(c.status in ("finished", "stopped") for c in others)  # fewer, but trained to their end
@@ -107,12 +107,12 @@ def test_the_hardly_trained_are_not_delivered_where_another_is_there(wine: Datas
     assert (mlp.recipe["network.family"], linear.recipe["network.family"]) == ("mlp", "linear")
     search.history = [replace(mlp, status="cut", steps=1, score=-1.0), linear]
     search.losses[0] = search.losses[0] * 0 - 1.0
-    found = deliver(search, wine, request, [], touches=1, expired=lambda: True)
+    found = deliver(search, wine, request, [], touch=lambda: 1, expired=lambda: True)
     assert found.candidates[0].number == 1
     assert not found.training["hardly_trained"]
     assert "hardly trained: 1 of" in next(f["against"] for f in found.finalists if f["number"] == 0)
     search.history = [replace(mlp, status="cut", steps=1), replace(linear, status="cut", steps=2)]
-    found = deliver(search, wine, request, [], touches=1, expired=lambda: True)
+    found = deliver(search, wine, request, [], touch=lambda: 1, expired=lambda: True)
     assert found.training["hardly_trained"]  # nothing else is there, and it is said
     assert found.training["steps"] in (1, 2)
 
@@ -124,13 +124,13 @@ def test_a_final_training_without_time_gives_way_to_a_network_of_the_folds() -> 
     search = Search(bench, space, seed=0, deadline=clock, networks=6, trace=Trace(), strategy=strategy)
     search.run()
     request = FitRequest(networks=6, folds=3)
-    found = deliver(search, data, request, [], touches=1, expired=lambda: True, deadline=Deadline(Clock(0.0)))
+    found = deliver(search, data, request, [], touch=lambda: 1, expired=lambda: True, deadline=Deadline(Clock(0.0)))
     assert found.final_networks == 0
     assert found.training["first_fold"]
     assert found.numbers == (found.candidates[0].numbers[0],)
     right = found.test_predictive.point() == data.task.values[found.test_rows]  # type: ignore[union-attr]
     assert right.mean() > 0.6
-    whole = deliver(search, data, request, [], touches=1, expired=lambda: True)
+    whole = deliver(search, data, request, [], touch=lambda: 1, expired=lambda: True)
     assert whole.final_networks == 1
     assert not whole.training["first_fold"]
 
