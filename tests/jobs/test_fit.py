@@ -339,7 +339,7 @@ def test_odd_frames_are_read(rng: np.random.Generator) -> None:
             3: rng.choice(["p", "q"], n),
         }
     )
-    run = nastavnik.fit(frame, target=3, **QUICK)  # type: ignore[arg-type]
+    run = nastavnik.fit(frame, target=3, **QUICK)
     assert set(run.model.predict(frame.iloc[:5])["prediction"]) <= {"p", "q"}
 
 
