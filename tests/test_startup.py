@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
 
 
 def test_a_small_fit_imports_no_tracer_and_no_figure_classes(run: tuple[Path, set[str]]) -> None:
-    assert not run[1] & {*DYNAMO, "plotly.graph_objs", "plotly.graph_objects", "torch._inductor", "nastavnik.mentor"}
+    assert not run[1] & {*DYNAMO, "plotly.graph_objs", "plotly.graph_objects", "torch._inductor"}
 
 
 def test_predict_imports_no_jobs_but_its_own(run: tuple[Path, set[str]]) -> None:

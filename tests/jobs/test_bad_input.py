@@ -54,7 +54,7 @@ GOOD = {"a": np.arange(60) % 7 + 0.5, "b": ["x", "y", "z"] * 20}
         (GOOD, ["--target", "b", "--drop", "aa"], "--drop names a column 'aa' that is not there; did you mean 'a'?"),
         (GOOD, ["--target", "b", "--group", "c"], "--group names a column 'c' that is not there"),
         (GOOD, ["--target", "b", "--time", "b"], "--time b: it holds no dates or numbers"),
-        (GOOD, ["--target", "b", "--split-column", "b"], "says 'x' in row 1; it must say train, validation or test"),
+        ({**GOOD, "s": "x"}, ["--target", "b", "--split-column", "s"], "says 'x' in row 1; it must say train, validation or test"),
         (GOOD, ["--target", "b", "--group", "a", "--time", "a"], "exclude each other; give one"),
         (GOOD, ["--target", "b", "--task", "regression"], "--task regression needs numbers, but the target 'b' is a category"),
         (GOOD, ["--target", "a", "--task", "count"], "--task count needs whole numbers"),

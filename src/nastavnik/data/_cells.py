@@ -29,8 +29,11 @@ def escaped(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _escaped(cell: Any) -> Any:
-    runs = isinstance(cell, str) and cell.lstrip(" ").startswith(_RUNS) and not _is_number(cell)
-    return f"'{cell}" if runs else cell
+    if not isinstance(cell, str):
+        return cell
+    runs = cell.lstrip(" ").startswith(_RUNS) and not _is_number(cell)
+    # a carriage return ends a row though no quotes are put round it: what follows would be a cell of its own
+    return ("'" if runs else "") + cell.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _is_number(word: str) -> bool:

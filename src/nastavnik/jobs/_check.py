@@ -39,7 +39,7 @@ from nastavnik.trace import History
 
 ALL = "all"  # what --try means without a rule
 _SIBLINGS = 4  # further seeds of the recipe, so that a stuck run is told from a bad recipe
-_FEW_STEPS = 1500  # of a network, at about a millisecond each
+_FEW_STEPS = 2500  # of a network, at about a millisecond each
 _OTHERS = 4  # of the run's other networks, that are looked at too
 _FEWEST_PAIRS = 5  # of a trial that a budget cuts short
 _TOGETHER = 3  # pieces of advice of different findings in one factorial

@@ -35,7 +35,7 @@ def undisturbed() -> Iterator[None]:
     drawn = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
-    strict = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    strict = _determinism()
     handlers = _handlers()
     try:
         torch.set_default_dtype(torch.float32)
@@ -45,7 +45,8 @@ def undisturbed() -> Iterator[None]:
         torch.set_default_dtype(dtype)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
+        if strict != _determinism():  # setting it imports torch's compiler, two seconds
+            torch.use_deterministic_algorithms(strict[0], warn_only=strict[1])
         random.setstate(drawn[0])
         np.random.set_state(drawn[1])
         torch.set_rng_state(drawn[2])
@@ -53,6 +54,12 @@ def undisturbed() -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _determinism() -> tuple[bool, bool]:
+    import torch
+
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 def _handlers() -> dict[signal.Signals, Any]:
