@@ -149,7 +149,7 @@ class Model:
             UserError: there is no finished model, or its family is not known here.
         """
         folder = Path(folder)
-        for place in (folder, folder / "model"):
+        for place in (folder.parent if folder.name == "model" else folder, folder, folder / "model"):
             settle(place)
         inner = folder / "model"
         folder = inner if (inner / "model.json").exists() else folder

@@ -84,8 +84,12 @@ class RunFolder:
             UserError: it is not there or is no run's.
         """
         path = Path(path)
-        _restore_replaced(path)
-        if not path.is_dir():
+        try:
+            _restore_replaced(path)
+            there = path.is_dir()
+        except OSError:  # a name too long
+            there = False
+        if not there:
             raise UserError(f"there is no folder {path} to resume")
         settle(path)
         return cls(path, _read(path))
@@ -246,12 +250,12 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 def _made(path: Path) -> tuple[Path, tuple[Path, ...]]:
     """A folder, and which of the folders on the way to it were made here."""
-    if path.exists() and not path.is_dir():
-        raise UserError(f"--out {path} is a file; name a folder")
-    _restore_replaced(path)
-    missing = [p for p in (path, *path.parents) if not p.exists()]
-    made = []
+    made: list[Path] = []
     try:
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--out {path} is a file; name a folder")
+        _restore_replaced(path)
+        missing = [p for p in (path, *path.parents) if not p.exists()]
         for folder in reversed(missing):
             try:
                 folder.mkdir()
