@@ -225,6 +225,41 @@ def test_an_unfinished_run_is_refused(run: Path) -> None:
         nastavnik.check(run)
 
 
+@pytest.fixture(scope="module")
+def without_a_finite_loss(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a fit leaves whose only network diverged."""
+    folder = tmp_path_factory.mktemp("runs") / "diverged"
+    settings: dict[str, Any] = {"optimizer.learning_rate": 1e6, "epochs": 2, "batch_size": 32}
+    with pytest.raises(UserError, match="finite loss"):
+        nastavnik.fit("diabetes", networks=1, folds=0, family="linear", out=folder, ladder="off", settings=settings)
+    return folder
+
+
+def test_where_no_loss_was_finite_the_cause_is_named(without_a_finite_loss: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(without_a_finite_loss, tmp_path / "run"))
+    found = nastavnik.check(run)
+    assert found.network == 0
+    first = found.findings[0]
+    assert (first.rule, first.severity, first.root) == ("rate_too_large", "error", None)
+    assert first.advice[0].changes["optimizer.learning_rate"] < 1e6
+    written = json.loads((run / "findings.json").read_text())
+    assert written["findings"][0]["rule"] == "rate_too_large"
+
+
+def test_without_its_checkpoint_such_a_run_gets_a_sentence(
+    without_a_finite_loss: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(without_a_finite_loss, tmp_path / "run"))
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "status": "failed"}))
+    shutil.rmtree(run / "checkpoint")
+    code, _, err = said(capsys, str(run), "--quiet")
+    assert code == 2
+    assert "the checkpoint of" in err
+    assert "is gone, so there is no network of it that could be trained again" in err
+    assert not (run / "findings.json").exists()
+
+
 def test_the_test_rows_are_not_touched(run: Path) -> None:
     before = json.loads((run / "result.json").read_text())
     nastavnik.check(run)

@@ -29,7 +29,7 @@ def appraise(
         outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
     targets = targets.reshape(len(outputs))
     hit = torch.nn.functional.one_hot(targets.long(), outputs.shape[1]).to(outputs.dtype)
-    own = (outputs * hit).sum(1)
+    own = outputs.gather(1, targets.long()[:, None])[:, 0]  # no sum of products: others may be masked by -infinity
     other = outputs.masked_fill(hit.bool(), -torch.inf).amax(1)
     probabilities = torch.softmax(outputs, dim=1)
     return {

@@ -97,13 +97,20 @@ class Judge:
                     history.rows.setdefault(name, []).append(found[name].float().cpu().numpy())
 
     def _can_be_scored(self, facts: dict[str, Any], outputs: torch.Tensor, targets: torch.Tensor) -> bool:
-        """Whether each row has one target, a class or a number that is not the same for all, and outputs for it."""
+        """Whether each row has one target, a class or a number that is not the same for all, and outputs for it.
+
+        Of a first batch of one class, as rows in their order begin, saying the same of all is no skill.
+        """
         single = outputs.ndim <= 2 and len(outputs) == len(targets) == targets.numel() > 0
         if not single or not facts.get("scored", True):
             return False
+        given = targets.reshape(-1)
+        given = given[given >= 0] if self.classes else given
+        if not len(given) or not bool((given != given[0]).any()):
+            return False
         if not self.classes:
-            return targets.is_floating_point() and bool((targets != targets.reshape(-1)[:1]).any())
-        return float(targets.max()) < max(outputs.reshape(len(outputs), -1).shape[1], 2)
+            return targets.is_floating_point()
+        return float(given.max()) < max(outputs.reshape(len(outputs), -1).shape[1], 2)
 
     def data_facts(self, facts: dict[str, Any], batches: Batch | None) -> None:
         """The data's facts: from the rows that were given, or from the first batches."""
