@@ -33,6 +33,7 @@ from nastavnik.trace import Trace
 POOL = 12  # candidates whose weights are kept
 _GRACE = 1.0  # seconds that the very first networks get, whatever the budget
 _LEAST = 0.5  # of the usual training: what takes a smaller part in the time that is left is not begun beside others
+_QUICK = 0.1  # of the time that is left: what takes less is done at once
 _ALONE = 2.5e-3  # seconds a step of a network that is trained alone, at least
 _BRACKET = 16  # most recipes trained side by side
 _BEST = 8  # candidates whose differences tell what the rows can show
@@ -205,8 +206,7 @@ class Search:
         recipe = self.drawing.recipe(self.drawing.sampler.point(self.drawing.queue[0]), 0)
         seconds = self._seconds(recipe, size_of(self.bench.learner(recipe, self.bench.parts[0])), 1, 1)
         seconds *= self.deadline.clock.slowness
-        fits = max(1, min(count, int(0.5 * self.deadline.left / max(seconds, 1e-9))))
-        return fits, min(1.0, max(0.02, 0.8 * self.deadline.left / max(seconds, 1e-9)))
+        return count if count * seconds < _QUICK * self.deadline.left else 1, 1.0
 
     def _tell_of_the_grid(self) -> None:
         """A grid says beforehand what it costs, and when the budget will not finish it."""
@@ -343,11 +343,17 @@ class Search:
                 first=first,
                 total_steps=self._total_steps(members[0][1], share),
                 trace=self.trace,
-                engine=self.engine,
+                engine=self._engine_of(members[0][1]),
                 measure=self.networks is None,
             )
             for members in groups.values()
         ]
+
+    def _engine_of(self, recipe: Recipe) -> str:
+        """Under a clock the first linear networks are not kept waiting for a choice of ways."""
+        simple = recipe["network.family"] in self.bench.linear_families
+        first = not self.history and not self.deadline.unlimited and self.bench.data.device.type == "cpu"
+        return "batched" if first and simple and self.engine == "auto" else self.engine
 
     def _spared(self, drawn: Drawn) -> frozenset[Recipe]:
         """The first linear models: what simplicity can do is known for certain, and it costs little."""
