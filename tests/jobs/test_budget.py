@@ -22,7 +22,7 @@ from nastavnik.population import Population
 from nastavnik.report import against_baselines, best_baseline, hardly_trained
 from nastavnik.report._words import verdict
 from nastavnik.request import FitRequest
-from nastavnik.selection import Search, deliver
+from nastavnik.selection import Search, deliver, training_of
 from nastavnik.trace import Trace
 
 
@@ -107,7 +107,7 @@ def test_the_last_one_in_training_has_its_schedule_shortened_to_what_fits(
     assert first.status == "finished"
     assert 8 <= first.steps == first.total_steps < 25
     assert search.deadline.clock.elapsed <= 26
-    found = search.trained([first])
+    found = training_of(search, [first])
     assert found["hardly_trained"] == (first.steps < 20)
     assert found["usual_steps"] == 40
 

@@ -30,6 +30,7 @@ from nastavnik.selection._search import Strategy as Strategy
 from nastavnik.selection._space import families_named as families_named
 from nastavnik.selection._space import simplest as simplest
 from nastavnik.selection._space import table_space as table_space
+from nastavnik.selection._trained import training_of as training_of
 from nastavnik.selection._workbench import Part as Part
 from nastavnik.selection._workbench import Workbench as Workbench
 from nastavnik.selection.samplers import SAMPLERS as SAMPLERS

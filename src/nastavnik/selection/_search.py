@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,7 @@ from nastavnik.trace import Trace
 
 POOL = 12  # candidates whose weights are kept
 _GRACE = 1.0  # seconds that the very first networks get, whatever the budget
-_LEAST = 0.5  # of the usual training: what takes a smaller part in the time that is left is not begun beside others
+LEAST = 0.5  # of the usual training: what takes a smaller part in the time that is left is not begun beside others
 _QUICK = 0.1  # of the time that is left: what takes less is done at once
 _ALONE = 2.5e-3  # seconds a step of a network that is trained alone, at least
 _BRACKET = 16  # most recipes trained side by side
@@ -123,25 +123,6 @@ class Search:
         """Whether nothing but the linear family was trained, which comes first under a clock."""
         return all(c.recipe["network.family"] in self.bench.linear_families for c in self.history)
 
-    def unfinished(self, candidate: Candidate) -> bool:
-        """Whether the budget ended before half of its training, or before that of those which were thinned out."""
-        cut = {c.generation for c in self.history if c.status == "cut"}
-        ended = candidate.status == "cut" or (candidate.status == "dropped" and candidate.generation in cut)
-        return ended and candidate.steps < _LEAST * candidate.total_steps
-
-    def trained(self, candidates: Iterable[Candidate]) -> dict[str, Any]:
-        """How far the least trained of these was trained: its steps, those planned for it, and those usual for it.
-
-        ``share`` is of what is usual, 1 where its training came to an end of its own.
-        """
-        found = []
-        for c in candidates:
-            usual = self._total_steps(c.recipe)
-            share = (1 - c.lacking) * min(1.0, c.total_steps / usual)
-            record = {"steps": c.steps, "planned_steps": c.total_steps, "usual_steps": usual, "share": share}
-            found.append({**record, "hardly_trained": share < _LEAST})
-        return min(found, key=lambda record: float(record["share"]))
-
     def run(self, after_bracket: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None) -> None:
         """Search until the budget is used, or nothing is left to be found.
 
@@ -179,7 +160,7 @@ class Search:
         if self.networks is not None:
             most = min(most, self.networks // self.bench.folds - asked)
         if self.strategy.steps is not None:
-            one = self._total_steps(self._usual) * self.bench.folds
+            one = self.total_steps(self._usual) * self.bench.folds
             most = min(most, round((self.strategy.steps - self.network_steps) / (part * one)))
         if most <= 0 or self.deadline.clock.stop_requested or (self.deadline.passed() and asked):
             return 0, 1.0
@@ -193,7 +174,7 @@ class Search:
             share = 0.8 * left / one_seconds
             if not asked:
                 return 1, max(0.02, share)
-            return (1, max(_LEAST, share)) if self.simple_so_far and share > _LEAST / 2 else (0, 1.0)
+            return (1, max(LEAST, share)) if self.simple_so_far and share > LEAST / 2 else (0, 1.0)
         # a thinned bracket costs less than its recipes would alone
         fits = [n for n in range(1, most + 1) if max(0.5, part) * self._forecast(n) < 0.6 * left]
         return max(fits, default=1), 1.0
@@ -265,9 +246,10 @@ class Search:
 
     def _seconds(self, recipe: Recipe, size: int, count: int, shapes: int) -> float:
         batch = self.bench.data.batch_size(recipe.whole("batch_size"))
-        return self.cost.seconds(size, count * self.bench.folds, shapes, self._total_steps(recipe), batch)
+        return self.cost.seconds(size, count * self.bench.folds, shapes, self.total_steps(recipe), batch)
 
-    def _total_steps(self, recipe: Recipe, share: float = 1.0) -> int:
+    def total_steps(self, recipe: Recipe, share: float = 1.0) -> int:
+        """Of a whole training, or a share of it."""
         data = self.bench.data
         batch = data.batch_size(recipe.whole("batch_size"))
         return max(1, round(share * recipe.whole("epochs") * data.steps_per_epoch(batch)))
@@ -341,7 +323,7 @@ class Search:
                 self.bench,
                 members,
                 first=first,
-                total_steps=self._total_steps(members[0][1], share),
+                total_steps=self.total_steps(members[0][1], share),
                 trace=self.trace,
                 engine=self._engine_of(members[0][1]),
                 measure=self.networks is None,
