@@ -243,7 +243,10 @@ def _fit_beside(
     for sentence in (hardly_trained(result), of_one_fold(result)):
         if sentence:
             watcher.note(sentence)
-    _write(folder, delivery, search, result, dataset, beside is not None and clock.left > 0)
+    reported = beside is not None and clock.left > REPORT_SECONDS * clock.slowness
+    if beside is not None and not reported and folder.path is not None:
+        watcher.note("no time was left for the report")
+    _write(folder, delivery, search, result, dataset, reported)
     status = "interrupted" if clock.stop_requested else "finished"
     way = {"asked": request.engine, "chosen_by": "measurement" if request.networks is None else "fixed rule"}
     timings = {"seconds": search.seconds, "peak_megabytes": _peak_megabytes()}

@@ -14,10 +14,10 @@ from nastavnik.selection import Workbench, simplest
 from nastavnik.space import Space
 
 BASELINE_SHARE = 0.4  # of a budget of time, at most, beside the training
-_FINISH_SECONDS = 3.0  # choice, evaluation, importance and report on a machine that does nothing else
+_FINISH_SECONDS = 3.5  # choice, evaluation, importance and report on a machine that does nothing else
 _FINISH_SHARE = 0.02
 _SECONDS_A_ROW = 2e-4
-REPORT_SECONDS = 1.0  # of them
+REPORT_SECONDS = 1.5  # of them
 CLOSING_SECONDS = 0.4  # the end of the process
 _TRAINING_SECONDS = 2.0  # of the first training, beside its steps
 _SECONDS_A_STEP = 2e-3

@@ -150,9 +150,14 @@ class Bracket:
 
     # Planning by what this machine does now
 
+    @property
+    def pace(self) -> float | None:
+        """The latest seconds of a step over the cost model's, mean over populations; None where none was timed."""
+        return float(np.mean(list(self._pace.values()))) if self._pace else None
+
     def left(self, cost: CostModel, kept: Collection[int] | None = None) -> float:
         """Seconds until all, or the candidates ``kept`` (by first network), are trained as the rungs say."""
-        pace = float(np.mean(list(self._pace.values()))) if self._pace else cost.correction
+        pace = cost.correction if self.pace is None else self.pace
         total = 0.0
         for i, p in enumerate(self.populations):
             names = p.numbers[:: p.data.parts].tolist()

@@ -174,7 +174,7 @@ class Search:
             share = 0.8 * left / one_seconds
             if not asked:
                 return 1, max(0.02, share)
-            return (1, max(LEAST, share)) if self.simple_so_far and share > LEAST / 2 else (0, 1.0)
+            return (1, max(LEAST, share)) if self.simple_so_far and share > LEAST / 4 else (0, 1.0)
         # a thinned bracket costs less than its recipes would alone
         fits = [n for n in range(1, most + 1) if max(0.5, part) * self._forecast(n) < 0.6 * left]
         return max(fits, default=1), 1.0
@@ -271,6 +271,8 @@ class Search:
 
         cost = None if deadline.unlimited else self.cost
         bracket.train(deadline, tell, self.cost.learn, pause, self._condemned, early, cost)
+        if cost is not None and bracket.pace is not None:  # what steps cost now, without their beginnings
+            cost.correction = bracket.pace
         self._note_ways(bracket)
         self.network_steps += bracket.network_steps
         outcomes = bracket.outcomes(deadline.passed())
