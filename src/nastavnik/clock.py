@@ -12,6 +12,8 @@ from nastavnik.errors import UserError
 
 _LOOK_EVERY = 2.0  # seconds between two looks at how busy the machine is
 _LOOK = 0.01  # seconds of the processor that a look takes
+_BUSY = 1.2  # times as slow by the wall
+_SHARED = 1.5  # and so much slower while it runs, as others use the core's caches and its other thread
 _MOST = 50.0  # times as slow: beyond that a look ends
 _START = 8.0  # times as long as until the command line is read: the imports of a fit
 _CREDIBLE = 300.0  # seconds that imports may have taken before a clock is made
@@ -79,7 +81,8 @@ def _look() -> float:
     wall, worked = time.monotonic(), time.thread_time()
     while (done := time.thread_time() - worked) < _LOOK and time.monotonic() - wall < _MOST * _LOOK:
         pass
-    return min(_MOST, max(1.0, (time.monotonic() - wall) / max(done, 1e-6)))
+    times = (time.monotonic() - wall) / max(done, 1e-6)
+    return min(_MOST, times * _SHARED) if times > _BUSY else 1.0
 
 
 def _process_age() -> float:

@@ -22,7 +22,7 @@ from nastavnik.population import Population
 from nastavnik.report import against_baselines, best_baseline, hardly_trained
 from nastavnik.report._words import verdict
 from nastavnik.request import FitRequest
-from nastavnik.selection import Search, deliver
+from nastavnik.selection import Search, deliver, training_of
 from nastavnik.trace import Trace
 
 
@@ -95,6 +95,21 @@ def test_candidates_are_let_go_at_once_when_the_machine_slows_down(
     cut = [c for c in search.history if c.status == "cut"]
     assert cut
     assert search.deadline.clock.elapsed < 115
+
+
+def test_the_last_one_in_training_has_its_schedule_shortened_to_what_fits(
+    wine: Dataset, slow: Callable[[Callable[[float], float]], None]
+) -> None:
+    slow(lambda now: 1.0)  # forty steps, and twenty-five seconds
+    search = search_of(wine, Clock(25.0, started=0.0))
+    search.run()
+    first = search.history[0]
+    assert first.status == "finished"
+    assert 8 <= first.steps == first.total_steps < 25
+    assert search.deadline.clock.elapsed <= 26
+    found = training_of(search, [first])
+    assert found["hardly_trained"] == (first.steps < 20)
+    assert found["usual_steps"] == 40
 
 
 def test_the_hardly_trained_are_not_delivered_where_another_is_there(wine: Dataset) -> None:

@@ -73,6 +73,15 @@ def test_what_is_not_done_when_others_are_waited_for_no_longer_is_left_out(table
     assert any(b.failed for b in found)
 
 
+def test_one_without_a_job_leaves_nothing_behind() -> None:
+    with BaselineProcess(1) as process:
+        own = process._process
+        assert own is not None
+    assert own.returncode is not None
+    assert own.stdin is not None
+    assert own.stdin.closed
+
+
 def test_growing_fits_stop_at_their_share_and_each_answers(rng: np.random.Generator) -> None:
     x, y = rng.normal(size=(12_000, 3)), rng.normal(size=12_000)
     kind = {"name": "linear", "matrix": "others", "first": 2000, "most": 12_000}

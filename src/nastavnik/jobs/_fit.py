@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import sys
@@ -28,10 +27,19 @@ from nastavnik.jobs._checkpoint import Checkpoints, read_checkpoint, read_trace,
 from nastavnik.jobs._record import network_table, result_record
 from nastavnik.jobs._setup import check_device, check_threads, dataset_options, prepare, read_table, use_threads
 from nastavnik.jobs._surroundings import a_job
+from nastavnik.jobs._time import (
+    BASELINE_SHARE,
+    CLOSING_SECONDS,
+    MOST_FINAL,
+    REPORT_SECONDS,
+    calm,
+    refuse_too_short,
+    reserved,
+)
 from nastavnik.model import Model
 from nastavnik.nets import FAMILIES, Factory, Family
 from nastavnik.progress import Watcher
-from nastavnik.recipe import Recipe, Value
+from nastavnik.recipe import Value
 from nastavnik.request import FitRequest, parse_budget
 from nastavnik.run_folder import RunFolder, lasting_source
 from nastavnik.schemas import RESULT
@@ -46,20 +54,8 @@ from nastavnik.selection import (
     deliver,
     families_named,
     has_signal,
-    simplest,
 )
 from nastavnik.space import Space, read_space_text, space_in_toml
-
-_BASELINE_SHARE = 0.4  # of a budget of time, at most, beside the training
-_FINISH_SECONDS = 3.0  # choice, evaluation, importance and report on a machine that does nothing else
-_FINISH_SHARE = 0.02
-_SECONDS_A_ROW = 2e-4
-_REPORT_SECONDS = 1.0  # of them
-_CLOSING_SECONDS = 0.4  # the end of the process
-_TRAINING_SECONDS = 1.0  # of the first training, beside its steps
-_SECONDS_A_STEP = 2e-3
-_MOST_FINAL = 0.3  # of a budget for the final training after cross-validation
-_BUSY = 1.5  # times as slow
 
 
 @dataclass(frozen=True)
@@ -221,7 +217,7 @@ def _fit_beside(
         dataset = make_dataset(table, dataset_options(request, fewest_rows))
         families = [family] if family is not None else families_named(request.families or tuple(FAMILIES))
         bench, space, strategy = prepare(dataset, families, request)
-        _refuse_too_short(clock, dataset, bench, space)
+        refuse_too_short(clock, dataset, bench, space)
         folder.touches()  # says at once if result.json cannot be believed
     except BaseException:  # also a Ctrl-C: the place is left as it was found
         folder.abandon()
@@ -238,7 +234,7 @@ def _fit_beside(
         _give(beside, dataset, request, clock)
         search = _search(dataset, bench, space, strategy, request, folder, clock, watcher)
         watcher.doing("choosing and testing")
-        finish = Deadline(clock, _reserve(clock, dataset, request))
+        finish = Deadline(clock, reserved(clock, dataset, request))
         baselines = beside.collect(finish.passed) if beside is not None else []
         delivery = deliver(
             search,
@@ -246,7 +242,7 @@ def _fit_beside(
             request,
             baselines,
             touch=folder.touch,
-            expired=lambda: clock.left < (_REPORT_SECONDS + _CLOSING_SECONDS) * clock.slowness,
+            expired=lambda: clock.left < (REPORT_SECONDS + CLOSING_SECONDS) * clock.slowness,
             deadline=None if clock.budget is None else finish,
         )
     from nastavnik.report import hardly_trained, of_one_fold  # takes a while
@@ -255,38 +251,17 @@ def _fit_beside(
     for sentence in (hardly_trained(result), of_one_fold(result)):
         if sentence:
             watcher.note(sentence)
+    reported = beside is not None and clock.left > REPORT_SECONDS * clock.slowness
+    if beside is not None and not reported and folder.path is not None:
+        watcher.note("no time was left for the report")
     way = {"asked": request.engine, "chosen_by": "measurement" if request.networks is None else "fixed rule"}
     with folder.publish(
         status="interrupted" if clock.stop_requested else "finished",
         way={**way, "networks": dict(search.ways)},
         timings={"seconds": search.seconds, "peak_megabytes": _peak_megabytes()},
     ) as stage:
-        whole = beside is not None and clock.left > 0
-        _write(stage, delivery, search, result, dataset, folder.record if whole else None)
+        _write(stage, delivery, search, result, dataset, folder.record if reported else None)
     return Run(delivery.model, result, search.trace.frame(), network_table(search, delivery), dataset, folder.path)
-
-
-def _refuse_too_short(clock: Clock, dataset: Dataset, bench: Workbench, space: Space) -> None:
-    """Refuse a budget that one training of the simplest family and the finish would break, before anything is written.
-
-    Raises:
-        UserError: with the least budget, as this machine is now.
-    """
-    if clock.budget is None:
-        return
-    recipe = Recipe({**simplest(space).default(), "seed": 0})
-    batch = bench.data.batch_size(recipe.whole("batch_size"))
-    steps = recipe.whole("epochs") * bench.data.steps_per_epoch(batch)
-    begun = clock.elapsed
-    rows = len(dataset.split.validation) + len(dataset.split.test)
-    finish = (1 + _FINISH_SHARE) * (_FINISH_SECONDS + _SECONDS_A_ROW * rows)
-    rest = clock.slowness * (_TRAINING_SECONDS + 0.5 * steps * _SECONDS_A_STEP + finish)
-    if clock.budget < begun + rest:
-        raise UserError(
-            f"a budget of {clock.budget:g} s is too short: {begun:.1f} s went into starting and reading, and one "
-            f"training, its test and the report take about {rest:.1f} s on this machine as it is now; "
-            f"give --budget {math.ceil(begun + 1.2 * rest)}s or more"
-        )
 
 
 def _give(beside: BaselineProcess | None, dataset: Dataset, request: FitRequest, clock: Clock) -> None:
@@ -294,7 +269,7 @@ def _give(beside: BaselineProcess | None, dataset: Dataset, request: FitRequest,
     if beside is None:
         return
     rows = dataset.split.development if dataset.split.folds else dataset.split.train
-    seconds = float("inf") if clock.budget is None else _BASELINE_SHARE * clock.budget
+    seconds = float("inf") if clock.budget is None else BASELINE_SHARE * clock.budget
     beside.give(
         dataset.columns, dataset.task, rows, dataset.split.test, seed=request.seed, seconds=min(seconds, clock.left)
     )
@@ -316,7 +291,7 @@ def _search(
         bench,
         space,
         seed=request.seed,
-        deadline=Deadline(clock, _reserve(clock, dataset, request)),
+        deadline=Deadline(clock, reserved(clock, dataset, request)),
         networks=None if request.networks is None else _search_networks(request, bench),
         trace=read_trace(folder, checkpoint),
         watcher=watcher,
@@ -335,9 +310,9 @@ def _search(
         def reserve() -> None:
             """What the finish takes, as this machine is now."""
             if clock.budget is not None:
-                final = min(search.final_seconds(members), _MOST_FINAL * clock.budget)
-                search.deadline.reserve = _reserve(clock, dataset, request) + final
-                _calm(clock, request)
+                final = min(search.final_seconds(members), MOST_FINAL * clock.budget)
+                search.deadline.reserve = reserved(clock, dataset, request) + final
+                calm(clock, request)
 
         def after_bracket() -> None:
             nonlocal looked
@@ -376,18 +351,6 @@ def families_of(family: Any) -> tuple[tuple[str, ...], Family | None]:
     raise UserError(f"family must be a name or a module factory, but got {family!r}")
 
 
-def _calm(clock: Clock, request: FitRequest) -> None:
-    """One thread on a busy machine, unless asked otherwise: OpenMP's threads would spin while they wait for each other.
-
-    The command line lets them wait passively; a library cannot, once torch is there.
-    """
-    import torch
-
-    passive = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
-    if request.threads is None and not passive and clock.slowness > _BUSY and torch.get_num_threads() > 1:
-        torch.set_num_threads(1)
-
-
 def _peak_megabytes() -> float | None:
     """The largest memory this process ever held; None where the system does not tell."""
     try:
@@ -396,15 +359,6 @@ def _peak_megabytes() -> float | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def _reserve(clock: Clock, dataset: Dataset, request: FitRequest) -> float:
-    """Seconds kept for evaluation, importance and report, as this machine is now, and for trying advice."""
-    if clock.budget is None:
-        return 0.0
-    rows = len(dataset.split.validation) + len(dataset.split.test)
-    seconds = (_FINISH_SECONDS + _SECONDS_A_ROW * rows) * clock.slowness
-    return seconds + (_FINISH_SHARE + request.advice) * clock.budget
 
 
 def _search_networks(request: FitRequest, bench: Workbench) -> int:

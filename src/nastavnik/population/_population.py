@@ -187,9 +187,8 @@ class Population:
 
         ``pause`` is called several times a second while all networks stand at one step: a moment to save.
         """
-        until = min(until, self.total_steps)
-        while self.step < until and len(self):
-            stop = min(until, (self.step // self._every + 1) * self._every)
+        while self.step < min(until, self.total_steps) and len(self):
+            stop = min(until, self.total_steps, (self.step // self._every + 1) * self._every)
             self._advance(stop, deadline, pause)
             if not len(self):  # let go in a pause
                 return
@@ -203,11 +202,17 @@ class Population:
             if cut:
                 return
 
+    def shorten(self, total_steps: int) -> None:
+        """End the schedule earlier than planned, after the present step at the earliest."""
+        evaluations = max(1, round(self.total_steps / self._every))
+        self.total_steps = min(self.total_steps, max(total_steps, self.step + 1))
+        self._every = max(1, math.ceil(self.total_steps / evaluations))
+
     def _advance(self, stop: int, deadline: Deadline | None, pause: Callable[[], None]) -> None:
         """Take all networks to a step, or less far when the deadline passes."""
         way = self._chosen_way(deadline)
         measures: Tensors = {}
-        while self.step < stop:
+        while self.step < (stop := min(stop, self.total_steps)):  # which may be shortened in a pause
             to = min(stop, self.step + self._at_once)
             started = clock.monotonic()
             try:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nastavnik.selection._space import families_named as families_named
     from nastavnik.selection._space import simplest as simplest
     from nastavnik.selection._space import table_space as table_space
+    from nastavnik.selection._trained import training_of as training_of
     from nastavnik.selection._workbench import Part as Part
     from nastavnik.selection._workbench import Workbench as Workbench
     from nastavnik.selection.samplers import SAMPLERS as SAMPLERS
@@ -59,6 +60,7 @@ _NAMES = {
     "_rates": "RateSearch find_rate",
     "_search": "Search Strategy",
     "_space": "families_named simplest table_space",
+    "_trained": "training_of",
     "_workbench": "Part Workbench",
     "samplers": "SAMPLERS Keys Sampler",
 }

@@ -106,6 +106,8 @@ def fit_growing(
         last = size >= kind["most"] or now - started + (now - began) * 1.5 * bigger / size > seconds
         if job["task"] == "classification":
             record["classes"] = estimator.classes_.astype(int).tolist()
+            if len(wanted) and found.shape[1] != len(record["classes"]):  # boosting speaks of two where it saw one
+                raise ValueError("the training rows hold a single class")
         answer({**record, "last": last}, found)
         if last:
             return

@@ -104,6 +104,17 @@ class BaselineProcess:
         self._kill()
         if self._supervisor is not None:
             self._supervisor.join()
+        self._close()
+
+    def _close(self) -> None:
+        """Both pipes of the process, which has ended."""
+        process = self._process
+        for pipe in () if process is None else (process.stdin, process.stdout):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except BrokenPipeError:  # what was not read any more
+                pass
 
     def give(
         self, columns: Columns, task: Task, rows: np.ndarray, wanted: np.ndarray, *, seed: int, seconds: float

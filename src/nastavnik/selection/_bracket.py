@@ -150,9 +150,14 @@ class Bracket:
 
     # Planning by what this machine does now
 
+    @property
+    def pace(self) -> float | None:
+        """The latest seconds of a step over the cost model's, mean over populations; None where none was timed."""
+        return float(np.mean(list(self._pace.values()))) if self._pace else None
+
     def left(self, cost: CostModel, kept: Collection[int] | None = None) -> float:
         """Seconds until all, or the candidates ``kept`` (by first network), are trained as the rungs say."""
-        pace = float(np.mean(list(self._pace.values()))) if self._pace else cost.correction
+        pace = cost.correction if self.pace is None else self.pace
         total = 0.0
         for i, p in enumerate(self.populations):
             names = p.numbers[:: p.data.parts].tolist()
@@ -167,7 +172,10 @@ class Bracket:
         return total
 
     def shed(self, deadline: Deadline, cost: CostModel) -> None:
-        """Let candidates go (*cut*) until those that stay will be trained to their end in time; one stays."""
+        """Let candidates go (*cut*) until those that stay will be trained to their end in time.
+
+        One stays; where that is too much still, its schedule is shortened, so that it is brought to an end.
+        """
         if math.isinf(deadline.left) or self.left(cost) <= deadline.left:
             return
         order = self._most_promising()
@@ -176,6 +184,10 @@ class Bracket:
         kept = set(order)
         for p in self.populations:
             p.release(np.array([n not in kept for n in p.numbers[:: p.data.parts].tolist()], dtype=bool), "cut")
+        needed, planned = self.left(cost), _CAUTION * deadline.left
+        for p in self.populations:
+            if len(p) and needed > deadline.left:
+                p.shorten(p.step + int((p.total_steps - p.step) * max(0.0, planned) / needed))
 
     def _most_promising(self) -> list[int]:
         """Those in training by their first networks: by the scores at their last rung, before it as they were drawn."""

@@ -27,6 +27,7 @@ from nastavnik.selection._ensemble import greedy_ensemble
 from nastavnik.selection._front import pareto_front
 from nastavnik.selection._importance import importance
 from nastavnik.selection._search import Search
+from nastavnik.selection._trained import is_unfinished, training_of
 from nastavnik.selection._wild import absurd, shown_above_zero
 from nastavnik.selection._workbench import Part
 
@@ -123,7 +124,7 @@ def deliver(
         chooser.finalists(chosen),
         chooser.spread(next(iter(chosen))),
         pareto_front(search, seed=request.seed),
-        {**search.trained(chosen), "first_fold": dataset.split.folds is not None and not finals},
+        {**training_of(search, chosen), "first_fold": dataset.split.folds is not None and not finals},
     )
 
 
@@ -146,7 +147,7 @@ class _Chooser:
         wild = {} if dataset.task.is_classification else absurd({c: self.r2(c) for c in self.ranked})
         self.absurd: dict[Candidate, float] = wild
         self.ranking = [c for c in self.ranked if c not in wild]  # what may be delivered
-        self.unfinished = {c for c in self.ranked if search.unfinished(c)}
+        self.unfinished = {c for c in self.ranked if is_unfinished(search, c)}
         if set(self.ranking) - self.unfinished:  # never the hardly trained where there is another
             self.ranking = [c for c in self.ranking if c not in self.unfinished]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +32,8 @@ from nastavnik.trace import Trace
 
 POOL = 12  # candidates whose weights are kept
 _GRACE = 1.0  # seconds that the very first networks get, whatever the budget
-_LEAST = 0.5  # of the usual training: what takes a smaller part in the time that is left is not begun beside others
+LEAST = 0.5  # of the usual training: what takes a smaller part in the time that is left is not begun beside others
+_QUICK = 0.1  # of the time that is left: what takes less is done at once
 _ALONE = 2.5e-3  # seconds a step of a network that is trained alone, at least
 _BRACKET = 16  # most recipes trained side by side
 _BEST = 8  # candidates whose differences tell what the rows can show
@@ -122,25 +123,6 @@ class Search:
         """Whether nothing but the linear family was trained, which comes first under a clock."""
         return all(c.recipe["network.family"] in self.bench.linear_families for c in self.history)
 
-    def unfinished(self, candidate: Candidate) -> bool:
-        """Whether the budget ended before half of its training, or before that of those which were thinned out."""
-        cut = {c.generation for c in self.history if c.status == "cut"}
-        ended = candidate.status == "cut" or (candidate.status == "dropped" and candidate.generation in cut)
-        return ended and candidate.steps < _LEAST * candidate.total_steps
-
-    def trained(self, candidates: Iterable[Candidate]) -> dict[str, Any]:
-        """How far the least trained of these was trained: its steps, those planned for it, and those usual for it.
-
-        ``share`` is of what is usual, 1 where its training came to an end of its own.
-        """
-        found = []
-        for c in candidates:
-            usual = self._total_steps(c.recipe)
-            share = (1 - c.lacking) * min(1.0, c.total_steps / usual)
-            record = {"steps": c.steps, "planned_steps": c.total_steps, "usual_steps": usual, "share": share}
-            found.append({**record, "hardly_trained": share < _LEAST})
-        return min(found, key=lambda record: float(record["share"]))
-
     def run(self, after_bracket: Callable[[], None] = lambda: None, pause: Callable[[], None] = lambda: None) -> None:
         """Search until the budget is used, or nothing is left to be found.
 
@@ -178,7 +160,7 @@ class Search:
         if self.networks is not None:
             most = min(most, self.networks // self.bench.folds - asked)
         if self.strategy.steps is not None:
-            one = self._total_steps(self._usual) * self.bench.folds
+            one = self.total_steps(self._usual) * self.bench.folds
             most = min(most, round((self.strategy.steps - self.network_steps) / (part * one)))
         if most <= 0 or self.deadline.clock.stop_requested or (self.deadline.passed() and asked):
             return 0, 1.0
@@ -192,7 +174,7 @@ class Search:
             share = 0.8 * left / one_seconds
             if not asked:
                 return 1, max(0.02, share)
-            return (1, max(_LEAST, share)) if self.simple_so_far and share > _LEAST / 2 else (0, 1.0)
+            return (1, max(LEAST, share)) if self.simple_so_far and share > LEAST / 4 else (0, 1.0)
         # a thinned bracket costs less than its recipes would alone
         fits = [n for n in range(1, most + 1) if max(0.5, part) * self._forecast(n) < 0.6 * left]
         return max(fits, default=1), 1.0
@@ -205,8 +187,7 @@ class Search:
         recipe = self.drawing.recipe(self.drawing.sampler.point(self.drawing.queue[0]), 0)
         seconds = self._seconds(recipe, size_of(self.bench.learner(recipe, self.bench.parts[0])), 1, 1)
         seconds *= self.deadline.clock.slowness
-        fits = max(1, min(count, int(0.5 * self.deadline.left / max(seconds, 1e-9))))
-        return fits, min(1.0, max(0.02, 0.8 * self.deadline.left / max(seconds, 1e-9)))
+        return count if count * seconds < _QUICK * self.deadline.left else 1, 1.0
 
     def _tell_of_the_grid(self) -> None:
         """A grid says beforehand what it costs, and when the budget will not finish it."""
@@ -265,9 +246,10 @@ class Search:
 
     def _seconds(self, recipe: Recipe, size: int, count: int, shapes: int) -> float:
         batch = self.bench.data.batch_size(recipe.whole("batch_size"))
-        return self.cost.seconds(size, count * self.bench.folds, shapes, self._total_steps(recipe), batch)
+        return self.cost.seconds(size, count * self.bench.folds, shapes, self.total_steps(recipe), batch)
 
-    def _total_steps(self, recipe: Recipe, share: float = 1.0) -> int:
+    def total_steps(self, recipe: Recipe, share: float = 1.0) -> int:
+        """Of a whole training, or a share of it."""
         data = self.bench.data
         batch = data.batch_size(recipe.whole("batch_size"))
         return max(1, round(share * recipe.whole("epochs") * data.steps_per_epoch(batch)))
@@ -289,6 +271,8 @@ class Search:
 
         cost = None if deadline.unlimited else self.cost
         bracket.train(deadline, tell, self.cost.learn, pause, self._condemned, early, cost)
+        if cost is not None and bracket.pace is not None:  # what steps cost now, without their beginnings
+            cost.correction = bracket.pace
         self._note_ways(bracket)
         self.network_steps += bracket.network_steps
         outcomes = bracket.outcomes(deadline.passed())
@@ -341,13 +325,19 @@ class Search:
                 self.bench,
                 members,
                 first=first,
-                total_steps=self._total_steps(members[0][1], share),
+                total_steps=self.total_steps(members[0][1], share),
                 trace=self.trace,
-                engine=self.engine,
+                engine=self._engine_of(members[0][1]),
                 measure=self.networks is None,
             )
             for members in groups.values()
         ]
+
+    def _engine_of(self, recipe: Recipe) -> str:
+        """Under a clock the first linear networks are not kept waiting for a choice of ways."""
+        simple = recipe["network.family"] in self.bench.linear_families
+        first = not self.history and not self.deadline.unlimited and self.bench.data.device.type == "cpu"
+        return "batched" if first and simple and self.engine == "auto" else self.engine
 
     def _spared(self, drawn: Drawn) -> frozenset[Recipe]:
         """The first linear models: what simplicity can do is known for certain, and it costs little."""
