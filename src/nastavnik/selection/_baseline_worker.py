@@ -124,14 +124,14 @@ def work(job: Mapping[str, Any], arrays: Sequence[np.ndarray], answer: Callable[
         warnings.simplefilter("ignore")  # a baseline that has not quite converged is still a baseline
         for i, kind in enumerate(job["kinds"]):
             share = (ends - time.monotonic()) / (len(job["kinds"]) - i)
-            own = tuple(named[f"{part}.{kind['matrix']}"] for part in ("train", "wanted"))
+            train, wanted = (named[f"{part}.{kind['matrix']}"] for part in ("train", "wanted"))
             answer({"kind": kind["name"], "share": None if share == float("inf") else share})
             try:
                 fit_growing(
                     table[kind["name"]],
                     job,
                     kind,
-                    (*own, named["targets"]),
+                    (train, wanted, named["targets"]),
                     share,
                     lambda record, found: answer(record, [found]),
                 )
