@@ -96,7 +96,7 @@ def fit_growing(
         if job["task"] == "regression" and len(train) > size:
             residuals = targets[unseen] - estimator.predict(train[unseen])
             noise = max(float(np.sqrt(np.mean(residuals**2))), 1e-12)
-        found = np.empty((0,))
+        found: np.ndarray = np.empty(0)
         if len(wanted):
             found = estimator.predict_proba(wanted) if job["task"] == "classification" else estimator.predict(wanted)
         now = time.monotonic()
