@@ -162,12 +162,12 @@ def test_broken_and_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
     record = json.loads(search)
     del record["history"]
     (place / "search.json").write_text(json.dumps(record))
-    refused("is not this run's")
+    refused("search.json is damaged: history is missing")
     nastavnik.fit("wine", out=tmp_path / "other", **QUICK)
     (other,) = (tmp_path / "other" / "checkpoint").glob("state-*.safetensors")
     (place / "search.json").write_text(search)
     state.write_bytes(other.read_bytes())
-    refused("is not this run's")
+    refused("belongs to another run")
 
 
 def test_one_process_a_run(tmp_path: Path) -> None:
