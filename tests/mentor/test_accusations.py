@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_an_activation_at_the_end_is_right_where_the_targets_live(
 def test_a_rectifier_that_died_at_the_end_is_found_all_the_same() -> None:
     x, y = surface()
     net = nn.Sequential(layers(4, 16, 1), nn.ReLU())
-    nn.init.constant_(net[0][-1].bias, -50.0)  # type: ignore[index, arg-type]
+    nn.init.constant_(net[0][-1].bias, -50.0)  # type: ignore[index]
     assert "squashed_outputs" in rules(loop(net, nn.MSELoss(), x, y.abs()))
 
 
@@ -223,7 +224,8 @@ def test_instruments_that_went_blind_say_nothing_of_the_end() -> None:
     class Tired(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.linear, self.mentor = nn.Linear(4, 3), [None]
+            self.linear = nn.Linear(4, 3)
+            self.mentor: list[Mentor | None] = [None]
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             mentor: Any = self.mentor[0]
@@ -375,9 +377,8 @@ def test_what_hinders_is_no_error_where_the_rows_are_learned() -> None:
     x, y = blobs()
     severities = {}
     for rate in (1e-6, 3e-3):
-        history = train(
-            layers(4, 16, 16, 3), (x * 20, y), optimizer=lambda p, r=rate: torch.optim.Adam(p, lr=r), epochs=20
-        )
+        algorithm = partial(torch.optim.Adam, lr=rate)
+        history = train(layers(4, 16, 16, 3), (x * 20, y), optimizer=algorithm, epochs=20)
         severities[rate] = {f.rule: f for f in diagnose(history)}["unscaled_inputs"].severity
     assert severities == {1e-6: "error", 3e-3: "warning"}
 
