@@ -13,8 +13,6 @@ import torch
 import nastavnik
 from nastavnik import UserError
 from nastavnik.cli import main
-from nastavnik.files import write_json
-from nastavnik.schemas import RUN, SEARCH
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +209,7 @@ def test_a_network_that_the_budget_cut_short_is_an_error(run: Path) -> None:
     for candidate in record["history"]:
         if chosen in candidate["numbers"]:
             candidate.update(status="cut", steps=1)
-    write_json(path, record, SEARCH)
+    path.write_text(json.dumps(record))
     found = nastavnik.check(run, suppress=["rate_too_small"])
     finding = next(f for f in found.findings if f.rule == "cut_short")
     assert finding.severity == "error"
@@ -220,7 +218,7 @@ def test_a_network_that_the_budget_cut_short_is_an_error(run: Path) -> None:
 
 def test_an_unfinished_run_is_refused(run: Path) -> None:
     record = json.loads((run / "run.json").read_text())
-    write_json(run / "run.json", {**record, "status": "running"}, RUN)
+    (run / "run.json").write_text(json.dumps({**record, "status": "running"}))
     with pytest.raises(UserError, match="not finished"):
         nastavnik.check(run)
 
@@ -241,7 +239,7 @@ def test_where_no_loss_was_finite_the_cause_is_named(without_a_finite_loss: Path
     assert found.network == 0
     first = found.findings[0]
     assert (first.rule, first.severity, first.root) == ("rate_too_large", "error", None)
-    assert float(first.advice[0].changes["optimizer.learning_rate"]) < 1e6
+    assert first.advice[0].changes == {"optimizer.learning_rate": 1e5}
     written = json.loads((run / "findings.json").read_text())
     assert written["findings"][0]["rule"] == "rate_too_large"
 

@@ -225,10 +225,10 @@ def test_instruments_that_went_blind_say_nothing_of_the_end() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.linear = nn.Linear(4, 3)
-            self.mentor: list[Any] = [None]
+            self.mentor: list[Mentor | None] = [None]
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            mentor = self.mentor[0]
+            mentor: Any = self.mentor[0]
             if mentor is not None and mentor.steps > 4 and not mentor.looking and mentor.history.facts.get("armed"):
                 raise ValueError("no more")
             return self.linear(x)
@@ -377,8 +377,8 @@ def test_what_hinders_is_no_error_where_the_rows_are_learned() -> None:
     x, y = blobs()
     severities = {}
     for rate in (1e-6, 3e-3):
-        optimizer = partial(torch.optim.Adam, lr=rate)
-        history = train(layers(4, 16, 16, 3), (x * 20, y), optimizer=optimizer, epochs=20)
+        algorithm = partial(torch.optim.Adam, lr=rate)
+        history = train(layers(4, 16, 16, 3), (x * 20, y), optimizer=algorithm, epochs=20)
         severities[rate] = {f.rule: f for f in diagnose(history)}["unscaled_inputs"].severity
     assert severities == {1e-6: "error", 3e-3: "warning"}
 
