@@ -112,7 +112,7 @@ def killing(nth: int, *, after: bool) -> Callable[[], None]:
 
             return rename
 
-        os.replace, os.rename = counted(os.replace), counted(os.rename)  # type: ignore[assignment]
+        os.replace, os.rename = counted(os.replace), counted(os.rename)
 
     return patch
 
@@ -130,7 +130,7 @@ def counting(place: Path) -> Callable[[], None]:
 
             return rename
 
-        os.replace, os.rename = counted(os.replace), counted(os.rename)  # type: ignore[assignment]
+        os.replace, os.rename = counted(os.replace), counted(os.rename)
 
     return patch
 

@@ -37,7 +37,7 @@ def killed_at(nth: int, job: Callable[[], object]) -> bool:
 
             return rename
 
-        os.replace, os.rename = counted(os.replace), counted(os.rename)  # type: ignore[assignment]
+        os.replace, os.rename = counted(os.replace), counted(os.rename)
         job()
 
     process = FORKED.Process(target=main)
