@@ -153,8 +153,8 @@ def read_bytes(path: Path, sha256: str | None = None) -> bytes:
         raise UserError(f"{path} cannot be read: {error.strerror or error}; is it the folder of a run?") from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(
-            f"{path} cannot be read: it is damaged or belongs to another run, as its content is not what was written "
-            "(is it cut short?)"
+            f"{path} cannot be read (it is damaged or belongs to another run: its content is not what was written); "
+            "is it cut short?"
         )
     return content
 

@@ -91,7 +91,7 @@ def test_no_number_is_believed_that_was_changed(run: Path, name: str, job: str, 
 def test_new_weights_under_an_old_record_are_refused(run: Path, tmp_path: Path) -> None:
     nastavnik.fit("iris", out=tmp_path / "new", **{**QUICK, "seed": 5})
     shutil.copy(tmp_path / "new" / "model" / "model.safetensors", run / "model")
-    with pytest.raises(UserError, match=r"model.safetensors cannot be read: it is damaged or belongs to another run"):
+    with pytest.raises(UserError, match=r"model.safetensors cannot be read .it is damaged or belongs to another run"):
         nastavnik.Model.load(run)
 
 
@@ -171,7 +171,7 @@ def test_a_part_of_the_trace_that_was_changed_is_not_believed(run: Path, way: st
     table = pd.read_parquet(part)
     table.loc[0, "value"] = 0.5
     table.to_parquet(part, index=False) if way == "value" else part.unlink()
-    says = "part-00000.parquet cannot be read: it is damaged" if way == "value" else "there is no part-00000.parquet"
+    says = "part-00000.parquet cannot be read .it is damaged" if way == "value" else "there is no part-00000.parquet"
     with pytest.raises(UserError, match=says):
         nastavnik.fit(resume=run, networks=5)
     if way == "value":
