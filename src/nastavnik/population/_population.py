@@ -146,6 +146,11 @@ class Population:
         return len(self._numbers)
 
     @property
+    def alive(self) -> np.ndarray:
+        """Numbers of the networks in training [K], a candidate's parts side by side; none once all have stopped."""
+        return self._numbers
+
+    @property
     def numbers(self) -> np.ndarray:
         """Of those that ``evaluate``, ``predict`` and ``network`` speak of: the living, or else all there were."""
         return self._numbers if len(self) else gone(self.outcomes)[0]

@@ -160,7 +160,7 @@ class Bracket:
         pace = cost.correction if self.pace is None else self.pace
         total = 0.0
         for i, p in enumerate(self.populations):
-            names = p.numbers[:: p.data.parts].tolist()
+            names = p.alive[:: p.data.parts].tolist()
             count = len(names) if kept is None else sum(name in kept for name in names)
             alive, before = 1.0, p.step
             for share, stay in self.rungs[self.rung :]:
@@ -183,7 +183,7 @@ class Bracket:
             order.pop()
         kept = set(order)
         for p in self.populations:
-            p.release(np.array([n not in kept for n in p.numbers[:: p.data.parts].tolist()], dtype=bool), "cut")
+            p.release(np.array([n not in kept for n in p.alive[:: p.data.parts].tolist()], dtype=bool), "cut")
         needed, planned = self.left(cost), _CAUTION * deadline.left
         for p in self.populations:
             if len(p) and needed > deadline.left:
@@ -191,7 +191,7 @@ class Bracket:
 
     def _most_promising(self) -> list[int]:
         """Those in training by their first networks: by the scores at their last rung, before it as they were drawn."""
-        alive = [n for p in self.populations for n in p.numbers[:: p.data.parts].tolist()]
+        alive = [n for p in self.populations for n in p.alive[:: p.data.parts].tolist()]
         return sorted(alive, key=lambda n: (self.seen[n][-1][1] if n in self.seen else math.inf, n))
 
     def outcomes(self, cut: bool) -> dict[Recipe, tuple[Outcome, int, float]]:
@@ -208,7 +208,7 @@ class Bracket:
 
     def _note(self, share: float) -> None:
         for p, offset in zip(self.populations, self.offsets, strict=True):
-            for number, score in zip(p.numbers[:: p.data.parts], p.best.score + offset, strict=True):
+            for number, score in zip(p.alive[:: p.data.parts], p.best.score + offset, strict=True):
                 self.seen.setdefault(int(number), []).append((share, float(score)))
 
     def _thin(self, stay: float, others: Callable[[Population], np.ndarray]) -> None:

@@ -289,7 +289,7 @@ class Search:
         gone = np.zeros(len(population.best.score), dtype=bool)
         if not self.strategy.forecasts or len(self.strategy.objectives) > 1:
             return gone
-        numbers = population.numbers[:: self.bench.folds]
+        numbers = population.alive[:: self.bench.folds]
         scores = population.best.score + self._offset(population)
         for c, (number, score) in enumerate(zip(numbers.tolist(), scores.tolist(), strict=True)):
             made = forecast(number, share, score, self.history)
