@@ -141,7 +141,7 @@ def fit(
     from nastavnik.run_folder import RunFolder, lasting_source
     from nastavnik.schemas import RESULT
 
-    clock = Clock.of_process()
+    clock: Clock = context.obj or Clock()
     limits: dict[str, Any] = {"budget": parse_budget(budget), "networks": networks}
     if resume is not None:
         _refuse_beside_resume(context)

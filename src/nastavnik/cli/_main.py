@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nastavnik.clock import Clock
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 the caller's mistake, 1 ours, 130 stopped by a second Ctrl-C."""
     from nastavnik.cli._streams import BROKEN_PIPE, flush, forget, open_streams, own_warnings_only
+    from nastavnik.clock import Clock
     from nastavnik.errors import complaint
 
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else torch's threads spin where the machine is busy
     open_streams()
+    own = arguments is None  # a process of ours: its budgets count from its start
     words = sys.argv[1:] if arguments is None else arguments
     try:
         with own_warnings_only():
-            code = _run(words)
+            code = _run(words, Clock.of_process() if own else Clock())
         flush()
     except BrokenPipeError:
         forget()
@@ -30,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], clock: Clock) -> int:
     from nastavnik.arguments import is_text
     from nastavnik.cli._app import make_app
     from nastavnik.errors import UserError
@@ -40,7 +46,7 @@ def _run(words: list[str]) -> int:
         for word in words:
             if not is_text(word):
                 raise UserError(f"{word!r} holds bytes that are no text; rename what it names, or type it again")
-        code = app(words, standalone_mode=False, prog_name="nastavnik")
+        code = app(words, standalone_mode=False, prog_name="nastavnik", obj=clock)
     except usage_error as error:
         _fail(f"{_sentence(error)} (see 'nastavnik {_command(words)}--help')")
     except UserError as error:

@@ -28,11 +28,12 @@ def check_ready(joint: Joint) -> None:
         inputs, targets = joint.data_of(k)
         some = tuple(t[:_ROWS] for t in inputs), targets[:_ROWS]
         _check_one(joint, k, *some)
+    _check_gradient(joint)
 
 
 def _look(joint: Joint) -> None:
-    """Note what the first network does beside being a function, and see that its losses can be differentiated."""
-    inputs, targets = joint.data_of(0)
+    """Note what the first network does beside being a function."""
+    inputs, _ = joint.data_of(0)
     some, others = (tuple(t[rows] for t in inputs) for rows in (slice(_FEW), slice(-_FEW, None)))
     try:
         with torch.no_grad():
@@ -44,6 +45,12 @@ def _look(joint: Joint) -> None:
     with torch.no_grad():
         outputs = joint.outputs(joint.weights[0], joint.constants_of(0), some)
     _check_outputs(joint, outputs, len(some[0]), "the network")
+
+
+def _check_gradient(joint: Joint) -> None:
+    """See that the first network's losses can be differentiated."""
+    inputs, targets = joint.data_of(0)
+    some = tuple(t[:_FEW] for t in inputs)
     w, c, f = joint.weights[0], {n: t.clone() for n, t in joint.constants_of(0).items()}, joint.factor[0]
     try:
         grad(lambda v: joint.losses(v, c, some, targets[:_FEW], f).sum())(w)
