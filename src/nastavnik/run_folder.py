@@ -87,8 +87,8 @@ class RunFolder:
         try:
             _restore_replaced(path)
             there = path.is_dir()
-        except OSError:  # a name too long
-            there = False
+        except OSError as error:
+            raise UserError(f"there is no folder to resume at {path}: {error.strerror}") from error
         if not there:
             raise UserError(f"there is no folder {path} to resume")
         settle(path)

@@ -139,18 +139,19 @@ def _plain_cells(name: str, values: pd.Series) -> pd.Series | None:
         raise UserError(f"column {name!r} holds complex numbers; give their real and imaginary parts as two columns")
     if isinstance(dtype, pd.CategoricalDtype):
         padded = any(isinstance(c, str) and c != c.strip() for c in dtype.categories)
-        return values.astype(object).map(_stripped) if padded else None
+        return _stripped(values.astype(object)) if padded else None
     if isinstance(dtype, pd.StringDtype):
         return values.str.strip()
     if not pd.api.types.is_object_dtype(dtype):
         return None
     if not values.map(pd.api.types.is_hashable).all():
         values = values.astype(str)
-    return values.map(_stripped)
+    return _stripped(values)
 
 
-def _stripped(cell: Any) -> Any:
-    return cell.strip() if isinstance(cell, str) else cell
+def _stripped(values: pd.Series) -> pd.Series:
+    cells = [cell.strip() if isinstance(cell, str) else cell for cell in values]
+    return pd.Series(cells, index=values.index, name=values.name, dtype=object)
 
 
 def _from_frame(frame: pd.DataFrame) -> Table:
