@@ -13,6 +13,8 @@ import torch
 import nastavnik
 from nastavnik import UserError
 from nastavnik.cli import main
+from nastavnik.files import write_json
+from nastavnik.schemas import RUN, SEARCH
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +211,7 @@ def test_a_network_that_the_budget_cut_short_is_an_error(run: Path) -> None:
     for candidate in record["history"]:
         if chosen in candidate["numbers"]:
             candidate.update(status="cut", steps=1)
-    path.write_text(json.dumps(record))
+    write_json(path, record, SEARCH)
     found = nastavnik.check(run, suppress=["rate_too_small"])
     finding = next(f for f in found.findings if f.rule == "cut_short")
     assert finding.severity == "error"
@@ -218,7 +220,7 @@ def test_a_network_that_the_budget_cut_short_is_an_error(run: Path) -> None:
 
 def test_an_unfinished_run_is_refused(run: Path) -> None:
     record = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**record, "status": "running"}))
+    write_json(run / "run.json", {**record, "status": "running"}, RUN)
     with pytest.raises(UserError, match="not finished"):
         nastavnik.check(run)
 

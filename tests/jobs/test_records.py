@@ -254,7 +254,6 @@ def test_a_run_that_its_owner_has_changed_is_read_without_its_seal(run: Path) ->
     "words",
     [
         ["mutations.py", "--count", "40", "--processes", "1"],
-        ["kills.py", "--renamings", "7", "--random", "2"],
         pytest.param(["mutations.py", "--count", "2000", "--processes", "2"], marks=pytest.mark.slow),
         pytest.param(["kills.py", "--renamings", "60", "--random", "60"], marks=pytest.mark.slow),
     ],
