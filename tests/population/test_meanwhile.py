@@ -90,7 +90,9 @@ def test_training_switches_once_the_step_is_compiled(tmp_path: Path, monkeypatch
     population = make([{}, {"seed": 1}], make_data(), steps=60, measure=True)
     population.train(20, Deadline(Clock(budget=1e6)))
     assert population._way is not None
-    population._way._thread.join(120)  # type: ignore[attr-defined]
+    thread = population._way._thread  # type: ignore[attr-defined]
+    if thread is not None:  # it may have been done before the first steps were
+        thread.join(120)
     population.train(60, Deadline(Clock(budget=1e6)))
     assert population.way == "compiled"
     assert population.words.startswith("compiled in")

@@ -14,15 +14,18 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from nastavnik.compiler._expressions import NotCompilable
 from nastavnik.compiler._keeping import Unsafe, fresh_folder, keep, kept, private_folder, room_of_process, sweep
-from nastavnik.compiler._running import run_unless
+from nastavnik.compiler._running import Ended, run_unless
 
 _MATRIX = Path(__file__).with_name("matrix.c")
 _FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-fwrapv", "-fno-math-errno", "-fno-trapping-math", "-g0", "-w")
+_TRIED = 5.0  # seconds at most
 _LOADED: dict[str, ctypes.CDLL] = {}  # by the hash of their bytes: a library is mapped once
 
 
@@ -77,12 +80,14 @@ def build(source: str, wide: bool, ended: Callable[[], bool] = _never) -> ctypes
 
 
 def check_compiler() -> None:
-    """Try the compiler on the product of matrices, which every step is linked with.
+    """Try the compiler on the product of matrices, which every step is linked with; but not for long.
 
     Raises:
         NotCompilable: there is none, or it refuses, or there is no place to keep what it makes.
     """
-    _matrix(_folder(), wide=False)
+    over = time.monotonic() + _TRIED
+    with suppress(Ended):  # slow is no fault: whether there is time for it is asked when it is needed
+        _matrix(_folder(), wide=False, ended=lambda: time.monotonic() > over)
 
 
 def compiler() -> str | None:
