@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -109,8 +110,18 @@ def scored_as(
 def _instead(loss_fn: Loss, said: Any, outputs: torch.Tensor, y: Any, made: torch.Tensor) -> float:
     """The loss if the model said other outputs; NaN where it takes no such thing."""
     made = made.reshape(outputs.shape).to(outputs)
-    value = _value(loss_fn, tree_map(lambda leaf: made if leaf is outputs else leaf, said), y)
+    value = _value(loss_fn, _exchanged(said, outputs, made), y)
     return float("nan") if value is None else float(value)
+
+
+def _exchanged(said: Any, outputs: torch.Tensor, made: torch.Tensor) -> Any:
+    """What the model said with other outputs in it; of an object that holds them a copy is changed."""
+    if isinstance(said, (torch.Tensor, dict, list, tuple)) or not hasattr(said, "__dict__"):
+        return tree_map(lambda leaf: made if leaf is outputs else leaf, said)
+    twin = copy.copy(said)
+    for name, value in vars(said).items():
+        vars(twin)[name] = tree_map(lambda leaf: made if leaf is outputs else leaf, value)
+    return twin
 
 
 def _wants_classes(ask: Callable[[torch.Tensor], float], outputs: torch.Tensor, targets: torch.Tensor) -> bool:
