@@ -191,7 +191,7 @@ def test_modules_that_cannot_be_compiled_run_otherwise(build: Any, x: torch.Tens
         module_population(build, x, "compiled").train(1)
     batched, sequential, auto = (module_population(build, x, e) for e in ("batched", "sequential", "auto"))
     for population in (batched, sequential, auto):
-        population.train(30)
+        population.train(6)  # rounding grows with the steps, by how much depends on the processor
     assert auto.way in ("batched", "sequential")
     for k in range(3):
         assert distance(batched.network(k), sequential.network(k)) < 1e-9
