@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nastavnik.data import Columns
+from nastavnik.data import Columns, read_source
+from nastavnik.dataset import DatasetOptions, make_dataset
 from nastavnik.selection import BaselineProcess
 from nastavnik.selection import _baseline_worker as worker
 from nastavnik.task import Task
@@ -84,7 +85,7 @@ def test_one_without_a_job_leaves_nothing_behind() -> None:
 
 def test_growing_fits_stop_at_their_share_and_each_answers(rng: np.random.Generator) -> None:
     x, y = rng.normal(size=(12_000, 3)), rng.normal(size=12_000)
-    kind = {"name": "linear", "matrix": "others", "first": 2000, "most": 12_000}
+    kind = {"name": "linear", "matrices": ["others"], "first": 2000, "most": 12_000}
     job: dict[str, Any] = {"task": "regression", "near": 5, "seed": 0, "threads": 1, "kinds": [kind]}
     job |= {"names": ["train.others", "wanted.others", "targets"]}
     sizes: dict[float | None, list[int]] = {}
@@ -115,3 +116,19 @@ def test_the_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
             return
         time.sleep(0.05)
     pytest.fail("the process goes on")
+
+
+def test_here_or_in_a_process_they_say_the_same() -> None:
+    data = make_dataset(read_source("wine"), DatasetOptions(folds=0))
+    rows, wanted = data.split.train, data.split.test
+    said = []
+    for here in (True, False):
+        with BaselineProcess(1, here=here) as process:
+            process.give(data.columns, data.task, rows, wanted, seed=0, seconds=float("inf"))
+            said.append(process.collect())
+    for one, other in zip(*said, strict=True):
+        assert (one.name, one.rows, one.failed) == (other.name, other.rows, None)
+        assert one.predictive is not None
+        assert other.predictive is not None
+        y = data.task.values[wanted]
+        assert one.predictive.neg_log_likelihood(y).tolist() == other.predictive.neg_log_likelihood(y).tolist()

@@ -193,7 +193,8 @@ def _fit(
     clock.budget = request.budget_or_default
     watcher.begin(clock)
     threads = max(1, (request.threads or os.cpu_count() or 1) // 2)
-    with BaselineProcess(threads) if extras else nullcontext() as beside:
+    here = clock.budget is None and "sklearn.ensemble" in sys.modules  # a process would only import it once more
+    with BaselineProcess(threads, here=here) if extras else nullcontext() as beside:
         return _fit_beside(request, folder, source, y, family, watcher, clock, beside, fewest_rows)
 
 

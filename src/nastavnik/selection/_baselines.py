@@ -81,10 +81,12 @@ class BaselineProcess:
     Args:
         threads: of the process.
         script: the program to run, by its path.
+        here: work in this process, when collected: for work that no clock ends, where scikit-learn is imported already.
     """
 
-    def __init__(self, threads: int, script: Path = Path(worker.__file__)) -> None:
-        self.threads, self._script = threads, script
+    def __init__(self, threads: int, script: Path = Path(worker.__file__), *, here: bool = False) -> None:
+        self.threads, self._script, self._here = threads, script, here
+        self._kept: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None
         self._lock = threading.Lock()
         self._kinds: list[dict[str, Any]] = []  # those without a last answer
         self._answers: dict[str, tuple[dict[str, Any], np.ndarray]] = {}
@@ -92,7 +94,8 @@ class BaselineProcess:
         self._supervisor: threading.Thread | None = None
         self._over = self._ended = False
         self._process: subprocess.Popen[bytes] | None = None
-        self._start()
+        if not here:
+            self._start()
 
     def __enter__(self) -> BaselineProcess:
         return self
@@ -127,11 +130,16 @@ class BaselineProcess:
         arrays = _arrays(self._kinds, columns, order, wanted, _preparations(columns, rows, self._kinds))
         arrays["targets"] = task.values[order]
         job = {"task": task.kind, "near": max(1, min(10, len(rows) // 2)), "seed": seed, "threads": self.threads}
+        if self._here:
+            self._kept = job, arrays
+            return
         self._supervisor = threading.Thread(target=self._supervise, args=(job, arrays), daemon=True)
         self._supervisor.start()
 
     def collect(self, ended: Callable[[], bool] = lambda: False) -> list[Baseline]:
         """What came of it, waiting for the rest until ``ended``."""
+        if self._kept is not None:
+            self._work(*self._kept)
         supervisor = self._supervisor
         while supervisor is not None and supervisor.is_alive():
             if ended():
@@ -139,6 +147,19 @@ class BaselineProcess:
                 self._end()
             supervisor.join(_PAUSE)
         return [self._baseline(name) for name in _KINDS]
+
+    def _work(self, job: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """The whole job, in this process."""
+        turn = _Turn(self._kinds[0]["name"], self._end)
+        turn.limit.cancel()
+
+        def answer(record: dict[str, Any], found: Sequence[np.ndarray] = ()) -> None:
+            nonlocal turn
+            turn = self._hear(turn, record, list(found))
+
+        own = {**job, "kinds": list(self._kinds), "seconds": None, "names": list(arrays)}
+        worker.work(own, list(arrays.values()), answer)
+        self._kept = None
 
     def _baseline(self, name: str) -> Baseline:
         if name in self._answers:
