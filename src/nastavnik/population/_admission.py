@@ -107,7 +107,7 @@ def set_conduct(learner: Learner, data: Data, batch: int) -> None:
     count = min(batch, _ROWS)
     some, others = (data.rows_of(0, rows[:count])[0] for rows in (data.train[0], data.train[0].flip(0)))
     conduct = Conduct()
-    places = {name: p.data_ptr() for name, p in learner.named_parameters()}
+    places = {name: p.detach() for name, p in learner.named_parameters()}  # held, so that no address is given anew
     for training in (False, True):
         learner.train(training)
         with torch.enable_grad() if training else torch.no_grad(), network_at_fault("it is looked at", learner):
@@ -117,7 +117,7 @@ def set_conduct(learner: Learner, data: Data, batch: int) -> None:
                 _check_gradient(outputs, learner)
         conduct |= found
     for name, p in learner.named_parameters():
-        if p.data_ptr() != places[name]:
+        if p.data_ptr() != places[name].data_ptr():
             raise UserError(
                 f"the module {name_of(learner.network)} puts other values in place of its weights "
                 f"{shown(name)} when it is called; use torch.nn.utils.parametrize, or change them in place"
