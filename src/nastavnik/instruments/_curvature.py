@@ -79,13 +79,8 @@ def hessian_product(sight: Sight) -> tuple[Callable[[torch.Tensor], torch.Tensor
         with torch.enable_grad():
             if not curved:
                 return torch.zeros_like(v)
-            image = torch.autograd.grad(
-                [g for g, _ in curved],
-                list(leaves.values()),
-                [along[n] for _, n in curved],
-                retain_graph=True,
-                allow_unused=True,
-            )
+            slope = torch.stack([(g * along[n]).sum() for g, n in curved]).sum()  # along v; its gradient is H v
+            image = torch.autograd.grad(slope, list(leaves.values()), retain_graph=True, allow_unused=True)
         return flat({n: torch.zeros_like(before[n]) if t is None else t for n, t in zip(leaves, image, strict=True)})
 
     return product, sum(sizes)

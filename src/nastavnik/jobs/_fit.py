@@ -22,7 +22,6 @@ from nastavnik.data import write_csv
 from nastavnik.dataset import Dataset, make_dataset
 from nastavnik.errors import InterruptedEarly, UserError
 from nastavnik.files import write_atomically, write_json
-from nastavnik.jobs._check import ALL, check
 from nastavnik.jobs._checkpoint import Checkpoints, read_checkpoint, read_trace, restore
 from nastavnik.jobs._record import network_table, result_record
 from nastavnik.jobs._setup import check_device, check_threads, dataset_options, prepare, read_table, use_threads
@@ -175,6 +174,8 @@ def fit_request(
     finally:
         folder.release()
     if request.advice and run.folder is not None and folder.status == "finished":
+        from nastavnik.jobs._check import ALL, check  # brings all rules
+
         check(run.folder, try_rule=ALL, family=family, watcher=watcher, clock=clock)
     return run
 

@@ -67,10 +67,15 @@ class Lab:
                     found[i] = self.score(outcome.learners[0], recipes[i])
         return found
 
-    def watch(self, recipes: Sequence[Recipe], *, count: int = LOOKS, dear: bool = True) -> Watched:
-        """Train recipes of one shape to their end, watched; each knows the others' last scores as its siblings."""
+    def watch(
+        self, recipes: Sequence[Recipe], *, count: int = LOOKS, dear: bool = True, first: int | None = None
+    ) -> Watched:
+        """Train recipes of one shape to their end, watched; each knows the others' last scores as its siblings.
+
+        Only the ``first`` so many are watched all the way, where that is given.
+        """
         population = self.population(recipes, evaluations=0)
-        histories = watch(population, self.classes, count=count, dear=dear)
+        histories = watch(population, self.classes, count=count, dear=dear, first=first)
         self.network_steps += population.network_steps
         last = [history.last("validation rows' loss") for history in histories]
         names = self.bench.of(recipes[0]).parts[0].preparation.input_names

@@ -30,7 +30,9 @@ def looks(total: int, count: int = LOOKS) -> list[int]:
     return sorted({*early, *even})
 
 
-def watch(population: Population, classes: int, *, count: int = LOOKS, dear: bool = True) -> list[History]:
+def watch(
+    population: Population, classes: int, *, count: int = LOOKS, dear: bool = True, first: int | None = None
+) -> list[History]:
     """Train a population to its end, looking at every network on the way; a history a network.
 
     Args:
@@ -38,6 +40,7 @@ def watch(population: Population, classes: int, *, count: int = LOOKS, dear: boo
         classes: how many the target has; 0 for numbers.
         count: looks, beside those at the very start.
         dear: whether the per-example and second-order instruments look too.
+        first: look at so many networks only, and at the others once they are trained.
     """
     start = {name: t.clone() for name, t in population.state.parameters.items()}
     fixed = _fixed_rows(population)
@@ -72,9 +75,10 @@ def watch(population: Population, classes: int, *, count: int = LOOKS, dear: boo
     for i, moment in enumerate(moments):
         population.train(moment)
         costs = COSTS if dear and (i % _DEAR == 0 or moment == moments[-1]) else ("pass",)
-        found = population.glance(lambda *a, costs=costs: measure(*a, costs=costs), start, *fixed)
-        _write(histories, population.step, found)
-        _write_order(histories, population, classes)
+        seen = None if moment == moments[-1] else first
+        found = population.glance(lambda *a, costs=costs: measure(*a, costs=costs), start, *fixed, first=seen)
+        _write(histories[:seen], population.step, found)
+        _write_order(histories[:seen], population, classes)
     return histories
 
 

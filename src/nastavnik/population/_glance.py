@@ -51,14 +51,15 @@ def subject_of(learner: Learner, shared: Tensors, *, alone: bool = False) -> Sub
     return Subject(modes[0][0].network, call(0), call(1), _NETWORK, alone)
 
 
-def glance(training: Training, state: State, stretch: Stretch, measure: Look, own: tuple[Any, ...], alone: bool) -> Any:
-    """``measure(before, after, batch, *own)`` of every network [K, …]; the state is left as it is.
+def glance(
+    training: Training, state: State, stretch: Stretch, measure: Look, own: tuple[Any, ...], alone: bool, count: int
+) -> Any:
+    """``measure(before, after, batch, *own)`` of the first ``count`` networks; the state is left as it is.
 
     Block by block under vmap, or one by one where vmap has no rule for what a module does.
     """
     step = training.step(False, alone=alone)
     time = next(stretch.moments())
-    count = len(stretch.part)
 
     def one(mine: State, settings: Tensors, inputs: Any, targets: torch.Tensor, extra: tuple[Any, ...]) -> Any:
         after, _ = step(_copied(mine), Batch(inputs, targets), settings, time)

@@ -345,14 +345,15 @@ class Population:
         with network_at_fault("it is evaluated", self.learner):
             return self._evaluation.profiles(tensors, part, block=self._evaluated_at_once).min(1).values
 
-    def glance(self, measure: Look, *own: Any) -> Any:
+    def glance(self, measure: Look, *own: Any, first: int | None = None) -> Any:
         """What ``measure(state, state after its next step, batch, settings, *own)`` of ONE network gives, for each [K].
 
-        ``own``: further tensors [K, …], of which each network gets its own. Nothing is changed.
+        ``own``: further tensors [K, …], of which each network gets its own; ``first``: look at so many networks only.
+        Nothing is changed.
         """
         step = min(self.step, self.total_steps - 1)
         alone = self.way == "sequential"
-        return glance(self.training, self.state, self._stretch(step, step + 1, False), measure, own, alone)
+        return glance(self.training, self.state, self._stretch(step, step + 1, False), measure, own, alone, first or len(self._part))
 
     def subject(self) -> Subject:
         """The networks' code as instruments see it."""

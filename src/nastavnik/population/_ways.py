@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, ClassVar, NamedTuple
 
@@ -37,11 +37,15 @@ class Training:
     instruments: Mapping[str, Instrument]
     data: Data
     block: int
+    _made: dict[tuple[bool, bool], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def step(self, measured: bool, *, alone: bool = False) -> Step:
-        """The step of one network, with or without its instruments."""
-        instruments = self.instruments if measured else {}
-        return make_step(self.learner, self.shared, self.method, instruments, alone=alone)
+        """The step of one network, with or without its instruments; made once."""
+        if (measured, alone) not in self._made:
+            instruments = self.instruments if measured else {}
+            step = make_step(self.learner, self.shared, self.method, instruments, alone=alone)
+            self._made[measured, alone] = step
+        return self._made[measured, alone]
 
 
 class Stretch(NamedTuple):
