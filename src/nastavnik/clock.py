@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,22 +68,43 @@ class Clock:
     def slowness(self) -> float:
         """How many times as long as alone this thread takes now, as others want the processor too; at least 1.
 
+        What works beside it for the same run (``beside``) is not counted: it will have ended when the run does.
         A look is a hundredth of a second of work against the wall clock, taken anew every two seconds; rises count at
         once and falls by halves, so that load which comes and goes is not forgotten between two looks.
         """
         now = time.monotonic()
         if now - self._looked >= _LOOK_EVERY:
-            seen = _look()
+            seen = _look(max(1.0, (1 + len(_BESIDE)) / _processors()))
             self._slow = max(seen, (self._slow + seen) / 2)
             self._looked = time.monotonic()
         return self._slow
 
 
-def _look() -> float:
+_BESIDE: list[object] = []  # what works for this run in other processes now
+
+
+@contextmanager
+def beside() -> Iterator[None]:
+    """While a process of ours works beside this one."""
+    token = object()
+    _BESIDE.append(token)
+    try:
+        yield
+    finally:
+        _BESIDE.remove(token)
+
+
+def _processors() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _look(own: float) -> float:
+    """Times as slow, beyond what our ``own`` processes explain."""
     wall, worked = time.monotonic(), time.thread_time()
     while (done := time.thread_time() - worked) < _LOOK and time.monotonic() - wall < _MOST * _LOOK:
         pass
-    times = (time.monotonic() - wall) / max(done, 1e-6)
+    times = (time.monotonic() - wall) / max(done, 1e-6) / own
     return min(_MOST, times * _SHARED) if times > _BUSY else 1.0
 
 

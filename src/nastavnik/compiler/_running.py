@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 
+from nastavnik.clock import beside
+
 _LOOK_EVERY = 0.05  # seconds
 
 
@@ -22,7 +24,7 @@ def run_unless(ended: Callable[[], bool], command: Sequence[str]) -> tuple[int, 
         Ended: it was killed.
         OSError: it cannot be started.
     """
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, beside():
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
         )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,6 @@ from nastavnik.trace import History
 ALL = "all"  # what --try means without a rule
 _SIBLINGS = 4  # further seeds of the recipe, so that a stuck run is told from a bad recipe
 _FEW_STEPS = 2500  # of a network, at about a millisecond each
-_SMALL = 2**20  # multiplications of a forward pass
 _OTHERS = 4  # of the run's other networks, that are looked at too
 _FEWEST_PAIRS = 5  # of a trial that a budget cuts short
 _TOGETHER = 3  # pieces of advice of different findings in one factorial
@@ -178,8 +176,7 @@ def _checked(
     watcher.doing(f"training network {number} again, watched, beside {_SIBLINGS} other seeds")
     seed = recipe.whole("seed")
     recipes = [recipe, *(recipe.replace({"seed": seed + 1 + i}) for i in range(_SIBLINGS))]
-    with _threads_for(lab, recipe):
-        history = lab.watch(recipes, first=1).histories[0]
+    history = lab.watch(recipes, first=1).histories[0]
     history.facts |= _way_gone(search, number, recipe) if network is None else {}
     findings = [replace(f, networks=(number,)) for f in diagnose(history, suppress=suppressed)]
     each = (clock.elapsed - started) / len(recipes)
@@ -190,8 +187,7 @@ def _checked(
         if clock.budget is not None and clock.left < 2 * _SIBLINGS * each:
             break
         watcher.doing(f"network {other.numbers[0]}, which {_became(other)}, again")
-        with _threads_for(lab, other.recipe):
-            seen = diagnose(lab.watch([other.recipe], dear=False).histories[0], suppress=suppressed)
+        seen = diagnose(lab.watch([other.recipe], dear=False).histories[0], suppress=suppressed)
         roots = [{"rule": f.rule, "severity": f.severity, "title": f.title} for f in root_causes(seen)]
         others.append({"network": other.numbers[0], "status": other.status, "score": other.score, "causes": roots})
     return Checkup(str(folder.path), findings, known, suppressed, number, recipe, others, history=history, each=each)
@@ -280,21 +276,6 @@ def _way(recipe: Recipe, search: Search) -> str:
     data = search.bench.of(recipe).data
     steps = recipe.whole("epochs") * data.steps_per_epoch(data.batch_size(recipe.whole("batch_size")))
     return "sequential" if steps * (1 + _SIBLINGS) <= _FEW_STEPS else "auto"
-
-
-@contextmanager
-def _threads_for(lab: Lab, recipe: Recipe) -> Iterator[None]:
-    """One thread for a small network: two would wait for each other longer than its operations take."""
-    import torch
-
-    threads = torch.get_num_threads()
-    numbers = sum(p.numel() for p in lab.learner(recipe).parameters())
-    try:
-        if numbers * lab.data(recipe).batch_size(recipe.whole("batch_size")) < _SMALL:
-            torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _way_gone(search: Search, number: int, recipe: Recipe) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from nastavnik.selection import Workbench, simplest
 from nastavnik.space import Space
 
 BASELINE_SHARE = 0.4  # of a budget of time, at most, beside the training
-_FINISH_SECONDS = 3.5  # choice, evaluation, importance and report on a machine that does nothing else
+_FINISH_SECONDS = 2.8  # choice, evaluation, importance and report on a machine that does nothing else
 _FINISH_SHARE = 0.02
 _SECONDS_A_ROW = 2e-4
 REPORT_SECONDS = 1.5  # of them
 CLOSING_SECONDS = 0.4  # the end of the process
-_TRAINING_SECONDS = 2.0  # of the first training, beside its steps
+_TRAINING_SECONDS = 1.2  # of the first training, beside its steps
 _SECONDS_A_STEP = 2e-3
 MOST_FINAL = 0.3  # of a budget for the final training after cross-validation
 _BUSY = 1.5  # times as slow

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import time
 
 import torch
 
 from nastavnik.clock import Deadline
-from nastavnik.compiler import Ended, product_flops
+from nastavnik.compiler import Ended
 from nastavnik.population._meanwhile import PACE, Meanwhile
 from nastavnik.population._memory import ran_out_of_memory
 from nastavnik.population._stacking import some
@@ -83,7 +82,7 @@ def choose(
             raise NotCompilable(f"the step cannot be compiled ({error}); take the engine auto or batched") from error
     if engine != "auto":
         return Sequential(training) if engine == "sequential" else _working(Batched(training), training, state, stretch)
-    flops = 3 * forward_flops(training, stretch)
+    flops = 3 * training.flops(stretch)
     eager: Way = Sequential(training) if networks == 1 or (cpu and flops > _LARGE) else Batched(training)
     seconds = _eager_seconds(eager, training, networks, flops) * steps
     if measure:
@@ -124,14 +123,6 @@ def _working(way: Way, training: Training, state: State, stretch: Stretch) -> Wa
         except Exception as error:  # if it is the module's own, it comes again
             return way if ran_out_of_memory(error) else Sequential(training)
     return way
-
-
-def forward_flops(training: Training, stretch: Stretch) -> float:
-    """Floating-point operations of one network's forward pass over one batch."""
-    learner = copy.deepcopy(training.learner).eval()
-    inputs, _ = training.data.rows_of(int(stretch.part[0]), stretch.rows[0, 0])
-    with torch.no_grad():
-        return product_flops(learner, inputs)
 
 
 def _compiled(training: Training, state: State, settings: Tensors, stretch: Stretch) -> Way:

@@ -73,7 +73,7 @@ def glance(
         batch = tuple(t[part[:, None], rows] for t in training.data.inputs), training.data.targets[part[:, None], rows]
         settings = {name: t[which] for name, t in stretch.settings.items()}
         mine = (some(state, which), settings, *batch, _rows(own, which))
-        with torch.no_grad():
+        with torch.no_grad(), training.threads(stretch, 1 if alone else block):
             if alone:
                 single = one(*tree_map(lambda t: t[0], mine))
                 found.append(tree_map(lambda t: t[None], single))

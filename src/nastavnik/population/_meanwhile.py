@@ -73,8 +73,12 @@ class Meanwhile(Way):
     @property
     def words(self) -> str:  # type: ignore[override]
         """Of the way it goes now."""
-        waiting = self._thread is not None and not self._over.is_set()
-        return self._now.words + (", while the step is being compiled" if waiting else "")
+        return self._now.words + (", while the step is being compiled" if self.is_waiting else "")
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the step is being compiled."""
+        return self._thread is not None and not self._over.is_set()
 
     @property
     def scratch_bytes(self) -> int:

@@ -26,6 +26,7 @@ from nastavnik.population._descent import descent_evidence
 from nastavnik.population._evaluation import Evaluation
 from nastavnik.population._glance import Look, glance, subject_of
 from nastavnik.population._learner import Learner
+from nastavnik.population._meanwhile import Meanwhile
 from nastavnik.population._memory import check_memory, estimate, ran_out_of_memory
 from nastavnik.population._numbers import (
     buffers_of_settings,
@@ -100,6 +101,7 @@ class Population:
         if len({recipe.shape for recipe in recipes}) != 1:
             raise ValueError("the recipes of a population must share one shape")
         self.data, self.total_steps = data, total_steps
+        self.planned_steps = total_steps  # the end may be moved, never beyond these
         self.stopping = Stopping.of(recipes[0], patience)
         self.recipes, self._shape = list(recipes), recipes[0]
         self._numbers = np.arange(len(learners)) if numbers is None else np.asarray(numbers)
@@ -131,8 +133,8 @@ class Population:
         self._part = torch.arange(len(learners), device=data.device) % data.parts
         self._own_order = own_order
         self._order = self._make_order()
-        self._judged = evaluations > 0
-        self._every = max(1, math.ceil(total_steps / max(evaluations, 1)))
+        self._judged, self._evaluations = evaluations > 0, max(evaluations, 1)
+        self._every = max(1, math.ceil(total_steps / self._evaluations))
         self._way: Way | None = None
         self._at_once = 1  # steps in one call, so that the clock is looked at in time
         self._losses = torch.zeros(len(learners), dtype=self.dtype, device=data.device)
@@ -207,17 +209,21 @@ class Population:
             if cut:
                 return
 
-    def shorten(self, total_steps: int) -> None:
-        """End the schedule earlier than planned, after the present step at the earliest."""
-        evaluations = max(1, round(self.total_steps / self._every))
-        self.total_steps = min(self.total_steps, max(total_steps, self.step + 1))
-        self._every = max(1, math.ceil(self.total_steps / evaluations))
+    def end_after(self, total_steps: int) -> None:
+        """Move the end of the schedule: after the present step at the earliest, as planned at the latest."""
+        self.total_steps = min(self.planned_steps, max(total_steps, self.step + 1))
+        self._every = max(1, math.ceil(self.total_steps / self._evaluations))
+
+    @property
+    def is_compiling(self) -> bool:
+        """Whether training goes on by a slower way until its step is compiled."""
+        return isinstance(self._way, Meanwhile) and self._way.is_waiting
 
     def _advance(self, stop: int, deadline: Deadline | None, pause: Callable[[], None]) -> None:
         """Take all networks to a step, or less far when the deadline passes."""
         way = self._chosen_way(deadline)
         measures: Tensors = {}
-        while self.step < (stop := min(stop, self.total_steps)):  # which may be shortened in a pause
+        while self.step < (stop := min(stop, self.total_steps)):  # whose end may be moved in a pause
             to = min(stop, self.step + self._at_once)
             started = clock.monotonic()
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, ClassVar, NamedTuple
@@ -19,6 +20,7 @@ from nastavnik.population._data import Data
 from nastavnik.population._learner import Learner
 from nastavnik.population._stacking import joined, joined_states, some
 from nastavnik.population._step import State, Step, make_step
+from nastavnik.population._work import forward_flops, threads_worth
 from nastavnik.training import Method
 from nastavnik.training.optimizers import Tensors
 from nastavnik.training.regularizers import Batch
@@ -38,6 +40,7 @@ class Training:
     data: Data
     block: int
     _made: dict[tuple[bool, bool], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _flops: list[float] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def step(self, measured: bool, *, alone: bool = False) -> Step:
         """The step of one network, with or without its instruments; made once."""
@@ -46,6 +49,17 @@ class Training:
             step = make_step(self.learner, self.shared, self.method, instruments, alone=alone)
             self._made[measured, alone] = step
         return self._made[measured, alone]
+
+    def flops(self, stretch: Stretch) -> float:
+        """Floating-point operations of one network's forward pass over one batch; counted once."""
+        if not self._flops:
+            self._flops.append(forward_flops(self.learner, self.data, int(stretch.part[0]), stretch.rows[0, 0]))
+        return self._flops[0]
+
+    def threads(self, stretch: Stretch, networks: int) -> AbstractContextManager[None]:
+        """As many threads as a step of so many networks at a time is worth."""
+        known = self.data.device.type == "cpu" and not self.learner.draws  # counting would draw, too
+        return threads_worth(networks * self.flops(stretch)) if known else nullcontext()
 
 
 class Stretch(NamedTuple):
@@ -102,14 +116,14 @@ class Sequential(Way):
     words = "one network after the other"
 
     def __init__(self, training: Training) -> None:
-        self.data = training.data
+        self.training, self.data = training, training.data
         self._steps = {m: training.step(m, alone=True) for m in (False, True)}
 
     def advance(self, state: State, losses: torch.Tensor, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
         """See ``Way``."""
         sums, measured = [], []
         last = stretch.steps - 1
-        with torch.no_grad():
+        with torch.no_grad(), self.training.threads(stretch, 1):
             for k, part in enumerate(stretch.part.tolist()):
                 one = some(state, k)
                 settings = {name: t[k] for name, t in stretch.settings.items()}
@@ -135,19 +149,20 @@ class Batched(Way):
     words = "batched"
 
     def __init__(self, training: Training) -> None:
-        self.data, self.block = training.data, training.block
+        self.training, self.data, self.block = training, training.data, training.block
         self._steps = {m: training.step(m) for m in (False, True)}
 
     def advance(self, state: State, losses: torch.Tensor, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
         """See ``Way``."""
         states, sums, measured = [], [], []
         count = len(stretch.part)
-        for start in range(0, count, self.block):
-            which = slice(start, min(start + self.block, count))
-            block, total, measures = self._block(some(state, which), losses[which].clone(), stretch, which)
-            states.append(block)
-            sums.append(total)
-            measured.append(measures)
+        with self.training.threads(stretch, min(count, self.block)):
+            for start in range(0, count, self.block):
+                which = slice(start, min(start + self.block, count))
+                block, total, measures = self._block(some(state, which), losses[which].clone(), stretch, which)
+                states.append(block)
+                sums.append(total)
+                measured.append(measures)
         return joined_states(states), torch.cat(sums), joined(measured)
 
     def _block(

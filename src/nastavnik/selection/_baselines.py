@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from nastavnik.clock import beside
 from nastavnik.data import Columns, Preparation, TargetPreparation
 from nastavnik.predictive import ClassPredictive, CountPredictive, Predictive, RealPredictive
 from nastavnik.selection import _baseline_worker as worker
@@ -220,7 +221,7 @@ class BaselineProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            with process.stdin as questions, process.stdout as answers:
+            with process.stdin as questions, process.stdout as answers, beside():
                 worker.receive(answers)  # it is ready
                 worker.send(questions, {**job, "names": list(arrays)}, list(arrays.values()))
                 while (message := worker.receive(answers)) is not None and "done" not in message[0]:

@@ -19,6 +19,7 @@ from nastavnik.selection._forecast import SHARES
 from nastavnik.selection.pareto import best_first
 
 _CAUTION = 0.85  # of the time that is left is planned when it has become short
+_COMPILED = 3.0  # times as fast at least, once the step that is being compiled beside the training is there
 _FEW = 4  # a smaller bracket is not thinned out
 _THIRD = 1 / 3
 
@@ -145,7 +146,10 @@ class Bracket:
             started, step = now, population.step
             pause()
 
-        population.train(math.ceil(share * population.total_steps), deadline, counted)
+        while len(population) and population.step < (until := math.ceil(share * population.total_steps)):
+            population.train(until, deadline, counted)
+            if deadline.passed():
+                break
         self.seconds[i] += time.monotonic() - started
 
     # Planning by what this machine does now
@@ -155,39 +159,45 @@ class Bracket:
         """The latest seconds of a step over the cost model's, mean over populations; None where none was timed."""
         return float(np.mean(list(self._pace.values()))) if self._pace else None
 
-    def left(self, cost: CostModel, kept: Collection[int] | None = None) -> float:
-        """Seconds until all, or the candidates ``kept`` (by first network), are trained as the rungs say."""
+    def left(self, cost: CostModel, kept: Collection[int] | None = None, *, planned: bool = False) -> float:
+        """Seconds until all, or the candidates ``kept`` (by first network), are trained as the rungs say.
+
+        ``planned``: to the ends that were planned at first, where those have been moved.
+        """
         pace = cost.correction if self.pace is None else self.pace
         total = 0.0
         for i, p in enumerate(self.populations):
             names = p.alive[:: p.data.parts].tolist()
             count = len(names) if kept is None else sum(name in kept for name in names)
             alive, before = 1.0, p.step
+            own = self._pace.get(i, pace) / (_COMPILED if p.is_compiling else 1.0)
             for share, stay in self.rungs[self.rung :]:
-                until = math.ceil(share * p.total_steps)
+                until = math.ceil(share * (p.planned_steps if planned else p.total_steps))
                 networks = max(1, round(alive * count)) * p.data.parts
                 if count and until > before:
-                    total += self._pace.get(i, pace) * (until - before) * cost.step(p, networks)
+                    total += own * (until - before) * cost.step(p, networks)
                 before, alive = max(before, until), alive * stay
         return total
 
     def shed(self, deadline: Deadline, cost: CostModel) -> None:
         """Let candidates go (*cut*) until those that stay will be trained to their end in time.
 
-        One stays; where that is too much still, its schedule is shortened, so that it is brought to an end.
+        One stays; where that is too much still, its schedule ends earlier, so that it is brought to an end; should it
+        get on faster later, the end is moved back.
         """
-        if math.isinf(deadline.left) or self.left(cost) <= deadline.left:
+        moved = any(len(p) and p.total_steps < p.planned_steps for p in self.populations)
+        if math.isinf(deadline.left) or (self.left(cost) <= deadline.left and not moved):
             return
-        order = self._most_promising()
-        while len(order) > 1 and self.left(cost, set(order)) > _CAUTION * deadline.left:
+        order, within = self._most_promising(), _CAUTION * max(0.0, deadline.left)
+        while len(order) > 1 and self.left(cost, set(order), planned=True) > within:
             order.pop()
         kept = set(order)
         for p in self.populations:
             p.release(np.array([n not in kept for n in p.alive[:: p.data.parts].tolist()], dtype=bool), "cut")
-        needed, planned = self.left(cost), _CAUTION * deadline.left
+        part = min(1.0, within / max(self.left(cost, planned=True), 1e-9))
         for p in self.populations:
-            if len(p) and needed > deadline.left:
-                p.shorten(p.step + int((p.total_steps - p.step) * max(0.0, planned) / needed))
+            if len(p) and p.step < p.total_steps:
+                p.end_after(p.step + int((p.planned_steps - p.step) * part))
 
     def _most_promising(self) -> list[int]:
         """Those in training by their first networks: by the scores at their last rung, before it as they were drawn."""
