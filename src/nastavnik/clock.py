@@ -14,6 +14,7 @@ from nastavnik.errors import UserError
 
 _LOOK_EVERY = 2.0  # seconds between two looks at how busy the machine is
 _LOOK = 0.01  # seconds of the processor that a look takes
+_LONG_LOOK = 0.05
 _BUSY = 1.2  # times as slow by the wall
 _SHARED = 1.5  # and so much slower while it runs, as others use the core's caches and its other thread
 _MOST = 50.0  # times as slow: beyond that a look ends
@@ -66,7 +67,7 @@ class Clock:
 
     @property
     def slowness(self) -> float:
-        """How many times as long as alone this thread takes now, as others want the processor too; at least 1.
+        """How many times as long as alone this process takes now, as others want the processor too; at least 1.
 
         What works beside it for the same run (``beside``) is not counted: it will have ended when the run does.
         A look is a hundredth of a second of work against the wall clock, taken anew every two seconds; rises count at
@@ -100,9 +101,10 @@ def _processors() -> int:
 
 
 def _look(own: float) -> float:
-    """Times as slow, beyond what our ``own`` processes explain."""
-    wall, worked = time.monotonic(), time.thread_time()
-    while (done := time.thread_time() - worked) < _LOOK and time.monotonic() - wall < _MOST * _LOOK:
+    """Times as slow, beyond what our ``own`` processes explain; what other threads of ours do meanwhile is work, too."""
+    enough = _LOOK if own <= 1 else _LONG_LOOK  # among several of ours, over some of the scheduler's turns
+    wall, worked = time.monotonic(), time.process_time()
+    while (done := time.process_time() - worked) < enough and time.monotonic() - wall < _MOST * _LOOK:
         pass
     times = (time.monotonic() - wall) / max(done, 1e-6) / own
     return min(_MOST, times * _SHARED) if times > _BUSY else 1.0

@@ -140,6 +140,19 @@ def test_the_audit_sees_repeated_rows_imbalance_and_class_leaks(rng: np.random.G
     assert "rarest has" in found["imbalance"]
 
 
+def test_neighbours_tell_what_a_column_tells(rng: np.random.Generator) -> None:
+    x = rng.permutation(2000) / 2000
+    for y in (3 * x + 1, np.sin(6 * x), np.floor(5 * x)):
+        assert _told(_by_neighbours(x, y, False), y, False) > 0.999
+    noise = rng.normal(size=2000)  # between two neighbours, weights spread evenly: 1 + 2/3 of its variance
+    assert _told(_by_neighbours(x, noise, False), noise, False) == pytest.approx(1 - 5 / 3, abs=0.1)
+    classes = (x > 0.3).astype(int) + (x > 0.8)
+    assert _told(_by_neighbours(x, classes, True), classes, True) > 0.99
+    level = rng.integers(0, 4, 2000).astype(float)  # of a code: the mean of the rows that have it
+    y = np.array([5.0, -1.0, 2.0, 0.0])[level.astype(int)]
+    assert _told(_by_neighbours(level, y, False), y, False) == 1.0
+
+
 def test_a_healthy_table_passes_the_audit(rng: np.random.Generator) -> None:
     frame = pd.DataFrame(rng.normal(size=(300, 4)), columns=list("abcd"))
     target = frame["a"].to_numpy() + rng.normal(size=300)

@@ -12,7 +12,7 @@ import pytest
 
 import nastavnik
 from nastavnik.cli._display import summary
-from nastavnik.clock import Clock, Deadline
+from nastavnik.clock import Clock, Deadline, beside
 from nastavnik.data import read_source
 from nastavnik.dataset import Dataset, DatasetOptions, make_dataset
 from nastavnik.errors import UserError
@@ -110,6 +110,33 @@ def test_the_last_one_in_training_has_its_schedule_shortened_to_what_fits(
     found = training_of(search, [first])
     assert found["hardly_trained"] == (first.steps < 20)
     assert found["usual_steps"] == 40
+
+
+def test_the_end_moves_back_when_the_machine_gets_faster(
+    wine: Dataset, slow: Callable[[Callable[[float], float]], None]
+) -> None:
+    slow(lambda now: 1.0 if now < 8 else 0.01)
+    search = search_of(wine, Clock(25.0, started=0.0))
+    search.run()
+    first = search.history[0]
+    assert first.total_steps == 40
+    assert not training_of(search, [first])["hardly_trained"]
+
+
+def test_what_works_for_the_run_itself_does_not_make_the_machine_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, worked = [0.0], [0.0]
+
+    def process_time() -> float:  # every look at it takes time: a third of it is ours
+        now[0] += 3e-3
+        worked[0] += 1e-3
+        return worked[0]
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "process_time", process_time)
+    monkeypatch.setattr(nastavnik.clock, "_processors", lambda: 1)
+    assert Clock().slowness == pytest.approx(4.5, rel=0.1)  # others' share, and that of the caches
+    with beside(), beside():
+        assert Clock().slowness == 1.0
 
 
 def test_the_hardly_trained_are_not_delivered_where_another_is_there(wine: Dataset) -> None:

@@ -123,6 +123,20 @@ def watched(engine: str) -> tuple[Population, list[History]]:
     return population, watch(population, 3, count=6)
 
 
+def test_siblings_that_are_not_watched_tell_their_last_losses() -> None:
+    dataset = make_dataset(read_source("iris"), DatasetOptions(target="target", folds=0))
+    bench, space, _ = prepare(dataset, families_named(("mlp",)), FitRequest(networks=1, settings={"epochs": 3}))
+    recipe = Recipe({**Drawing(bench, space, sampler="random", seed=0).recipe(space.default(), 0)})
+    recipes = [recipe.replace({"seed": seed}) for seed in range(3)]
+    every = Lab(bench, engine="sequential").watch(recipes)
+    few = Lab(bench, engine="sequential").watch(recipes, first=1)
+    for key in every.histories[0].values:
+        np.testing.assert_array_equal(few.histories[0].series(*key), every.histories[0].series(*key))
+    assert few.histories[0].facts["siblings"] == every.histories[0].facts["siblings"]
+    assert len(few.histories[1].series("validation rows' loss")) == 1
+    np.testing.assert_array_equal(few.scores, every.scores)
+
+
 def test_a_population_watched_is_the_population_and_sees_the_same_in_every_way() -> None:
     batched, seen = watched("batched")
     sequential, alone = watched("sequential")

@@ -22,6 +22,7 @@ _CAUTION = 0.85  # of the time that is left is planned when it has become short
 _COMPILED = 3.0  # times as fast at least, once the step that is being compiled beside the training is there
 _FEW = 4  # a smaller bracket is not thinned out
 _THIRD = 1 / 3
+_WORTH = 0.1  # of its schedule: a training that has come to an early end goes on for no less
 
 Drawn = list[tuple[dict[str, Value], Recipe]]
 Rung = tuple[float, float]  # share of the training, share of the candidates that stay after it
@@ -196,8 +197,9 @@ class Bracket:
             p.release(np.array([n not in kept for n in p.alive[:: p.data.parts].tolist()], dtype=bool), "cut")
         part = min(1.0, within / max(self.left(cost, planned=True), 1e-9))
         for p in self.populations:
-            if len(p) and p.step < p.total_steps:
-                p.end_after(p.step + int((p.planned_steps - p.step) * part))
+            more = int((p.planned_steps - p.step) * part)
+            if len(p) and (p.step < p.total_steps or more > _WORTH * p.planned_steps):
+                p.end_after(p.step + more)
 
     def _most_promising(self) -> list[int]:
         """Those in training by their first networks: by the scores at their last rung, before it as they were drawn."""
