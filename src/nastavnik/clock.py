@@ -101,7 +101,7 @@ def _processors() -> int:
 
 
 def _look(own: float) -> float:
-    """Times as slow, beyond what our ``own`` processes explain; what other threads of ours do meanwhile is work, too."""
+    """Times as slow, beyond what our ``own`` processes explain; what other threads of ours do is work, too."""
     enough = _LOOK if own <= 1 else _LONG_LOOK  # among several of ours, over some of the scheduler's turns
     wall, worked = time.monotonic(), time.process_time()
     while (done := time.process_time() - worked) < enough and time.monotonic() - wall < _MOST * _LOOK:

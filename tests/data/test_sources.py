@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from nastavnik.data import Columns, audit, describe_columns, read_source, to_columns
+from nastavnik.data._audit import _by_neighbours, _told
 from nastavnik.data._idx import read_idx
 from nastavnik.errors import UserError
 
@@ -144,8 +145,9 @@ def test_neighbours_tell_what_a_column_tells(rng: np.random.Generator) -> None:
     x = rng.permutation(2000) / 2000
     for y in (3 * x + 1, np.sin(6 * x), np.floor(5 * x)):
         assert _told(_by_neighbours(x, y, False), y, False) > 0.999
-    noise = rng.normal(size=2000)  # between two neighbours, weights spread evenly: 1 + 2/3 of its variance
-    assert _told(_by_neighbours(x, noise, False), noise, False) == pytest.approx(1 - 5 / 3, abs=0.1)
+    noise = rng.normal(size=2000)  # from a line between the nearest rows of the other half, a steps below, b above
+    line = sum(2.0 ** -(a + b) * (a * a + b * b) / (a + b) ** 2 for a in range(1, 40) for b in range(1, 40))
+    assert _told(_by_neighbours(x, noise, False), noise, False) == pytest.approx(-line, abs=0.1)
     classes = (x > 0.3).astype(int) + (x > 0.8)
     assert _told(_by_neighbours(x, classes, True), classes, True) > 0.99
     level = rng.integers(0, 4, 2000).astype(float)  # of a code: the mean of the rows that have it

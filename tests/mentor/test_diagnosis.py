@@ -9,8 +9,13 @@ import pytest
 import torch
 
 from nastavnik import UserError
-from nastavnik.mentor import RULES, Advice, Rule, Sign, diagnose, in_words, index, page, watch
+from nastavnik.data import read_source
+from nastavnik.dataset import DatasetOptions, make_dataset
+from nastavnik.mentor import RULES, Advice, Lab, Rule, Sign, diagnose, in_words, index, page, watch
+from nastavnik.nets import FAMILIES
 from nastavnik.population import Population
+from nastavnik.recipe import Recipe
+from nastavnik.selection import Workbench
 from nastavnik.trace import History
 
 
@@ -94,28 +99,26 @@ def test_every_cause_is_a_rule_and_every_rule_says_what_it_is() -> None:
         assert rule.title in page(rule)
 
 
-def watched(engine: str) -> tuple[Population, list[History]]:
-    """Three networks of different rates on a small table, watched."""
-    from nastavnik.data import read_source
-    from nastavnik.dataset import DatasetOptions, make_dataset
-    from nastavnik.nets import FAMILIES
-    from nastavnik.recipe import Recipe
-    from nastavnik.selection import Workbench
+RECIPE = Recipe({
+    "network.family": "mlp", "network.width": 8, "network.depth": 2, "network.embedding": "none",
+    "network.activation": "tanh", "network.normalization": "none", "network.residual": False,
+    "network.dropout": 0.1, "optimizer.name": "adamw", "optimizer.learning_rate": 1e-2,
+    "optimizer.weight_decay": 1e-3, "regularization.l2": 1e-3, "schedule.name": "constant", "batch_size": 16,
+    "epochs": 4, "loss.name": "likelihood", "seed": 3,
+})  # fmt: skip
 
+
+def iris() -> Workbench:
     dataset = make_dataset(read_source("iris"), DatasetOptions(target="target", folds=0))
-    bench = Workbench(
+    return Workbench(
         dataset.columns, dataset.task, dataset.split, families=list(FAMILIES.values()), settings={}, seed=0
     )
-    recipes = [
-        Recipe({
-            "network.family": "mlp", "network.width": 8, "network.depth": 2, "network.embedding": "none",
-            "network.activation": "tanh", "network.normalization": "none", "network.residual": False,
-            "network.dropout": 0.1, "optimizer.name": "adamw", "optimizer.learning_rate": rate,
-            "optimizer.weight_decay": 1e-3, "regularization.l2": 1e-3, "schedule.name": "constant", "batch_size": 16,
-            "epochs": 4, "loss.name": "likelihood", "seed": 3,
-        })
-        for rate in (1e-3, 1e-2, 1e-1)
-    ]  # fmt: skip
+
+
+def watched(engine: str) -> tuple[Population, list[History]]:
+    """Three networks of different rates on a small table, watched."""
+    bench = iris()
+    recipes = [RECIPE.replace({"optimizer.learning_rate": rate}) for rate in (1e-3, 1e-2, 1e-1)]
     learners = [bench.learner(recipe, bench.parts[0]) for recipe in recipes]
     population = Population(
         learners, recipes, bench.data, total_steps=28, evaluations=0, instruments={}, engine=engine, own_order=True
@@ -124,12 +127,8 @@ def watched(engine: str) -> tuple[Population, list[History]]:
 
 
 def test_siblings_that_are_not_watched_tell_their_last_losses() -> None:
-    dataset = make_dataset(read_source("iris"), DatasetOptions(target="target", folds=0))
-    bench, space, _ = prepare(dataset, families_named(("mlp",)), FitRequest(networks=1, settings={"epochs": 3}))
-    recipe = Recipe({**Drawing(bench, space, sampler="random", seed=0).recipe(space.default(), 0)})
-    recipes = [recipe.replace({"seed": seed}) for seed in range(3)]
-    every = Lab(bench, engine="sequential").watch(recipes)
-    few = Lab(bench, engine="sequential").watch(recipes, first=1)
+    recipes = [RECIPE.replace({"epochs": 2, "seed": seed}) for seed in range(3)]
+    every, few = (Lab(iris(), engine="sequential").watch(recipes, first=first) for first in (None, 1))
     for key in every.histories[0].values:
         np.testing.assert_array_equal(few.histories[0].series(*key), every.histories[0].series(*key))
     assert few.histories[0].facts["siblings"] == every.histories[0].facts["siblings"]

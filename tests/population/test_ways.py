@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from worlds import BASE, distance, make, make_data
 from nastavnik.clock import Clock, Deadline
 from nastavnik.compiler import NotCompilable
 from nastavnik.errors import UserError
-from nastavnik.population import Data, Learner, Population, _ways
+from nastavnik.population import Data, Learner, Population, _ways, _work
 from nastavnik.recipe import Recipe
 from nastavnik.training.likelihoods import Categorical, Gaussian
 
@@ -427,3 +428,25 @@ def test_averaged_weights_keep_their_bounds() -> None:
     for name, p in population.network(0).named_parameters():
         if p.ndim >= 2:
             assert float(p.detach().square().sum(1).sqrt().max()) <= 0.5 + 1e-6, name
+
+
+def test_small_steps_take_one_thread_and_give_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        for least, engine in itertools.product((0.0, 1e12), ("sequential", "batched")):
+            monkeypatch.setattr(_work, "_WORTH_THREADS", least)
+            population = make([{}, {"seed": 1}], make_data(), steps=4, engine=engine)
+            step = population.training.step(False, alone=engine == "sequential")
+
+            def noted(*given: Any, step: Any = step) -> Any:
+                seen.append(torch.get_num_threads())
+                return step(*given)
+
+            population.training._made[False, engine == "sequential"] = noted
+            population.train(4)
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    half = len(seen) // 2
+    assert (set(seen[:half]), set(seen[half:])) == ({2}, {1})

@@ -359,7 +359,8 @@ class Population:
         """
         step = min(self.step, self.total_steps - 1)
         alone = self.way == "sequential"
-        return glance(self.training, self.state, self._stretch(step, step + 1, False), measure, own, alone, first or len(self._part))
+        stretch, count = self._stretch(step, step + 1, False), first or len(self._part)
+        return glance(self.training, self.state, stretch, measure, own, alone, count)
 
     def subject(self) -> Subject:
         """The networks' code as instruments see it."""

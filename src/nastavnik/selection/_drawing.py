@@ -18,6 +18,8 @@ from nastavnik.space import Choice, Limits, Node, Number, Space, default_of, nod
 
 _SIMILAR = 50  # draws that keep the shape of the one before
 _MOST_SEEDS = 2**31
+_DECAY = "optimizer.weight_decay"
+_STRONG_DECAY = 2.0  # for a table of more columns than its rows can tell apart
 
 
 class Taken(NamedTuple):
@@ -82,12 +84,24 @@ class Drawing:
         return inside and changed
 
     def first(self, families: Collection[str]) -> int:
-        """Put the usual points of these families before all others; how many they are (a grid has its own points)."""
+        """Put the usual points of these families before all others; how many they are (a grid has its own points).
+
+        The second is the first one, shrunk: what a ridge regression with a penalty of its choice would try.
+        """
         own = [k for k in _usual(self.space) if k.get("network.family", self._family) in families]
         if self.sampler.size is not None or not own:
             return 0
+        own[1:1] = [shrunk for shrunk in [self._shrunk(own[0])] if shrunk not in own]
         self.queue = [*own, *[keys for keys in self.queue if keys not in own]]
         return len(own)
+
+    def _shrunk(self, keys: Keys) -> Keys:
+        """The same with a strong decay, where that is searched."""
+        nodes = nodes_by_key(self.space)
+        return {
+            key: _STRONG_DECAY if key.rsplit("/", 1)[-1] == _DECAY and _holds(nodes.get(key), _STRONG_DECAY) else value
+            for key, value in keys.items()
+        }
 
     @property
     def _family(self) -> Value | None:
@@ -95,7 +109,8 @@ class Drawing:
 
     def is_usual(self, keys: Keys) -> bool:
         """Whether a point is one of those that are trained before anything is drawn."""
-        return keys in _usual(self.space)
+        usual = _usual(self.space)
+        return keys in usual or any(keys == self._shrunk(point) for point in usual)
 
     def withdraw(self, drawn: Drawn) -> None:
         """These were not trained: they come first the next time."""
@@ -187,6 +202,10 @@ class Drawing:
 
 def _shape(keys: Mapping[str, Value]) -> dict[str, Value]:
     return {key: value for key, value in keys.items() if not varies(key.rsplit("/", 1)[-1], value)}
+
+
+def _holds(node: Node | None, value: float) -> bool:
+    return isinstance(node, Number) and node.low <= value <= node.high
 
 
 def _usual(space: Space) -> list[Keys]:

@@ -33,6 +33,7 @@ from nastavnik.trace import Trace
 POOL = 12  # candidates whose weights are kept
 _GRACE = 1.0  # seconds that the very first networks get, whatever the budget
 LEAST = 0.5  # of the usual training: what takes a smaller part in the time that is left is not begun beside others
+_LITTLE = 0.05  # of the usual training: with less nothing is learned
 _QUICK = 0.1  # of the time that is left: what takes less is done at once
 _ALONE = 2.5e-3  # seconds a step of a network that is trained alone, at least
 _BRACKET = 16  # most recipes trained side by side
@@ -173,8 +174,8 @@ class Search:
         if one_seconds > 0.8 * left:
             share = 0.8 * left / one_seconds
             if not asked:
-                return 1, max(0.02, share)
-            return (1, max(LEAST, share)) if self.simple_so_far and share > LEAST / 4 else (0, 1.0)
+                return 1, 1.0
+            return (1, 1.0) if self.simple_so_far and share > _LITTLE else (0, 1.0)  # its end moves
         # a thinned bracket costs less than its recipes would alone
         fits = [n for n in range(1, most + 1) if max(0.5, part) * self._forecast(n) < 0.6 * left]
         return max(fits, default=1), 1.0
