@@ -112,6 +112,20 @@ def test_the_last_one_in_training_has_its_schedule_shortened_to_what_fits(
     assert found["usual_steps"] == 40
 
 
+def test_the_linear_family_comes_first_and_once_shrunk(wine: Dataset) -> None:
+    search = search_of(wine, Clock(1e6, started=time.monotonic()))
+    drawn = search.drawing.draw(search._plan_first(), 0)
+    recipes = [recipe for _, recipe in drawn]
+    assert {recipe["network.family"] for recipe in recipes} == {"linear"}
+    assert [recipe["optimizer.weight_decay"] for recipe in recipes] == [0.05, 2.0]
+    assert search._spared(drawn) == frozenset(recipes)
+    pinned = prepare(wine, list(FAMILIES.values()), FitRequest(settings={"optimizer.weight_decay": 0.01}))
+    bench, space, strategy = pinned
+    clock = Clock(1e6, started=time.monotonic())
+    own = Search(bench, space, seed=0, deadline=Deadline(clock), networks=None, trace=Trace(), strategy=strategy)
+    assert own.drawing.first(bench.linear_families) == 1
+
+
 def test_the_end_moves_back_when_the_machine_gets_faster(
     wine: Dataset, slow: Callable[[Callable[[float], float]], None]
 ) -> None:

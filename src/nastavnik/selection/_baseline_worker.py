@@ -9,6 +9,7 @@ answered at once: whoever ends this process keeps the last.
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import math
@@ -22,6 +23,7 @@ from typing import IO, Any
 
 import numpy as np
 
+_OBJECTS = 20_000  # between two looks for garbage, which would hold imports up
 UNSEEN = 2000  # rows beyond those fitted on that tell a regression's noise
 Message = tuple[dict[str, Any], list[np.ndarray]]
 
@@ -172,6 +174,7 @@ def _jobs() -> Iterator[Message]:
 
 def main() -> None:
     """Import, say so, and work on jobs until stdin ends."""
+    gc.set_threshold(_OBJECTS)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not come between the answers
     jobs = _jobs()

@@ -68,7 +68,6 @@ class Bracket:
     """
 
     drawn: Drawn
-    share: float
     populations: list[Population]
     rungs: tuple[Rung, ...]
     offsets: tuple[float, ...]
@@ -249,7 +248,6 @@ class Bracket:
         saved = [population.to_record() for population in self.populations]
         record = {
             "drawn": [{"keys": keys, "recipe": recipe.to_json()} for keys, recipe in self.drawn],
-            "share": self.share,
             "rungs": self.rungs,
             "rung": self.rung,
             "seconds": self.seconds,
@@ -263,7 +261,7 @@ class Bracket:
         cls,
         record: Mapping[str, Any],
         tensors: Mapping[str, torch.Tensor],
-        populate: Callable[[Sequence[Recipe], float], list[Population]],
+        populate: Callable[[Sequence[Recipe]], list[Population]],
         offset: Callable[[Population], float],
         spared: Callable[[Drawn], frozenset[Recipe]],
     ) -> Bracket:
@@ -272,7 +270,7 @@ class Bracket:
         ``offset`` is what a population's scores are moved by; ``spared`` says which of the drawn are never dropped.
         """
         drawn = [(dict(d["keys"]), Recipe.from_json(d["recipe"])) for d in record["drawn"]]
-        populations = populate([recipe for _, recipe in drawn], record["share"])
+        populations = populate([recipe for _, recipe in drawn])
         for i, (population, own) in enumerate(zip(populations, record["populations"], strict=True)):
             start = f"{i}."
             population.restore(own, {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)})
@@ -280,4 +278,4 @@ class Bracket:
         rungs = tuple((share, stay) for share, stay in record["rungs"])
         offsets = tuple(map(offset, populations))
         seconds = list(record["seconds"])
-        return cls(drawn, record["share"], populations, rungs, offsets, spared(drawn), record["rung"], seconds, seen)
+        return cls(drawn, populations, rungs, offsets, spared(drawn), record["rung"], seconds, seen)

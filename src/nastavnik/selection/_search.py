@@ -135,16 +135,16 @@ class Search:
             self._tell_of_the_grid()
         while True:
             if self.bracket is None:
-                count, share = self._plan() if self.history or self.deadline.unlimited else self._plan_first()
+                count = self._plan() if self.history or self.deadline.unlimited else self._plan_first()
                 drawn = self._that_fit(self.drawing.draw(count, len(self.history))) if count else []
                 if count and not drawn:
                     self._end(self.drawing.exhausted)
                 if not drawn:
                     return
                 rungs = rungs_of(self.strategy.halving, self.generation, len(drawn), self.strategy.forecasts)
-                populations = self._populations([recipe for _, recipe in drawn], share)
+                populations = self._populations([recipe for _, recipe in drawn])
                 offsets = tuple(map(self._offset, populations))
-                self.bracket = Bracket(drawn, share, populations, rungs, offsets, self._spared(drawn))
+                self.bracket = Bracket(drawn, populations, rungs, offsets, self._spared(drawn))
             self._train(self.bracket, pause)
             self.bracket = None
             self.generation += 1
@@ -153,8 +153,8 @@ class Search:
 
     # Planning
 
-    def _plan(self) -> tuple[int, float]:
-        """How many recipes the next bracket holds, and which share of the usual epochs they are trained."""
+    def _plan(self) -> int:
+        """How many recipes the next bracket holds."""
         asked = len(self.history)
         most = _BRACKET
         part = cost_share(rungs_of(self.strategy.halving, self.generation, _BRACKET, False))
@@ -164,23 +164,20 @@ class Search:
             one = self.total_steps(self._usual) * self.bench.folds
             most = min(most, round((self.strategy.steps - self.network_steps) / (part * one)))
         if most <= 0 or self.deadline.clock.stop_requested or (self.deadline.passed() and asked):
-            return 0, 1.0
+            return 0
         if self._nothing_to_gain(most):
-            return 0, 1.0
+            return 0
         left = self.deadline.left
         if math.isinf(left):
-            return most, 1.0
+            return most
         one_seconds = self._forecast(1)
         if one_seconds > 0.8 * left:
-            share = 0.8 * left / one_seconds
-            if not asked:
-                return 1, 1.0
-            return (1, 1.0) if self.simple_so_far and share > _LITTLE else (0, 1.0)  # its end moves
+            return int(not asked or (self.simple_so_far and left > _LITTLE * one_seconds))  # its end moves
         # a thinned bracket costs less than its recipes would alone
         fits = [n for n in range(1, most + 1) if max(0.5, part) * self._forecast(n) < 0.6 * left]
-        return max(fits, default=1), 1.0
+        return max(fits, default=1)
 
-    def _plan_first(self) -> tuple[int, float]:
+    def _plan_first(self) -> int:
         """Under a clock the linear family comes first, alone: whatever happens later, it is there and finished."""
         count = self.drawing.first(self.bench.linear_families)
         if not count or self.deadline.clock.stop_requested:
@@ -188,7 +185,7 @@ class Search:
         recipe = self.drawing.recipe(self.drawing.sampler.point(self.drawing.queue[0]), 0)
         seconds = self._seconds(recipe, size_of(self.bench.learner(recipe, self.bench.parts[0])), 1, 1)
         seconds *= self.deadline.clock.slowness
-        return count if count * seconds < _QUICK * self.deadline.left else 1, 1.0
+        return count if count * seconds < _QUICK * self.deadline.left else 1
 
     def _tell_of_the_grid(self) -> None:
         """A grid says beforehand what it costs, and when the budget will not finish it."""
@@ -249,11 +246,11 @@ class Search:
         batch = self.bench.data.batch_size(recipe.whole("batch_size"))
         return self.cost.seconds(size, count * self.bench.folds, shapes, self.total_steps(recipe), batch)
 
-    def total_steps(self, recipe: Recipe, share: float = 1.0) -> int:
-        """Of a whole training, or a share of it."""
+    def total_steps(self, recipe: Recipe) -> int:
+        """Of a whole training."""
         data = self.bench.data
         batch = data.batch_size(recipe.whole("batch_size"))
-        return max(1, round(share * recipe.whole("epochs") * data.steps_per_epoch(batch)))
+        return recipe.whole("epochs") * data.steps_per_epoch(batch)
 
     # Training
 
@@ -316,7 +313,7 @@ class Search:
             self.drawing.withdraw(drawn[count:])
         return drawn[:count]
 
-    def _populations(self, recipes: Sequence[Recipe], share: float) -> list[Population]:
+    def _populations(self, recipes: Sequence[Recipe]) -> list[Population]:
         groups: dict[Any, list[tuple[int, Recipe]]] = {}
         for i, recipe in enumerate(recipes):
             groups.setdefault(recipe.shape, []).append((i, recipe))
@@ -326,7 +323,7 @@ class Search:
                 self.bench,
                 members,
                 first=first,
-                total_steps=self.total_steps(members[0][1], share),
+                total_steps=self.total_steps(members[0][1]),
                 trace=self.trace,
                 engine=self._engine_of(members[0][1]),
                 measure=self.networks is None,
