@@ -113,7 +113,8 @@ def test_ctrl_c_finishes_with_the_best_so_far(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_is_resumed_from_its_checkpoint(tmp_path: Path) -> None:
-    process = start("fit", "iris", "--networks", "40", "--out", "r", "--folds", "0", cwd=tmp_path)
+    few = ["--folds", "0", "--set", "epochs=15"]
+    process = start("fit", "iris", "--networks", "40", "--out", "r", *few, cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not (tmp_path / "r" / "checkpoint" / "search.json").exists():
         assert time.monotonic() < deadline
@@ -126,7 +127,7 @@ def test_a_killed_run_is_resumed_from_its_checkpoint(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for words in (
         ["fit", "--resume", "r", "--quiet"],
-        ["fit", "iris", "--networks", "40", "--out", "whole", "--folds", "0", "--quiet"],
+        ["fit", "iris", "--networks", "40", "--out", "whole", *few, "--quiet"],
     ):
         subprocess.run([*COMMAND, *words], cwd=tmp_path, env=environment, check=True)
     first, second = ((tmp_path / n / "model" / "model.safetensors").read_bytes() for n in ("r", "whole"))

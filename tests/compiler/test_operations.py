@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,6 +17,8 @@ from torch.func import functional_call, grad
 from torch.nn import functional as F
 
 from nastavnik.compiler import NotCompilable, Program
+from nastavnik.compiler._tracing import check_same, record
+from nastavnik.compiler.operations import LOWERINGS
 
 Tensors = Sequence[torch.Tensor]
 
@@ -276,3 +279,18 @@ def test_state_that_reads_its_own_other_elements_reads_the_old_ones() -> None:
     program = Program(step, [a[0], b[0], i], [(0, 0), (1, 1)])
     program.run([(a, "k"), (b, "k"), (i, "")], torch.zeros(1, dtype=torch.long), steps=1, threads=1)
     torch.testing.assert_close([a, b], wanted)
+
+
+def test_a_constant_is_the_same_whether_made_now_or_kept_from_before() -> None:
+    kept: list[torch.Tensor] = []
+
+    def step(x: torch.Tensor) -> list[torch.Tensor]:
+        if not kept:
+            kept.append(torch.from_numpy(np.arange(3, dtype=np.float32)))
+        return [x * kept[0]]
+
+    first = record(step, [torch.ones(3)], LOWERINGS)
+    check_same(first, record(step, [torch.full((3,), 2.0)], LOWERINGS))
+    assert [o.name for o in first.operations] == ["mul"]
+    with pytest.raises(NotCompilable, match="values of tensors decide"):
+        check_same(first, record(lambda x: [x * (kept[0] + 1)], [torch.ones(3)], LOWERINGS))

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from worlds import BASE, distance, make, make_data
 
+from nastavnik import noise
 from nastavnik.clock import Clock, Deadline
 from nastavnik.compiler import NotCompilable
 from nastavnik.errors import UserError
@@ -428,6 +429,13 @@ def test_averaged_weights_keep_their_bounds() -> None:
     for name, p in population.network(0).named_parameters():
         if p.ndim >= 2:
             assert float(p.detach().square().sum(1).sqrt().max()) <= 0.5 + 1e-6, name
+
+
+def test_the_first_step_of_a_process_can_be_compiled() -> None:
+    noise._positions.cache_clear()  # what dropout remembers from an earlier step
+    population = make([{}], make_data(), steps=4, engine="compiled")
+    population.train(1)
+    assert population.way == "compiled"
 
 
 def test_small_steps_take_one_thread_and_give_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,6 +159,7 @@ class _Recorder(TorchDispatchMode):
         self._known = {id(t.example): t for t in self.recording.arguments}
         self._whole = whole
         self._sharing = Counter(t.untyped_storage().data_ptr() for t in arguments)  # tensors on one piece of memory
+        self._lifted: list[torch.Tensor] = []  # kept, as they are known by their ids
 
     def _check_alone(self, name: str, tensor: torch.Tensor) -> None:
         """Refuse a change in place that other tensors would see."""
@@ -187,6 +188,10 @@ class _Recorder(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             raise NotCompilable("the value of a tensor decides what is computed")
         name = func.overloadpacket.__name__
+        if name == "lift_fresh":  # a constant made just now: the same as one that was there before
+            self._lifted.append(func(*args, **options))
+            self._known[id(self._lifted[-1])] = self.known(args[0])
+            return self._lifted[-1]
         if name.removesuffix("_") not in self._whole:
             with self:
                 decomposed = func.decompose(*args, **options)
