@@ -161,7 +161,7 @@ def _tensor(rng: random.Random, path: Path, worlds: Worlds) -> str:
     import torch
     from safetensors.torch import load, save
 
-    tensors = dict(load(path.read_bytes()))
+    tensors = dict(load(path.read_bytes())) or {"": torch.zeros(0)}  # a run without a finite loss has kept none
     name = rng.choice(sorted(tensors))
     tensor = tensors[name].clone()
     way = rng.choice(("value", "nan", "inf", "name", "gone", "shape", "type", "more", "all zero"))

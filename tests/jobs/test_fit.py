@@ -19,6 +19,7 @@ from nastavnik.data import read_source
 from nastavnik.errors import UserError
 
 QUICK: dict[str, Any] = {"networks": 6, "folds": 0}
+TWENTY: dict[str, Any] = {"networks": 20, "folds": 0, "settings": {"epochs": 20}}  # two brackets
 
 
 def schema() -> dict[str, object]:
@@ -273,7 +274,15 @@ def test_a_finished_run_goes_on_with_more_networks(tmp_path: Path) -> None:
     assert more.result["test_touches"] == 2
 
 
-def test_an_interrupted_run_is_resumed_to_the_same_bytes(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    nastavnik.fit("iris", **TWENTY, out=folder)
+    return folder
+
+
+def test_an_interrupted_run_is_resumed_to_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     from nastavnik.progress import Watcher
 
     class Stop(Exception):
@@ -286,18 +295,16 @@ def test_an_interrupted_run_is_resumed_to_the_same_bytes(tmp_path: Path) -> None
             if progress.trained > 17:  # type: ignore[attr-defined]
                 raise Stop
 
-    whole = nastavnik.fit("iris", networks=20, folds=0, out=tmp_path / "whole")
+    broken = tmp_path / "broken"
     with pytest.raises(Stop):
-        nastavnik.fit("iris", networks=20, folds=0, out=tmp_path / "broken", watcher=Breaker())
-    assert not (tmp_path / "broken" / "model").exists()
-    resumed = nastavnik.fit(resume=tmp_path / "broken")
-    assert resumed.result["test"] == whole.result["test"]
-    first, second = ((tmp_path / n / "model" / "model.safetensors").read_bytes() for n in ("whole", "broken"))
+        nastavnik.fit("iris", **TWENTY, out=broken, watcher=Breaker())
+    assert not (broken / "model").exists()
+    resumed = nastavnik.fit(resume=broken)
+    assert resumed.result["test"] == json.loads((whole / "result.json").read_text())["test"]
+    first, second = ((run / "model" / "model.safetensors").read_bytes() for run in (whole, broken))
     assert first == second
-    pd.testing.assert_frame_equal(
-        pd.read_csv(tmp_path / "whole" / "networks.csv").drop(columns="seconds"),
-        pd.read_csv(tmp_path / "broken" / "networks.csv").drop(columns="seconds"),
-    )
+    one, other = (pd.read_csv(run / "networks.csv").drop(columns="seconds") for run in (whole, broken))
+    pd.testing.assert_frame_equal(one, other)
 
 
 def test_a_resumed_run_keeps_its_folds(tmp_path: Path) -> None:
@@ -344,7 +351,7 @@ def test_odd_frames_are_read(rng: np.random.Generator) -> None:
     assert set(run.model.predict(frame.iloc[:5])["prediction"]) <= {"p", "q"}
 
 
-def test_a_run_ended_by_hand_is_resumed_to_the_same_bytes(tmp_path: Path) -> None:
+def test_a_run_ended_by_hand_is_resumed_to_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     from nastavnik.clock import Clock
     from nastavnik.progress import Progress, Watcher
 
@@ -357,12 +364,11 @@ def test_a_run_ended_by_hand_is_resumed_to_the_same_bytes(tmp_path: Path) -> Non
         def progress(self, progress: Progress) -> None:
             self.clock.stop_requested = progress.trained > 17
 
-    nastavnik.fit("iris", networks=20, folds=0, out=tmp_path / "whole")
-    stopped = nastavnik.fit("iris", networks=20, folds=0, out=tmp_path / "stopped", watcher=Hand())
+    stopped = nastavnik.fit("iris", **TWENTY, out=tmp_path / "stopped", watcher=Hand())
     assert stopped.result["test"]["accuracy"]["value"] > 0.5
     assert json.loads((tmp_path / "stopped" / "run.json").read_text())["status"] == "interrupted"
     nastavnik.fit(resume=tmp_path / "stopped")
-    first, second = ((tmp_path / n / "model" / "model.safetensors").read_bytes() for n in ("whole", "stopped"))
+    first, second = ((run / "model" / "model.safetensors").read_bytes() for run in (whole, tmp_path / "stopped"))
     assert first == second
     assert json.loads((tmp_path / "stopped" / "result.json").read_text())["test_touches"] == 2
 

@@ -118,11 +118,18 @@ def test_killed_in_its_first_second(whole: tuple[Path, float], tmp_path: Path) -
 QUICK: dict[str, Any] = {"networks": 24, "folds": 0, "settings": {"epochs": 12}, "threads": 1, "checkpoint": 1e-6}
 
 
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, to be copied."""
+    out = tmp_path_factory.mktemp("quick") / "run"
+    nastavnik.fit("iris", out=out, **QUICK)
+    return out
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["disk full", "read-only"])
 def test_what_cannot_be_written_ends_the_run_and_the_last_state_is_kept(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nastavnik.fit("iris", out=tmp_path / "whole", **QUICK)
     real, written = safetensors.torch.save_file, []
 
     def save(tensors: Any, path: Path) -> None:
@@ -139,11 +146,11 @@ def test_what_cannot_be_written_ends_the_run_and_the_last_state_is_kept(
     check_readable(tmp_path / "run")
     assert not list((tmp_path / "run").rglob("*.part"))
     nastavnik.fit(resume=tmp_path / "run")
-    assert same(tmp_path / "whole", tmp_path / "run")
+    assert same(quick, tmp_path / "run")
 
 
-def test_broken_and_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
-    nastavnik.fit("iris", out=tmp_path / "run", **QUICK)
+def test_broken_and_foreign_checkpoints_are_refused(quick: Path, tmp_path: Path) -> None:
+    shutil.copytree(quick, tmp_path / "run")
     place = tmp_path / "run" / "checkpoint"
     (state,) = place.glob("state-*.safetensors")
     tensors, search = state.read_bytes(), (place / "search.json").read_text()
@@ -170,8 +177,8 @@ def test_broken_and_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
     refused("belongs to another run")
 
 
-def test_one_process_a_run(tmp_path: Path) -> None:
-    nastavnik.fit("iris", out=tmp_path / "run", **QUICK)
+def test_one_process_a_run(quick: Path, tmp_path: Path) -> None:
+    shutil.copytree(quick, tmp_path / "run")
     held = RunFolder.resume(tmp_path / "run")
     held.claim()
     with pytest.raises(UserError, match="another process is at work on the run"):

@@ -95,6 +95,19 @@ def test_new_weights_under_an_old_record_are_refused(run: Path, tmp_path: Path) 
         nastavnik.Model.load(run)
 
 
+def test_a_checkpoint_under_another_runs_record_is_refused(run: Path, tmp_path: Path) -> None:
+    nastavnik.fit("iris", out=tmp_path / "new", **{**QUICK, "seed": 5})
+    shutil.copy(tmp_path / "new" / "run.json", run)
+    for path in (run / "result.json", run / "networks.csv", run / "report.html"):
+        path.unlink()  # as a kill leaves it
+    with pytest.raises(UserError, match="it was written for other rows, or with another seed"):
+        nastavnik.compare(run, criteria="validation")
+    with pytest.raises(UserError):
+        nastavnik.check(run)
+    with pytest.raises(UserError):
+        nastavnik.fit(resume=run, networks=5)
+
+
 def test_what_a_kill_left_between_is_finished_by_the_next_command(run: Path, finished: Path) -> None:
     commit = run / ".nastavnik-commit"
     (commit / "model").mkdir(parents=True)

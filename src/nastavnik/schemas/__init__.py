@@ -142,7 +142,12 @@ SEARCH = Kind(
             "history": listing(_CANDIDATE),
             "forecasts": listing(mapping(anything)),
         },
-        {"losses": listing(whole(0)), "errors": listing(whole(0)), "bracket": mapping(anything)},
+        {
+            "losses": listing(whole(0)),
+            "errors": listing(whole(0)),
+            "bracket": mapping(anything),
+            "of": record({"seed": whole(), "split_sha256": _SHA256}),
+        },
     ),
     version=2,
     migrations={1: _unhashed_search},

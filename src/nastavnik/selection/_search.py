@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -417,6 +420,7 @@ class Search:
         record: dict[str, Any] = {name: getattr(self, name) for name in ("generation", "network_steps", "seconds")}
         record |= {"ways": dict(self.ways), "ladder": self.ladder, "drawing": self.drawing.to_record()}
         record |= {"history": [c.to_json() for c in self.history], "forecasts": [f.to_json() for f in self.forecasts]}
+        record["of"] = self._of
         tensors = pool_tensors(self.pool)
         for name, table in (("losses", self.losses), ("errors", self.errors)):
             if table:
@@ -427,8 +431,20 @@ class Search:
             tensors |= {f"bracket.{name}": t for name, t in own.items()}
         return record, tensors
 
+    @cached_property
+    def _of(self) -> dict[str, Any]:
+        """What a state of this search belongs to."""
+        rows = json.dumps(self.bench.split.to_json(), sort_keys=True)
+        return {"seed": self.seed, "split_sha256": hashlib.sha256(rows.encode()).hexdigest()}
+
     def restore(self, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-        """Take up where ``to_record`` was written."""
+        """Take up where ``to_record`` was written.
+
+        Raises:
+            ValueError: that was for other rows, or with another seed.
+        """
+        if record.get("of", self._of) != self._of:
+            raise ValueError("it was written for other rows, or with another seed")
         self.generation, self.network_steps = record["generation"], record["network_steps"]
         self.earlier_seconds = record["seconds"]
         self.ways, self.ladder = Counter(record["ways"]), record["ladder"]
