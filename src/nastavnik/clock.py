@@ -14,7 +14,7 @@ from nastavnik.errors import UserError
 
 _LOOK_EVERY = 2.0  # seconds between two looks at how busy the machine is
 _LOOK = 0.01  # seconds of the processor that a look takes
-_LONG_LOOK = 0.05
+_LONG_LOOK = 0.05  # the same among several processes of ours
 _BUSY = 1.2  # times as slow by the wall
 _SHARED = 1.5  # and so much slower while it runs, as others use the core's caches and its other thread
 _MOST = 50.0  # times as slow: beyond that a look ends

@@ -53,7 +53,7 @@ def test_the_validation_criterion_is_the_validation_loss(run: Path) -> None:
 
 def test_the_command_prints_a_table_and_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
-        main(["compare", str(run), "--criteria", "bic,laplace_kfac", "--quiet"])
+        main(["compare", str(run), "--criteria", "bic,langevin", "--quiet"])
     assert done.value.code == 0
     text = capsys.readouterr().out
     assert "bic" in text

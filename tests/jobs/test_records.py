@@ -100,12 +100,13 @@ def test_a_checkpoint_under_another_runs_record_is_refused(run: Path, tmp_path: 
     shutil.copy(tmp_path / "new" / "run.json", run)
     for path in (run / "result.json", run / "networks.csv", run / "report.html"):
         path.unlink()  # as a kill leaves it
-    with pytest.raises(UserError, match="it was written for other rows, or with another seed"):
-        nastavnik.compare(run, criteria="validation")
-    with pytest.raises(UserError):
-        nastavnik.check(run)
-    with pytest.raises(UserError):
-        nastavnik.fit(resume=run, networks=5)
+    for job in (
+        lambda: nastavnik.compare(run, criteria="validation"),
+        lambda: nastavnik.check(run),
+        lambda: nastavnik.fit(resume=run, networks=5),
+    ):
+        with pytest.raises(UserError, match="it was written for other rows, or with another seed"):
+            job()
 
 
 def test_what_a_kill_left_between_is_finished_by_the_next_command(run: Path, finished: Path) -> None:

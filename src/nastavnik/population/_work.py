@@ -12,7 +12,7 @@ from nastavnik.compiler import product_flops
 from nastavnik.population._data import Data
 from nastavnik.population._learner import Learner
 
-_WORTH_THREADS = 2e8  # floating-point operations of a forward pass; with fewer, threads wait longer than they work
+_WORTH_THREADS = 1e8  # floating-point operations of a forward pass; with fewer, threads wait longer than they work
 
 
 def forward_flops(learner: Learner, data: Data, part: int, rows: torch.Tensor) -> float:
