@@ -9,24 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nastavnik.data import (
-    ColumnInfo,
-    Columns,
-    Split,
-    Table,
-    audit,
-    describe_columns,
-    is_missing,
-    split_rows,
-    to_columns,
-)
+from nastavnik.data import Columns, Split, Table, split_rows
 from nastavnik.errors import UserError, nearest
+from nastavnik.kinds import KINDS, ColumnInfo, audit, describe_columns, is_missing, to_columns, told_missing
 from nastavnik.request import check_target
 from nastavnik.task import Task, find_task
 
 FEWEST_ROWS = 20
 FOLDS = 5
 FEW_ROWS = 2000  # below this a tenth is too little to stop, choose and calibrate on
+_MANY_COLUMNS = 100
+_MOST_COPIES = 0.5  # share of rows that repeat others: with more, rows are alike because few things can differ
 _PART_WORDS = {
     "train": "train",
     "training": "train",
@@ -51,17 +44,20 @@ class Dataset:
     split: Split
     audit: list[dict[str, Any]]
     notes: list[str]
+    labelled: np.ndarray  # rows of the table that have a target, which are the data set's
+    unlabelled: np.ndarray  # rows of the table that have none
 
     def to_json(self) -> dict[str, Any]:
         """The record kept in ``dataset.json``."""
         return {
             "name": self.name,
             "rows": len(self.columns),
+            "rows_without_target": self.unlabelled.tolist(),
             "task": {**self.task.to_json(), "why": self.task.why},
             "targets": [self.task.target],
             "columns": [{**info.to_json(), "role": self.roles[info.name]} for info in self.infos],
             "not_used": {name: role for name, role in self.roles.items() if role not in ("input", "target")},
-            "split": self.split.to_json(),
+            "split": self.split.of_rows(self.labelled).to_json(),
             "audit": self.audit,
             "notes": self.notes,
         }
@@ -85,6 +81,8 @@ class DatasetOptions:
     seed: int = 0
     networks: int | None = None
     decimal: str | None = None
+    date_formats: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     fewest_rows: int = FEWEST_ROWS
 
 
@@ -105,14 +103,25 @@ def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True)
     for name in options.drop:
         if name not in frame.columns:
             raise UserError(f"--drop names a column {name!r} that is not there{nearest(name, frame.columns)}")
-    infos = describe_columns(frame, options.kinds, decimal=options.decimal)
+    frame, labelled, unlabelled = _with_targets(frame, target, options)
+    if len(frame) < options.fewest_rows:
+        raise UserError(f"{len(frame)} rows have a target {target!r}; at least {options.fewest_rows} are needed")
+    infos = _describe(frame, options)
     by_name = {info.name: info for info in infos}
-    task = find_task(frame, by_name[target], options.task)
+    values = frame[target].reset_index(drop=True) if len(unlabelled) else frame[target]
+    told = table.origin.get("kind") in ("built-in", "idx")
+    task = find_task(values, by_name[target], options.task, classes=told)
     if options.class_weights != "none":
         if not task.is_classification:
             raise UserError(f"--class-weights is for classes, but {task.target!r} is a {task.kind} target")
-        task = Task(task.kind, task.target, task.values, task.classes, task.why, options.class_weights)
+        task = replace(task, class_weights=options.class_weights)
     roles, notes = _roles(infos, target, options)
+    notes += table.notes
+    if len(unlabelled):
+        notes.append(
+            f"{len(unlabelled)} of {len(unlabelled) + len(frame)} rows have no {target} and are left out "
+            f"(first: row {unlabelled[0] + 1}); fit --fill predicts them"
+        )
     inputs = tuple(info for info in infos if roles[info.name] == "input")
     if not inputs:
         raise UserError(f"no column is left to predict {target!r} from: {_listed(roles, target)}")
@@ -120,8 +129,36 @@ def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True)
     others = [i for i in infos if i.name != target]
     looked = (frame[[i.name for i in others]], others, columns, task.values)
     found = audit(*looked, classes=task.is_classification) if audited else []
-    split = _split(table, task, by_name, roles, options, notes)
-    return Dataset(table.name, inputs, roles, columns, task, split, found, notes)
+    part = None if table.part is None else table.part[labelled]
+    split = _split(frame, part, task, by_name, roles, options, notes)
+    return Dataset(table.name, inputs, roles, columns, task, split, found, notes, labelled, unlabelled)
+
+
+def _describe(frame: pd.DataFrame, options: DatasetOptions) -> list[ColumnInfo]:
+    return describe_columns(
+        frame,
+        options.kinds,
+        decimal=options.decimal,
+        date_formats=options.date_formats,
+        missing=options.missing,
+    )
+
+
+def _with_targets(
+    frame: pd.DataFrame, target: str, options: DatasetOptions
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """The rows whose target is known, which they are, and which are not.
+
+    Raises:
+        UserError: none is.
+    """
+    told = told_missing(options.missing, [str(n) for n in frame.columns])[target]
+    gone = is_missing(frame[target], told)
+    if gone.all():
+        raise UserError(f"every cell of the target {target!r} is missing; choose another with --target")
+    if not gone.any():
+        return frame, np.arange(len(frame)), np.arange(0)
+    return frame[~gone].reset_index(drop=True), np.flatnonzero(~gone), np.flatnonzero(gone)
 
 
 def _with_plain_names(options: DatasetOptions) -> DatasetOptions:
@@ -159,11 +196,8 @@ def _roles(infos: list[ColumnInfo], target: str, options: DatasetOptions) -> tup
             roles[info.name] = "split"
         elif info.name == options.group:
             roles[info.name] = "group"
-        elif info.kind == "identifier":
-            roles[info.name] = "identifier"
-        elif info.kind == "text":
-            roles[info.name] = "text, left out"
-            notes.append(f"{info.name} is free text ({info.reason}) and left out")
+        elif KINDS[info.kind].left_out:
+            roles[info.name] = info.kind
         else:
             roles[info.name] = "input"
     return roles, notes
@@ -174,17 +208,16 @@ def _listed(roles: Mapping[str, str], target: str) -> str:
 
 
 def _split(
-    table: Table,
+    frame: pd.DataFrame,
+    given: np.ndarray | None,
     task: Task,
     infos: Mapping[str, ColumnInfo],
     roles: Mapping[str, str],
     options: DatasetOptions,
     notes: list[str],
 ) -> Split:
-    frame = table.frame
     n = len(frame)
-    groups = times = None
-    given = table.part
+    groups = times = copies = None
     if options.split is not None:
         given = _given_parts(frame[options.split], options.split)
     if options.group is not None:
@@ -193,6 +226,7 @@ def _split(
         times = _times(frame[options.time], infos[options.time])
     elif given is None:
         groups = _shared_identifier(frame, infos, roles, notes)
+        copies = None if groups is not None else _copies(frame, infos, roles, notes)
     classes = task.values if task.is_classification else None
     rest = n - round(options.test * n) if given is None else int((given != "test").sum())
     folds = options.folds
@@ -211,11 +245,27 @@ def _split(
         classes=classes,
         groups=groups,
         times=times,
+        copies=copies,
         given=given,
         folds=folds or None,
         repeats=options.repeats,
         test=options.test,
     )
+
+
+def _copies(
+    frame: pd.DataFrame, infos: Mapping[str, ColumnInfo], roles: Mapping[str, str], notes: list[str]
+) -> np.ndarray | None:
+    """The first of the rows that each row repeats; None where no row does, or where few columns make rows alike."""
+    used = [name for name, role in roles.items() if role in ("input", "target")]
+    own = frame[used]
+    keys = pd.util.hash_pandas_object(own.astype(str) if len(used) < _MANY_COLUMNS else own, index=False)
+    firsts, codes = np.unique(keys.to_numpy(), return_index=True, return_inverse=True)[1:]
+    repeated = len(frame) - len(firsts)
+    if not repeated or repeated > _MOST_COPIES * len(frame):
+        return None
+    notes.append(f"{repeated} rows repeat an earlier row: copies stay together in one part of the split")
+    return firsts[codes]
 
 
 def _given_parts(values: pd.Series, name: str) -> np.ndarray:
@@ -230,10 +280,9 @@ def _given_parts(values: pd.Series, name: str) -> np.ndarray:
 
 
 def _times(values: pd.Series, info: ColumnInfo) -> np.ndarray:
-    columns = to_columns(values.to_frame(), [info]) if info.kind in ("date", "number") else None
-    if columns is None:
+    if info.kind not in ("date", "number", "duration"):
         raise UserError(f"--time {info.name}: it holds no dates or numbers to order rows by")
-    times = columns.numbers[:, 0]
+    times = to_columns(values.to_frame(), [info]).numbers[:, 0]
     if np.isnan(times).any():
         row = int(np.flatnonzero(np.isnan(times))[0]) + 1
         raise UserError(f"--time {info.name}: row {row} has no time; mend or leave out that row")

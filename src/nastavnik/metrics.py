@@ -19,7 +19,8 @@ Weighted = Callable[[np.ndarray], np.ndarray]  # weights [r, n] -> values [r]
 def scores(predictive: Predictive, y: np.ndarray, *, seed: int = 0) -> Scores:
     """Every score of the task: ``{"accuracy": {"value", "low", "high"}, …}``.
 
-    Classification: accuracy, balanced_accuracy, nll (nats per example), ece (expected calibration error, 15 bins).
+    Classification: accuracy, balanced_accuracy, nll (nats per example), ece (expected calibration error, 15 bins); of
+    grades also r2, rmse and mae of the mean grade.
     Otherwise, in the target's own units: r2, rmse, mae, nll, and coverage of the 95 % intervals.
     The interval is a 95 % percentile bootstrap over rows with 1,000 draws; Wilson's where every row is right.
     """
@@ -78,17 +79,29 @@ def _class_metrics(predictive: ClassPredictive, y: np.ndarray) -> dict[str, Weig
     def calibration(w: np.ndarray) -> np.ndarray:
         return np.abs((w * (right - confidence)) @ place).sum(1) / w.sum(1)
 
-    return {
+    table: dict[str, Weighted] = {
         "accuracy": _mean(right),
         "balanced_accuracy": balanced,
         "nll": _mean(predictive.neg_log_likelihood(y)),
         "ece": calibration,
     }
+    if predictive.grades is not None:
+        table |= _distances(predictive.expected(), predictive.grades[y])
+    return table
 
 
 def _real_metrics(predictive: Predictive, y: np.ndarray) -> dict[str, Weighted]:
     y = y.astype(np.float64)
-    error = predictive.point() - y
+    table = {**_distances(predictive.point(), y), "nll": _mean(predictive.neg_log_likelihood(y))}
+    interval = predictive.interval(LEVEL)
+    if interval is not None:
+        table["coverage"] = _mean(((y >= interval[0]) & (y <= interval[1])).astype(float))
+    return table
+
+
+def _distances(guess: np.ndarray, y: np.ndarray) -> dict[str, Weighted]:
+    """R², root mean squared and mean absolute error of a guess."""
+    error = guess - y
     shifted = y - y.mean()  # sums of squares of large values would cancel
 
     def r2(w: np.ndarray) -> np.ndarray:
@@ -97,16 +110,7 @@ def _real_metrics(predictive: Predictive, y: np.ndarray) -> dict[str, Weighted]:
         varied = spread > 1e-9 * np.maximum((w @ shifted**2), 1e-300)
         return np.where(varied, 1 - (w @ error**2) / np.where(varied, spread, 1.0), np.nan)
 
-    table: dict[str, Weighted] = {
-        "r2": r2,
-        "rmse": lambda w: np.sqrt(w @ error**2 / w.sum(1)),
-        "mae": _mean(np.abs(error)),
-        "nll": _mean(predictive.neg_log_likelihood(y)),
-    }
-    interval = predictive.interval(LEVEL)
-    if interval is not None:
-        table["coverage"] = _mean(((y >= interval[0]) & (y <= interval[1])).astype(float))
-    return table
+    return {"r2": r2, "rmse": lambda w: np.sqrt(w @ error**2 / w.sum(1)), "mae": _mean(np.abs(error))}
 
 
 def difference(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> dict[str, float]:

@@ -16,9 +16,10 @@ import torch
 from torch import nn
 
 from nastavnik.arguments import checked
-from nastavnik.data import ColumnInfo, Columns, Inputs, Preparation, TargetPreparation, plain_frame, to_columns
+from nastavnik.data import Columns, Inputs, Preparation, TargetPreparation, plain_frame
 from nastavnik.errors import UserError
 from nastavnik.files import file_hash, read_json, read_tensors, write_json, write_tensors, write_text
+from nastavnik.kinds import ColumnInfo, to_columns
 from nastavnik.metrics import LEVEL
 from nastavnik.nets import FAMILIES, Family, Signature, initialize, monte_carlo
 from nastavnik.population import Learner
@@ -94,7 +95,9 @@ class Model:
         """A raw table's input columns, in the model's order; what is odd about the cells is warned of."""
         preparation = self.preparation
         columns = to_columns(plain_frame(frame), self.columns)
-        columns = columns.ordered(preparation.number_names, preparation.word_names)
+        columns = columns.ordered(
+            preparation.number_names, preparation.names.word_names, preparation.bags.bag_names
+        )
         for lost in columns.lost:
             warnings.warn(str(lost), DataWarning, stacklevel=3)
         for name, count in preparation.unseen(columns).items():
@@ -158,7 +161,13 @@ class Model:
         record = read_json(folder / "model.json", MODEL)
         tensors = _tensors(folder / "model.safetensors", record)
         raw = record["signature"]
-        signature = Signature(raw["numbers"], tuple(raw["cardinalities"]), raw["outputs"], tuple(raw["distinct"]))
+        signature = Signature(
+            raw["numbers"],
+            tuple(raw["cardinalities"]),
+            raw["outputs"],
+            tuple(raw["distinct"]),
+            bags=tuple((start, stop) for start, stop in raw["bags"]),
+        )
         prepared = {n.removeprefix("preparation."): t for n, t in tensors.items() if n.startswith("preparation.")}
         members = []
         for i, entry in enumerate(record["members"]):

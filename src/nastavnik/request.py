@@ -78,6 +78,10 @@ class FitRequest:
     delimiter: str | None = None
     encoding: str | None = None
     decimal: str | None = None
+    header: bool | None = None
+    date_formats: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    fill: bool = False
 
     def __post_init__(self) -> None:
         fitted_fields(self, _option)

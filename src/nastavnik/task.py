@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nastavnik.data import ColumnInfo, TargetPreparation, is_missing, to_numbers, to_words
+from nastavnik.data import TargetPreparation
 from nastavnik.errors import UserError, nearest
+from nastavnik.kinds import ColumnInfo, level_word, read_column
 from nastavnik.training.likelihoods import LIKELIHOODS, Likelihood
 from nastavnik.training.losses import LOSSES, TrainingLoss
 
-KINDS = ("classification", "regression", "count")
+KINDS = ("classification", "grades", "regression", "count")
+_EDGE = 0.1  # how near a target of shares comes to 0 and 1
 MOST_CLASSES = 20  # whole numbers of more distinct values are numbers
+_CLASS_NAME = re.compile(r"(?i)(^|[_\s.-])(label|labels|class|classes|species|type|cluster|category|digit|kind|group)($|[_\s.-])")
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,13 @@ class Task:
 
     @property
     def is_classification(self) -> bool:
-        """Whether the target is a class."""
-        return self.kind == "classification"
+        """Whether the target is a class, be it one of an order."""
+        return self.kind in ("classification", "grades")
+
+    @property
+    def grades(self) -> np.ndarray | None:
+        """The numbers that the classes are, where they are grades [C]."""
+        return np.array([float(c) for c in self.classes]) if self.kind == "grades" else None
 
     @property
     def headline(self) -> str:
@@ -51,17 +60,26 @@ class Task:
         return record
 
     def fit_target(
-        self, rows: np.ndarray, transform: str = "auto", structure: np.ndarray | None = None
+        self,
+        rows: np.ndarray,
+        transform: str = "auto",
+        structure: np.ndarray | None = None,
+        likelihood: str | None = None,
     ) -> TargetPreparation:
         """The target's preparation, fitted on training rows; ``structure`` are the rows that decide its transform.
+
+        ``likelihood`` is the name of the one that it is for, by default the usual one.
 
         Raises:
             UserError: a logarithm is asked for, and a value is not positive.
         """
         if self.is_classification:
-            return TargetPreparation("class", self.classes)
+            return TargetPreparation("grade" if self.kind == "grades" else "class", self.classes)
         if self.kind == "count":
             return TargetPreparation("count")
+        if likelihood is not None and LIKELIHOODS[likelihood].target in ("positive", "spike"):
+            self._check_positive(likelihood)
+            return TargetPreparation.fit_positive(self.values[rows], spike=LIKELIHOODS[likelihood].target == "spike")
         positive = bool((self.values > 0).all())
         if transform == "log" and not positive:
             raise UserError(
@@ -69,7 +87,37 @@ class Task:
                 "try preparation.target=yeo-johnson"
             )
         basis = None if structure is None else self.values[structure]
-        return TargetPreparation.fit_real(self.values[rows], transform, structure=basis, positive=positive)
+        low, high = self.range
+        return TargetPreparation.fit_real(
+            self.values[rows], transform, structure=basis, positive=positive, low=low, high=high
+        )
+
+    @property
+    def range(self) -> tuple[float | None, float | None]:
+        """What no value is below or above, where the target is never negative or a share from 0 to 1."""
+        low, high = float(self.values.min()), float(self.values.max())
+        share = 0 <= low < _EDGE and 1 - _EDGE < high <= 1
+        return (0.0 if low >= 0 else None), (1.0 if share else None)
+
+    @property
+    def zeros(self) -> float:
+        """The share of rows whose value is exactly zero, where none is negative; else 0."""
+        return float(np.mean(self.values == 0)) if self.values.min() >= 0 else 0.0
+
+    def _check_positive(self, likelihood: str) -> None:
+        """Refuse values that a likelihood of what is never negative cannot have.
+
+        Raises:
+            UserError: there are some.
+        """
+        spike = LIKELIHOODS[likelihood].target == "spike"
+        wrong = self.values < 0 if spike else self.values <= 0
+        if wrong.any():
+            bound = "from 0 up" if spike else "above 0"
+            raise UserError(
+                f"likelihood.name={likelihood} needs values {bound}, but {self.target!r} goes down to "
+                f"{self.values.min():g}"
+            )
 
     def likelihood(self, recipe: Mapping[str, Any]) -> Likelihood:
         """A fresh likelihood, as the recipe says or by default for this kind of target.
@@ -97,12 +145,18 @@ class Task:
         return make_loss(recipe, likelihood, None if weights is None else weights.tolist())
 
 
-_TARGETS = {"classification": "class", "regression": "real", "count": "count"}
+_TARGETS = {
+    "classification": ("class",),
+    "grades": ("class",),
+    "regression": ("real", "positive", "spike"),
+    "count": ("count",),
+}
 
 
 def likelihoods_for(kind: str, classes: int) -> list[str]:
     """Names of the likelihoods that suit a kind of target, the default first."""
-    named = [name for name, known in LIKELIHOODS.items() if known.target == _TARGETS[kind]]
+    named = [name for name, known in LIKELIHOODS.items() if known.target in _TARGETS[kind]]
+    named.sort(key=lambda name: kind == "grades" and name != "ordinal")  # an order is kept unless another is asked for
     return [name for name in named if (name != "bernoulli" or classes == 2) and (name != "ordinal" or classes > 2)]
 
 
@@ -133,71 +187,87 @@ def make_loss(recipe: Mapping[str, Any], likelihood: Likelihood, weights: list[f
     return LOSSES[name]({key.removeprefix("loss."): v for key, v in recipe.items() if key.startswith("loss.")}, weights)
 
 
-def find_task(frame: pd.DataFrame, info: ColumnInfo, wanted: str | None = None) -> Task:
-    """The task of a target column, found from its values or as wanted.
+def find_task(values: pd.Series, info: ColumnInfo, wanted: str | None = None, *, classes: bool = False) -> Task:
+    """The task of a target column whose cells all hold something, found from them or as wanted.
+
+    Args:
+        values: the cells.
+        info: how they are read.
+        wanted: one of ``KINDS``.
+        classes: whether the source says that whole numbers are names of classes.
 
     Raises:
-        UserError: a target of one value, with missing cells, of free text, or not of the wanted kind.
+        UserError: a target of one value, of dates or free text, or not of the wanted kind.
     """
     if wanted is not None and wanted not in KINDS:
         raise UserError(f"--task must be one of {', '.join(KINDS)}, but got {wanted!r}")
-    values = frame[info.name]
-    missing = is_missing(values)
-    if missing.all():
-        raise UserError(f"every cell of the target {info.name!r} is missing; choose another with --target")
-    if missing.any():
-        row = int(np.flatnonzero(missing)[0]) + 1
+    if info.kind in ("date", "labels"):
+        what = "dates" if info.kind == "date" else "several labels in a cell"
+        raise UserError(f"the target {info.name!r} holds {what}; name a number or category with --target")
+    if info.distinct < 2:
         raise UserError(
-            f"the target {info.name!r} is missing in {int(missing.sum())} of {len(missing)} rows (first: row {row}); "
-            "leave those rows out"
+            f"the target {info.name!r} has 1 class, {level_word(values.iloc[0])!r}, in every row; there is nothing to learn"
         )
-    if info.kind == "date":
-        raise UserError(f"the target {info.name!r} holds dates; name a number or category with --target")
-    few = info.kind == "text" and 5 * info.distinct <= len(values)
-    if (info.kind == "text" and not few) or (info.kind == "identifier" and not _is_numeric(values, info)):
+    numbers = _as_numbers(values, info)
+    few = 5 * info.distinct <= len(values)
+    if numbers is None and info.kind in ("text", "identifier") and not few:
         raise UserError(
             f"the target {info.name!r} is free text ({info.distinct} distinct values in {len(values)} rows); "
             "name a number or category with --target"
         )
-    if info.distinct < 2:
-        raise UserError(
-            f"the target {info.name!r} has 1 class, {values.iloc[0]!r}, in every row; there is nothing to learn"
-        )
-    numeric = info.kind in ("number", "identifier") and _is_numeric(values, info)
-    if wanted in ("regression", "count") and not numeric:
+    if numbers is None and wanted not in (None, "classification"):
         raise UserError(f"--task {wanted} needs numbers, but the target {info.name!r} is a {info.kind}")
-    if numeric and wanted != "classification":
-        return _number_task(values, info, wanted)
-    if numeric or info.kind == "category" or wanted == "classification":
-        return _class_task(values, info, f"{info.kind} of {info.distinct} values" if wanted is None else "as asked")
-    return _class_task(values, info, f"a {info.kind}")
+    if numbers is not None and wanted != "classification" and info.kind != "boolean":
+        return _number_task(values, numbers, info, wanted, classes)
+    if wanted == "classification" or numbers is not None:
+        return _class_task(values, info, "as asked" if wanted else f"a {info.kind}")
+    return _class_task(values, info, f"{info.kind} of {info.distinct} values")
 
 
-def _is_numeric(values: pd.Series, info: ColumnInfo) -> bool:
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        return True
-    return info.kind == "number"
+def _as_numbers(values: pd.Series, info: ColumnInfo) -> np.ndarray | None:
+    """The target as numbers, where its kind gives one for each row."""
+    if info.kind in ("number", "duration"):
+        found = read_column(values, info).numbers.get(info.name)
+        return None if found is None or info.reading.get("words") else found
+    typed = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    return values.to_numpy(dtype=np.float64, na_value=np.nan) if typed and info.kind != "category" else None
 
 
-def _number_task(values: pd.Series, info: ColumnInfo, wanted: str | None) -> Task:
-    numbers = to_numbers(values, info)
-    if np.isnan(numbers).any() or not np.isfinite(numbers).all():
+def _number_task(values: pd.Series, numbers: np.ndarray, info: ColumnInfo, wanted: str | None, classes: bool) -> Task:
+    if not np.isfinite(numbers).all():
         row = int(np.flatnonzero(~np.isfinite(numbers))[0]) + 1
         raise UserError(f"the target {info.name!r} is not a finite number in row {row}; mend or leave out that row")
     whole = bool(np.all(numbers == np.floor(numbers)))
+    distinct = len(np.unique(numbers))
     if wanted == "count":
         if not whole or numbers.min() < 0:
             raise UserError(f"--task count needs whole numbers from 0 up, but {info.name!r} reaches {numbers.min():g}")
         return Task("count", info.name, numbers, why="as asked")
-    if wanted is None and whole and info.distinct <= min(MOST_CLASSES, len(numbers) // 2):
-        why = f"{info.distinct} distinct whole numbers, up to {MOST_CLASSES} are taken as classes"
-        return _class_task(values, info, why)
-    why = "as asked" if wanted else f"numbers of {info.distinct} distinct values"
+    if wanted == "grades":
+        if not whole or not 3 <= distinct <= MOST_CLASSES:
+            raise UserError(
+                f"--task grades needs 3 to {MOST_CLASSES} different whole numbers, but {info.name!r} holds {distinct}"
+                + ("" if whole else ", not all whole")
+            )
+        return _grades(numbers, info, "as asked")
+    if wanted is None and whole and distinct <= min(MOST_CLASSES, len(numbers) // 2):
+        in_a_row = distinct >= 3 and distinct == int(np.ptp(numbers)) + 1
+        if in_a_row and not classes and not _CLASS_NAME.search(info.name):
+            why = f"{distinct} whole numbers in a row are grades; --task classification takes them as names, "
+            return _grades(numbers, info, why + "--task regression as quantities")
+        why = f"{distinct} distinct whole numbers, up to {MOST_CLASSES} are taken as classes"
+        return _class_task(values, info, why if not classes else f"{distinct} classes, as the source says")
+    why = "as asked" if wanted else f"numbers of {distinct} distinct values"
     return Task("regression", info.name, numbers, why=why)
 
 
+def _grades(numbers: np.ndarray, info: ColumnInfo, why: str) -> Task:
+    levels, places = np.unique(numbers, return_inverse=True)
+    return Task("grades", info.name, places.astype(np.int64), tuple(f"{v:g}" for v in levels), why)
+
+
 def _class_task(values: pd.Series, info: ColumnInfo, why: str) -> Task:
-    words = to_words(values, info)
+    words = [level_word(cell) for cell in values]
     classes = tuple(sorted(set(words), key=_class_order))
     number = {word: i for i, word in enumerate(classes)}
     if len(classes) > 1000 or len(classes) > 0.5 * len(words) + 5:

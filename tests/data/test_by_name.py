@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nastavnik.data import Preparation, audit, describe_columns, plain_frame, to_columns, to_words
+from nastavnik.data import Preparation, plain_frame
+from nastavnik.kinds import audit, describe_columns, to_columns
 from nastavnik.errors import UserError
 
 N = 40

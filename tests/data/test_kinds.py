@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nastavnik.data import ColumnInfo, describe_columns, to_columns
+from nastavnik.kinds import ColumnInfo, describe_columns, to_columns
 from nastavnik.errors import UserError
 
 N = 60

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nastavnik.data import Columns, audit, describe_columns, read_source, to_columns
-from nastavnik.data._audit import _by_neighbours, _told
+from nastavnik.data import Columns, read_source
+from nastavnik.kinds import audit, describe_columns, to_columns
+from nastavnik.kinds._audit import _by_neighbours, _told
 from nastavnik.data._idx import read_idx
 from nastavnik.errors import UserError
 

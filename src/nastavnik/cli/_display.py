@@ -113,7 +113,7 @@ def summary(result: dict[str, Any], folder: Path) -> str:
     """The last lines a person reads: how good, against what, and where to look."""
     from nastavnik.report import baseline_words, best_baseline, hardly_trained, not_done, of_one_fold
 
-    head = "accuracy" if result["task"]["kind"] == "classification" else "r2"
+    head = "accuracy" if "accuracy" in result["validation"] else "r2"
     lines = []
     for part in ("validation", "test"):
         if result[part]:

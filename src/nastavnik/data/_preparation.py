@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from nastavnik.data._bags import Bags
 from nastavnik.data._columns import Columns
+from nastavnik.data._names import Names
 
 _HEAVY = 12.0  # standard deviations from the mean at which a column counts as heavy-tailed
 _QUANTILES = 256
@@ -34,8 +36,8 @@ class Preparation:
     Numbers: ``(x - centre) / scale`` by column; a column with heavy tails is centred by its median, scaled by its
     quartiles and softly clipped to (-3, 3), z / sqrt(1 + (z/3)²) (Holzmüller et al. 2024); method "quantile" maps to
     normal scores instead, "identity" leaves them as they are. Columns that share one unit (pixels) are centred and
-    scaled as one. Missing numbers become the centre, beside an indicator. Words become numbers 1…L by ``levels``; 0
-    stands for unseen and missing ones.
+    scaled as one. Missing numbers become the centre, beside an indicator. Words and bags of words: see ``Names`` and
+    ``Bags``. In ``Inputs.numbers`` stand numbers, indicators, what names tell as numbers, bags.
     """
 
     centre: np.ndarray
@@ -43,9 +45,9 @@ class Preparation:
     method: tuple[str, ...]
     indicators: tuple[int, ...]
     quantiles: np.ndarray  # [columns of method "quantile", 256]
-    levels: tuple[tuple[str, ...], ...]
     number_names: tuple[str, ...]
-    word_names: tuple[str, ...]
+    names: Names
+    bags: Bags
 
     @classmethod
     def fit(
@@ -54,7 +56,10 @@ class Preparation:
         rows: np.ndarray,
         *,
         numbers: str = "auto",
+        categories: str = "embedding",
+        text: str = "words",
         structure: np.ndarray | None = None,
+        target: np.ndarray | None = None,
     ) -> Preparation:
         """Fit on ``rows`` alone.
 
@@ -62,10 +67,15 @@ class Preparation:
             columns: all rows.
             rows: the training rows, whose means, scales and levels are taken.
             numbers: "auto", "standard", "robust", "quantile" or "identity" for every number column.
-            structure: the rows that decide which columns get an indicator and how heavy tails are met: folds
-                share one structure, so that their networks share one shape. By default ``rows``.
+            categories: "embedding" or "means", the target's mean by level in place of it where levels are many.
+            text: "words", or "none" to leave out the words of texts.
+            structure: the rows that decide which columns get an indicator, how heavy tails are met, and which levels
+                and words are known: folds share one structure, so that their networks share one shape. By default
+                ``rows``.
+            target: [n, m] real values, or indicators of classes, for ``categories="means"``.
         """
-        basis = columns.numbers[rows if structure is None else structure].astype(np.float64)
+        structure = rows if structure is None else structure
+        basis = columns.numbers[structure].astype(np.float64)
         values = columns.numbers[rows].astype(np.float64)
         method = _methods(basis, numbers)
         centre, scale = _centre_and_scale(values, method)
@@ -73,10 +83,16 @@ class Preparation:
         grid = np.linspace(0, 1, _QUANTILES)
         quantiles = np.array([np.nanquantile(values[:, j], grid) for j in soft]) if soft else np.zeros((0, _QUANTILES))
         indicators = tuple(np.flatnonzero(np.isnan(basis).any(0) & ~np.isnan(basis).all(0)).tolist())
-        words = columns.words[rows]
-        levels = tuple(tuple(sorted({w for w in words[:, j] if w is not None})) for j in range(columns.words.shape[1]))
-        names = (columns.number_names, columns.word_names)
-        return cls(centre, scale, tuple(method), indicators, np.nan_to_num(quantiles), levels, *names)
+        return cls(
+            centre,
+            scale,
+            tuple(method),
+            indicators,
+            np.nan_to_num(quantiles),
+            columns.number_names,
+            Names.fit(columns, rows, structure, target if categories == "means" else None),
+            Bags.fit(columns, rows, structure, leave=("words",) if text == "none" else ()),
+        )
 
     def apply(self, columns: Columns) -> Inputs:
         """Prepare rows, of the same columns, from anywhere; columns are found by their names.
@@ -84,7 +100,7 @@ class Preparation:
         Raises:
             UserError: other columns than those it was fitted on.
         """
-        columns = columns.ordered(self.number_names, self.word_names)
+        columns = columns.ordered(self.number_names, self.names.word_names, self.bags.bag_names)
         values = columns.numbers.astype(np.float64)
         missing = np.isnan(values)
         z = (np.where(missing, self.centre, values) - self.centre) / self.scale
@@ -94,58 +110,71 @@ class Preparation:
         soft = [j for j, m in enumerate(self.method) if m == "quantile"]
         for j, table in zip(soft, self.quantiles, strict=True):
             z[:, j] = np.where(missing[:, j], 0.0, _normal_scores(values[:, j], table))
-        marks = missing[:, list(self.indicators)].astype(np.float64)
-        numbers = np.concatenate([np.clip(z, -_FARTHEST, _FARTHEST), marks], axis=1).astype(np.float32)
-        categories = np.zeros(columns.words.shape, dtype=np.int64)
-        for j, levels in enumerate(self.levels):
-            number = {word: i + 1 for i, word in enumerate(levels)}
-            categories[:, j] = [number.get(word, 0) for word in columns.words[:, j]]
-        return Inputs(torch.from_numpy(numbers), torch.from_numpy(categories))
+        codes = self.names.codes(columns)
+        blocks = [np.clip(z, -_FARTHEST, _FARTHEST).astype(np.float32)]
+        if self.indicators:
+            blocks.append(missing[:, list(self.indicators)].astype(np.float32))
+        blocks += [*self.names.numbers(codes), *self.bags.apply(columns)]
+        numbers = np.concatenate(blocks, axis=1) if len(blocks) > 1 else blocks[0]
+        return Inputs(torch.from_numpy(numbers), torch.from_numpy(self.names.embedded(codes)))
+
+    def apply_to_training(self, columns: Columns, rows: np.ndarray, target: np.ndarray) -> Inputs:
+        """As ``apply``, but in the training rows a level's mean of the target is taken from other rows than its own."""
+        inputs = self.apply(columns)
+        own = self.names.cross_fitted(columns, rows, target)
+        if own is not None:
+            start = len(self.number_names) + len(self.indicators)
+            inputs.numbers[torch.from_numpy(rows), start : start + own.shape[1]] = torch.from_numpy(own)
+        return inputs
 
     def unseen(self, columns: Columns) -> dict[str, int]:
         """How many cells of each category column hold a word that training never saw."""
-        counts = {}
-        for j, (name, levels) in enumerate(zip(self.word_names, self.levels, strict=True)):
-            known = set(levels)
-            cells = [w for w in columns.words[:, j] if w is not None and w not in known]
-            if cells:
-                counts[name] = len(cells)
-        return counts
+        return self.names.unseen(columns)
 
     @property
     def input_names(self) -> list[str]:
         """Names of the columns of ``Inputs.numbers``."""
-        return [*self.number_names, *(f"{self.number_names[j]} is missing" for j in self.indicators)]
+        missing = (f"{self.number_names[j]} is missing" for j in self.indicators)
+        return [*self.number_names, *missing, *self.names.number_names, *self.bags.number_names]
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """How many values each category takes, the unseen one included."""
-        return tuple(len(levels) + 1 for levels in self.levels)
+        """How many values each category takes, the one for unseen and rare ones included."""
+        return self.names.sizes
+
+    @property
+    def bag_ranges(self) -> tuple[tuple[int, int], ...]:
+        """Where in ``Inputs.numbers`` the words of each text stand."""
+        start = len(self.number_names) + len(self.indicators) + len(self.names.number_names)
+        return self.bags.ranges(start)
 
     def to_record(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """Plain JSON and tensors."""
+        names, name_arrays = self.names.to_record()
+        bags, bag_arrays = self.bags.to_record()
         record = {
             "method": list(self.method),
             "indicators": list(self.indicators),
-            "levels": [list(x) for x in self.levels],
             "number_names": list(self.number_names),
-            "word_names": list(self.word_names),
+            "names": names,
+            "bags": bags,
         }
-        arrays = {"centre": self.centre, "scale": self.scale, "quantiles": self.quantiles}
+        arrays = {"centre": self.centre, "scale": self.scale, "quantiles": self.quantiles, **name_arrays, **bag_arrays}
         return record, {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Preparation:
         """Read what ``to_record`` wrote."""
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         return cls(
-            tensors["centre"].numpy(),
-            tensors["scale"].numpy(),
+            arrays["centre"],
+            arrays["scale"],
             tuple(record["method"]),
             tuple(record["indicators"]),
-            tensors["quantiles"].numpy(),
-            tuple(tuple(x) for x in record["levels"]),
+            arrays["quantiles"],
             tuple(record["number_names"]),
-            tuple(record["word_names"]),
+            Names.from_record(record["names"], arrays),
+            Bags.from_record(record["bags"], arrays),
         )
 
 

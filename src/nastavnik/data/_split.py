@@ -40,6 +40,12 @@ class Split:
         """Every row that is not test, in order."""
         return np.sort(np.concatenate([self.train, self.validation]))
 
+    def of_rows(self, rows: np.ndarray) -> Split:
+        """The same split by the numbers that its rows have elsewhere."""
+        folds = None if self.folds is None else tuple((rows[a], rows[b]) for a, b in self.folds)
+        own = (rows[self.train], rows[self.validation], rows[self.test])
+        return Split(*own, folds, self.method, self.repeats)
+
     def to_json(self) -> dict[str, Any]:
         """The record kept in ``dataset.json``."""
         folds = None if self.folds is None else [v.tolist() for _, v in self.folds]
@@ -54,6 +60,7 @@ def split_rows(
     classes: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     times: np.ndarray | None = None,
+    copies: np.ndarray | None = None,
     given: np.ndarray | None = None,
     folds: int | None = None,
     repeats: int = 1,
@@ -68,6 +75,7 @@ def split_rows(
         classes: class numbers to stratify by.
         groups: rows of one group never straddle two parts.
         times: later rows are test, the ones before them validation.
+        copies: of each row the first row that it repeats: copies follow it into its part.
         given: "train", "validation" or "test" per row.
         folds: divide the non-test rows into this many folds as well.
         repeats: divide them so many times, each time otherwise.
@@ -77,6 +85,11 @@ def split_rows(
     Raises:
         UserError: a part would be empty.
     """
+    if copies is not None and given is None and groups is None and times is None:
+        firsts = np.unique(copies)
+        shares = {"folds": folds, "repeats": repeats, "test": test, "validation": validation}
+        own = split_rows(len(firsts), seed=seed, classes=None if classes is None else classes[firsts], **shares)
+        return _with_copies(own, np.searchsorted(firsts, copies))
     rng = np.random.default_rng(seed)
     rows = np.arange(n)
     if given is not None:
@@ -100,6 +113,17 @@ def split_rows(
     if folds and times is None:
         pairs = tuple(pair for _ in range(repeats) for pair in _folds(rest, folds, rng, classes, groups))
     return Split(train, chosen, held, pairs, method, repeats)
+
+
+def _with_copies(split: Split, place: np.ndarray) -> Split:
+    """A split of different rows as one of all rows, each of which follows the one that it repeats (``place`` [n])."""
+
+    def all_of(rows: np.ndarray) -> np.ndarray:
+        return np.flatnonzero(np.isin(place, rows))
+
+    folds = None if split.folds is None else tuple((all_of(a), all_of(b)) for a, b in split.folds)
+    parts = (all_of(split.train), all_of(split.validation), all_of(split.test))
+    return Split(*parts, folds, split.method, split.repeats)
 
 
 def _draw(

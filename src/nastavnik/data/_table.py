@@ -14,12 +14,10 @@ import pandas as pd
 
 from nastavnik.arguments import is_text
 from nastavnik.data._built_in import BUILT_IN, built_in_frame
-from nastavnik.data._csv import read_csv
+from nastavnik.data._files import read_file
+from nastavnik.data._frames import as_frame, is_frame_like
 from nastavnik.data._idx import idx_files, read_idx_folder
 from nastavnik.errors import UserError, complaint, nearest
-
-_TEXT = (".csv", ".tsv", ".txt", ".data")
-_PARQUET = (".parquet", ".pq")
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,8 @@ class Table:
     """Raw rows with names and where they came from.
 
     ``frame`` holds strings for text files and typed values otherwise; ``part`` holds "train", "validation" or
-    "test" per row where the source divides itself; ``target`` names the target where the source knows it.
+    "test" per row where the source divides itself; ``target`` names the target where the source knows it; ``notes`` say
+    what was guessed in reading it.
     """
 
     frame: pd.DataFrame
@@ -35,10 +34,20 @@ class Table:
     origin: dict[str, Any] = field(default_factory=dict)
     part: np.ndarray | None = None
     target: str | None = None
+    notes: tuple[str, ...] = ()
 
 
-def read_source(source: Any, *, delimiter: str | None = None, encoding: str | None = None, y: Any = None) -> Table:
-    """Read a file, a folder of IDX files, a built-in set by name, a DataFrame, or a pair of arrays.
+def read_source(
+    source: Any,
+    *,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
+    y: Any = None,
+) -> Table:
+    """Read a file, a folder of IDX files, a built-in set by name, a table in memory, or a pair of arrays.
+
+    ``file.zip::name``, ``book.xlsx::sheet`` and ``file.db::table`` name one of several tables in a file.
 
     Raises:
         UserError: nothing there, nothing in it, or nothing we can read.
@@ -47,20 +56,20 @@ def read_source(source: Any, *, delimiter: str | None = None, encoding: str | No
         raise UserError("y goes with inputs in memory; name the target of a file, or of a table, with target")
     if isinstance(source, Table):
         return source
-    if isinstance(source, pd.DataFrame) and y is None:
-        return _from_frame(source)
     if isinstance(source, (str, Path)):
-        return _from_path(str(source), delimiter, encoding)
+        return _from_path(str(source), {"delimiter": delimiter, "encoding": encoding, "header": header})
+    if y is None and is_frame_like(source):
+        return _from_frame(as_frame(source))
     if y is None and isinstance(source, tuple) and len(source) == 2:
         source, y = source
     return _from_arrays(source, y)
 
 
-def _from_path(source: str, delimiter: str | None, encoding: str | None) -> Table:
+def _from_path(source: str, options: dict[str, Any]) -> Table:
     if not is_text(source):
         raise UserError(f"the name of the table {source!r} holds bytes that are no text; rename it")
     try:
-        return _from_place(source, delimiter, encoding)
+        return _from_place(source, options)
     except PermissionError as error:
         raise UserError(f"{source} may not be read; ask for permission, or copy it") from error
     except OSError as error:
@@ -70,8 +79,11 @@ def _from_path(source: str, delimiter: str | None, encoding: str | None) -> Tabl
         raise UserError(sentence) from error
 
 
-def _from_place(source: str, delimiter: str | None, encoding: str | None) -> Table:
-    path = Path(source)
+def _from_place(source: str, options: dict[str, Any]) -> Table:
+    path, inner = Path(source), None
+    if "::" in source and not path.exists():
+        place, inner = source.rsplit("::", 1)
+        path = Path(place)
     if path.is_dir():
         if not idx_files(path):
             raise UserError(f"{path} is a folder without IDX files; name a table, or a folder in MNIST's format")
@@ -81,29 +93,19 @@ def _from_place(source: str, delimiter: str | None, encoding: str | None) -> Tab
     if path.is_file():
         if path.stat().st_size == 0:
             raise UserError(f"{path} is empty; a table needs a header line and rows")
-        suffix = path.suffix.lower()
-        if suffix in _PARQUET:
-            frame, kind = _read_parquet(path), "parquet"
-        elif suffix in _TEXT or delimiter or encoding:
-            wanted = delimiter or ("\t" if suffix == ".tsv" else None)
-            frame, kind = read_csv(path, delimiter=wanted, encoding=encoding), "csv"
-        else:
-            raise UserError(f"{path} is of no kind we read: give .csv, .tsv, .txt, .data or .parquet")
-        return Table(frame, path.stem, _origin(path, kind, _hash_files([path])))
+        notes: list[str] = []
+        frame, kind = read_file(path, inner, **options, notes=notes)
+        if kind != "csv":
+            frame = _from_frame(frame).frame
+        origin = _origin(path, kind, _hash_files([path]))
+        name = inner or path.name.split(".")[0] or path.stem
+        return Table(frame, name, origin if inner is None else {**origin, "inner": inner}, notes=tuple(notes))
     if path.exists():  # reading what never ends would never end, and a pipe can be read only once
         raise UserError(f"{path} is a pipe, a socket or a device; save its content as a file first")
     if source in BUILT_IN:
         return _built_in(source)
     hint = nearest(source, BUILT_IN) if "." not in source and "/" not in source else ""
     raise UserError(f"there is no file {source}{hint}")
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise UserError(f"{path} is no Parquet file we can read: {str(error).splitlines()[0]}") from error
-    return _from_frame(frame).frame
 
 
 def _built_in(name: str) -> Table:
@@ -114,7 +116,7 @@ def _built_in(name: str) -> Table:
 def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
     """The same table as if read from a file: names are words, names and words have no blanks around them.
 
-    Spans of time become seconds, lists and records words.
+    Spans of time become seconds, lists and records words, Arrow's own types those of numpy.
 
     Raises:
         UserError: two columns of one name, one whose name cannot be written, or complex numbers.
@@ -133,6 +135,10 @@ def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
 def _plain_cells(name: str, values: pd.Series) -> pd.Series | None:
     """A column's cells as a file would hold them; None where they are so already."""
     dtype = values.dtype
+    if isinstance(dtype, pd.ArrowDtype):
+        own = pd.Series(values.to_numpy(dtype=object, na_value=None), index=values.index, name=name).infer_objects()
+        plain = _plain_cells(name, own)
+        return own if plain is None else plain
     if pd.api.types.is_timedelta64_dtype(dtype):
         return values.dt.total_seconds()
     if pd.api.types.is_complex_dtype(dtype):
@@ -145,8 +151,15 @@ def _plain_cells(name: str, values: pd.Series) -> pd.Series | None:
     if not pd.api.types.is_object_dtype(dtype):
         return None
     if not values.map(pd.api.types.is_hashable).all():
-        values = values.astype(str)
+        values = values.map(_as_words)
     return _stripped(values)
+
+
+def _as_words(cell: Any) -> Any:
+    """A list as its members with commas between them, other things by their own words."""
+    if isinstance(cell, (list, tuple, set, frozenset, np.ndarray)):
+        return ",".join(str(part) for part in (sorted(cell, key=str) if isinstance(cell, (set, frozenset)) else cell))
+    return cell if pd.api.types.is_hashable(cell) else str(cell)
 
 
 def _stripped(values: pd.Series) -> pd.Series:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 _SKEW = 1.0  # beyond this a target counts as skewed
+_ZERO, _LOWEST = -10.0, -9.0  # of standardized logarithms: a zero, and what no other value is below
 _NODES = 20  # Gauss–Hermite nodes for means in the target's own units
 
 
@@ -17,8 +18,10 @@ _NODES = 20  # Gauss–Hermite nodes for means in the target's own units
 class TargetPreparation:
     """How target values become what the likelihood sees, and back.
 
-    kind "class": words to 0…C-1 by ``classes``. kind "real": ``(t(y) - centre) / scale`` where t is the identity, the
-    logarithm or Yeo–Johnson's transform with ``power``. kind "count": unchanged.
+    kind "class": words to 0…C-1 by ``classes``; "grade": the same, the classes being numbers. "real":
+    ``(t(y) - centre) / scale`` where t is the identity, the logarithm or Yeo–Johnson's transform with ``power``.
+    "positive": y / scale. "spike": zero as -10, others as the standardized logarithm. "count": unchanged. What is
+    brought back to own units stays between ``low`` and ``high``.
     """
 
     kind: str
@@ -27,10 +30,19 @@ class TargetPreparation:
     power: float = 1.0
     centre: float = 0.0
     scale: float = 1.0
+    low: float | None = None
+    high: float | None = None
 
     @classmethod
     def fit_real(
-        cls, y: np.ndarray, transform: str = "auto", *, structure: np.ndarray | None = None, positive: bool = True
+        cls,
+        y: np.ndarray,
+        transform: str = "auto",
+        *,
+        structure: np.ndarray | None = None,
+        positive: bool = True,
+        low: float | None = None,
+        high: float | None = None,
     ) -> TargetPreparation:
         """Fit on the training rows' values.
 
@@ -42,6 +54,8 @@ class TargetPreparation:
             transform: "auto", "identity", "log" or "yeo-johnson".
             structure: the values that decide transform and power, so that folds share them; by default ``y``.
             positive: whether every value that will ever be met is positive; without it no logarithm is taken.
+            low: what no value is below.
+            high: what no value is above.
         """
         y = y.astype(np.float64)
         basis = y if structure is None else structure.astype(np.float64)
@@ -51,28 +65,44 @@ class TargetPreparation:
         fitted = cls("real", (), transform, power)
         t = fitted._transform(y)
         scale = float(t.std())
-        return cls("real", (), transform, power, float(t.mean()), scale if scale > 1e-12 * abs(t.mean()) else 1.0)
+        scale = scale if scale > 1e-12 * abs(t.mean()) else 1.0
+        return cls("real", (), transform, power, float(t.mean()), scale, low, high)
+
+    @classmethod
+    def fit_positive(cls, y: np.ndarray, *, spike: bool) -> TargetPreparation:
+        """For values that are never negative: their scale, or with a spike at zero that of the others' logarithms."""
+        y = y.astype(np.float64)
+        if not spike:
+            return cls("positive", scale=float(y.mean()) or 1.0, low=0.0)
+        logs = np.log(y[y > 0]) if (y > 0).any() else np.zeros(1)
+        deviation = float(logs.std())
+        return cls("spike", (), "log", 1.0, float(logs.mean()), deviation if deviation > 1e-9 else 1.0, 0.0)
 
     def apply(self, y: np.ndarray) -> torch.Tensor:
         """Values as the likelihood sees them: int64 classes, or float32."""
-        if self.kind == "class":
+        if self.kind in ("class", "grade"):
             return torch.from_numpy(y.astype(np.int64))
         if self.kind == "count":
             return torch.from_numpy(y.astype(np.float32))
+        if self.kind == "positive":
+            return torch.from_numpy(np.maximum(y / self.scale, 1e-30).astype(np.float32))
+        if self.kind == "spike":
+            logs = (np.log(np.where(y > 0, y, 1.0)) - self.centre) / self.scale
+            return torch.from_numpy(np.where(y > 0, np.maximum(logs, _LOWEST), _ZERO).astype(np.float32))
         return torch.from_numpy(((self._transform(y.astype(np.float64)) - self.centre) / self.scale).astype(np.float32))
 
     def own_units(self, z: np.ndarray) -> np.ndarray:
         """Back from what the likelihood sees to the target's own units (quantiles map to quantiles)."""
         t = np.asarray(z, dtype=np.float64) * self.scale + self.centre
         if self.transform == "log":
-            return np.exp(np.clip(t, -700, 700))
-        if self.transform == "yeo-johnson":
-            return _yeo_johnson_inverse(t, self.power)
-        return t
+            t = np.exp(np.clip(t, -700, 700))
+        elif self.transform == "yeo-johnson":
+            t = _yeo_johnson_inverse(t, self.power)
+        return t if self.low is None and self.high is None else np.clip(t, self.low, self.high)
 
     def own_mean(self, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
         """The mean in own units of a normal distribution in prepared units, by Gauss–Hermite quadrature."""
-        if self.transform == "identity":
+        if self.transform == "identity" and self.low is None and self.high is None:
             return self.own_units(mean)
         nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
         total = np.zeros_like(np.asarray(mean, dtype=np.float64))
@@ -84,6 +114,8 @@ class TargetPreparation:
         """log |dz/dy| at values y in own units: what turns a density of z into a density of y (nats)."""
         y = y.astype(np.float64)
         slope = np.zeros_like(y)
+        if self.kind == "spike":
+            return np.where(y > 0, -np.log(np.where(y > 0, y, 1.0)) - np.log(self.scale), 0.0)
         if self.transform == "log":
             slope = -np.log(y)
         elif self.transform == "yeo-johnson":

@@ -34,7 +34,9 @@ def read_table(request: FitRequest, folder: RunFolder, source: Any, y: Any) -> T
         source = request.source
     if source is None:
         raise UserError("the run was made from a table in memory; give that table again as the source")
-    table = read_source(source, delimiter=request.delimiter, encoding=request.encoding, y=y)
+    table = read_source(
+        source, delimiter=request.delimiter, encoding=request.encoding, header=request.header, y=y
+    )
     given = table.origin.get("kind") == "arrays" and table.target is not None
     if given and request.target not in (None, table.target):
         raise UserError(f"y is the target, so that {request.target!r} cannot be; leave out y, or the target's name")

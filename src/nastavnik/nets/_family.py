@@ -22,7 +22,8 @@ class Signature:
     """What a network takes in and gives out.
 
     ``numbers`` float inputs, ``cardinalities`` of the category inputs, ``outputs`` the likelihood asks for;
-    ``distinct`` is how many distinct values each number input has, which bounds its embedding;
+    ``distinct`` is how many distinct values each number input has, which bounds its embedding; ``bags`` are those
+    ranges of the number inputs, at their end, that hold the weighed words of a text each;
     ``examples`` are training rows for data-dependent parts, what ``forward`` takes (numbers [n, numbers] and
     categories [n, c]), None when weights are loaded anyway.
     """
@@ -32,6 +33,12 @@ class Signature:
     outputs: int
     distinct: tuple[int, ...]
     examples: tuple[torch.Tensor, ...] | None = None
+    bags: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def plain(self) -> int:
+        """How many of the number inputs, from the first, are no words of texts."""
+        return self.bags[0][0] if self.bags else self.numbers
 
 
 class Family(Protocol):

@@ -20,7 +20,9 @@ from nastavnik.nets.initializers import initialize
 from nastavnik.recipe import Value
 from nastavnik.space import Choice, Number, Space
 
-_MOST_EMBEDDED = 8  # dimensions of a category's embedding
+_MOST_EMBEDDED = 8  # dimensions of a category's embedding, where it has few levels
+_FEW_LEVELS = 50
+_BAG = 16  # dimensions that the words of a text are brought to
 _FEW_INPUTS = 128  # beyond this many inputs (pixels) numbers enter as they are
 
 
@@ -36,12 +38,15 @@ class MlpNetwork(nn.Module):
         super().__init__()
         width, depth = int(settings["width"]), int(settings["depth"])
         self.numbers: nn.Module = nn.Identity()
-        features = signature.numbers
-        if settings["embedding"] == "piecewise" and signature.numbers:
-            examples = None if signature.examples is None else signature.examples[0]
-            self.numbers = PiecewiseLinear(int(settings["bins"]), signature.distinct, examples)
+        features = signature.plain
+        if settings["embedding"] == "piecewise" and signature.plain:
+            examples = None if signature.examples is None else signature.examples[0][:, : signature.plain]
+            self.numbers = PiecewiseLinear(int(settings["bins"]), signature.distinct[: signature.plain], examples)
             features = self.numbers.features
-        sizes = [min(_MOST_EMBEDDED, k) for k in signature.cardinalities]
+        self.ranges = signature.bags
+        self.bags = nn.ModuleList(nn.Linear(stop - start, _BAG, bias=False) for start, stop in signature.bags)
+        features += _BAG * len(self.bags)
+        sizes = [_embedding_size(k) for k in signature.cardinalities]
         self.categories = nn.ModuleList(
             nn.Embedding(k, size) for k, size in zip(signature.cardinalities, sizes, strict=True)
         )
@@ -68,10 +73,14 @@ class MlpNetwork(nn.Module):
             nn.init.normal_(table.weight, std=0.3)
             with torch.no_grad():
                 table.weight[0] = 0  # unseen: a neutral start, as training may never meet it
+        for bag in self.bags:
+            assert isinstance(bag, nn.Linear)
+            nn.init.normal_(bag.weight, std=0.1)
 
     def forward(self, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
         """numbers [rows, d], categories [rows, c] -> [rows, outputs]."""
-        parts = [self.numbers(numbers)]
+        parts = [self.numbers(numbers[:, : self.ranges[0][0]] if self.ranges else numbers)]
+        parts += [bag(numbers[:, a:b]) for bag, (a, b) in zip(self.bags, self.ranges, strict=True)]
         parts += [table(categories[:, j]) for j, table in enumerate(self.categories)]
         x = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         x = self.before(x)
@@ -91,6 +100,11 @@ class MlpNetwork(nn.Module):
         if isinstance(dropout, BranchDropout) and not (self.residual and x.shape == h.shape):
             return h
         return dropout(h)
+
+
+def _embedding_size(levels: int) -> int:
+    """Dimensions of a category's embedding: more levels, more of them."""
+    return min(_MOST_EMBEDDED, levels) if levels <= _FEW_LEVELS else min(2 * _MOST_EMBEDDED, round(levels**0.5))
 
 
 def _normalization(name: str) -> type[Normalization]:

@@ -32,7 +32,7 @@ def figure(value: float | None) -> str:
 
 def headline(result: dict[str, Any]) -> str:
     """The metric of the task that is shown first."""
-    return "accuracy" if result["task"]["kind"] == "classification" else "r2"
+    return "accuracy" if "accuracy" in result["validation"] else "r2"
 
 
 def verdict(result: dict[str, Any]) -> str:

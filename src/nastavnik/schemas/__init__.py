@@ -24,7 +24,7 @@ __all__ = ["FINDINGS", "HISTORY", "MODEL", "POPULATION", "RESULT", "RUN", "SEARC
 
 _STATUS = one_of("running", "interrupted", "failed", "finished")
 _SHA256 = text
-_TASK = record({"kind": one_of("classification", "regression", "count"), "target": text}, {"classes": listing(text, 2)})
+_TASK = record({"kind": one_of("classification", "grades", "regression", "count"), "target": text}, {"classes": listing(text, 2)})
 _SCORES = mapping(anything)
 
 
@@ -84,9 +84,9 @@ MODEL = Kind(
                 {
                     "method": listing(text),
                     "indicators": listing(whole(0)),
-                    "levels": listing(listing(text)),
                     "number_names": listing(text),
-                    "word_names": listing(text),
+                    "names": record({"word_names": listing(text), "levels": listing(listing(text))}),
+                    "bags": record({"bag_names": listing(text), "vocabularies": listing(listing(text))}),
                 }
             ),
             "target": record({"classes": listing(text)}),
@@ -96,13 +96,13 @@ MODEL = Kind(
                     "cardinalities": listing(whole(1)),
                     "outputs": whole(1),
                     "distinct": listing(whole(0)),
+                    "bags": listing(listing(whole(0), 2)),
                 }
             ),
             "members": listing(record({"recipe": recipe, "temperature": number(above=0), "votes": whole(1)}), 1),
         }
     ),
-    version=2,
-    migrations={1: _unhashed},
+    version=3,  # of older versions columns were read otherwise
     sealed=True,
     sealed_since=2,
 )

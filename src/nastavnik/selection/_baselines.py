@@ -30,6 +30,7 @@ from nastavnik.task import Task
 _MOST_CELLS = 60_000_000  # rows × columns × outputs of one fit where no clock limits it
 _START = 2000  # rows of the first, timed fit
 _ONE_HOT = 1000  # most one-hot columns
+_MOST_TOKENS = 300  # columns that a text counts for, before its words are known
 _START_UP = 1.0  # seconds: with less left a process is not started again
 _PAUSE = 0.05
 _KINDS = {  # and which matrix each is given: trees take numbers as they are, the others standardized and one-hot
@@ -130,7 +131,7 @@ class BaselineProcess:
         self._kinds = _growth(columns, task, len(rows))
         arrays = _arrays(self._kinds, columns, order, wanted, _preparations(columns, rows, self._kinds))
         arrays["targets"] = task.values[order]
-        job = {"task": task.kind, "near": max(1, min(10, len(rows) // 2)), "seed": seed, "threads": self.threads}
+        job = {"task": "classification" if task.is_classification else task.kind, "near": max(1, min(10, len(rows) // 2)), "seed": seed, "threads": self.threads}
         if self._here:
             self._kept = job, arrays
             return
@@ -270,7 +271,7 @@ def _timer(seconds: float, end: Callable[[], None]) -> threading.Timer:
 
 def _growth(columns: Columns, task: Task, rows: int) -> list[dict[str, Any]]:
     """Of each kind: its matrix, the rows of its first fit, and the most it may have."""
-    width = columns.numbers.shape[1] + columns.words.shape[1]
+    width = columns.numbers.shape[1] + columns.words.shape[1] + _MOST_TOKENS * len(columns.bags)
     first = max(200, min(_START, _START * 200 // max(width, 1)))  # wide rows begin with fewer
     holes = bool(np.isnan(columns.numbers).any())
     kinds = []
@@ -320,7 +321,8 @@ def _matrix(name: str, part: Columns, preparation: Preparation) -> np.ndarray:
         numbers = part.numbers
         if name == "filled":
             numbers = np.where(np.isnan(numbers), preparation.centre, numbers)
-        return np.concatenate([numbers, inputs.categories.numpy()], axis=1)
+        told = inputs.numbers.numpy()[:, numbers.shape[1] + len(preparation.indicators) :]
+        return np.concatenate([numbers, told, inputs.categories.numpy()], axis=1)
     blocks = [inputs.numbers.numpy().astype(np.float64)]
     for j, size in enumerate(preparation.cardinalities):
         if size <= _ONE_HOT:
@@ -343,7 +345,7 @@ def _predictive(task: Task, record: dict[str, Any], found: np.ndarray) -> Predic
         every = np.full((len(found), len(task.classes)), 1e-12)
         if len(found):
             every[:, record["classes"]] = np.clip(found, 1e-12, 1)
-        return ClassPredictive(every / every.sum(1, keepdims=True))
+        return ClassPredictive(every / every.sum(1, keepdims=True), task.grades)
     if task.kind == "count":
         return CountPredictive(np.maximum(found, 1e-6)[None])
     return RealPredictive(found[None], np.full((1, len(found)), record["noise"]), TargetPreparation("real"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,7 +26,7 @@ def importance(
 ) -> list[dict[str, float | str]]:
     """Rise of the negative log likelihood (nats per example) by column, the largest first.
 
-    A date's parts are shuffled together. Of many rows and columns a sample of rows is used. Columns that the time no
+    What was read from one column is shuffled together. Of many rows and columns a sample of rows is used. Columns that the time no
     longer reached, and those that are the same in every row, are left out. A column whose meaning another one repeats
     looks unimportant.
 
@@ -36,7 +38,7 @@ def importance(
         expired: asked before each column.
     """
     rng = np.random.default_rng(seed)
-    width = columns.numbers.shape[1] + columns.words.shape[1]
+    width = columns.numbers.shape[1] + columns.words.shape[1] + len(columns.bags)
     most = max(100, _MOST_WORK // max(width, 1))
     places = np.arange(len(columns))
     if len(columns) > most:
@@ -44,42 +46,54 @@ def importance(
         columns, y = columns.take(places), y[places]
     usual = predict(columns, places).neg_log_likelihood(y)
     found: list[dict[str, float | str]] = []
-    for name, numbers, words in _groups(columns):
+    for name, group in _groups(columns).items():
         if expired():
             break
-        if _same_in_every_row(columns, numbers, words):
+        if _same_in_every_row(columns, group):
             continue
         repeats = _REPEATS if width <= _MANY_COLUMNS else 1
-        shuffles = [_shuffled(columns, numbers, words, rng) for _ in range(repeats)]
+        shuffles = [_shuffled(columns, group, rng) for _ in range(repeats)]
         rise = np.mean([predict(shuffled, places).neg_log_likelihood(y) - usual for shuffled in shuffles], axis=0)
         error = float(rise.std() / max(len(rise), 1) ** 0.5)
         found.append({"column": name, "rise": float(rise.mean()), "standard_error": error})
     return sorted(found, key=lambda f: -float(f["rise"]))
 
 
-def _same_in_every_row(columns: Columns, numbers: list[int], words: list[int]) -> bool:
-    values = columns.numbers[:, numbers]
-    same = bool(((values == values[:1]) | (np.isnan(values) & np.isnan(values[:1]))).all())
-    return same and all(len(set(columns.words[:, j])) == 1 for j in words)
+@dataclass
+class _Group:
+    """The places of what was read from one column."""
+
+    numbers: list[int] = field(default_factory=list)
+    words: list[int] = field(default_factory=list)
+    bags: list[int] = field(default_factory=list)
 
 
-def _groups(columns: Columns) -> list[tuple[str, list[int], list[int]]]:
-    groups: dict[str, list[int]] = {}
-    dates = {n.rsplit(".", 1)[0] for n in columns.number_names if n.endswith(".days")}
+def _groups(columns: Columns) -> dict[str, _Group]:
+    groups: dict[str, _Group] = defaultdict(_Group)
     for j, name in enumerate(columns.number_names):
-        stem = name.rsplit(".", 1)[0]
-        groups.setdefault(stem if stem in dates else name, []).append(j)
-    found: list[tuple[str, list[int], list[int]]] = [(name, indices, []) for name, indices in groups.items()]
-    return found + [(name, [], [j]) for j, name in enumerate(columns.word_names)]
+        groups[columns.source(name)].numbers.append(j)
+    for j, name in enumerate(columns.word_names):
+        groups[columns.source(name)].words.append(j)
+    for j, name in enumerate(columns.bag_names):
+        groups[columns.source(name)].bags.append(j)
+    return groups
 
 
-def _shuffled(columns: Columns, numbers: list[int], words: list[int], rng: np.random.Generator) -> Columns:
+def _same_in_every_row(columns: Columns, group: _Group) -> bool:
+    values = columns.numbers[:, group.numbers]
+    same = bool(((values == values[:1]) | (np.isnan(values) & np.isnan(values[:1]))).all())
+    told = any(len(columns.bags[j].tokens) for j in group.bags)
+    return same and not told and all(len(set(columns.words[:, j])) == 1 for j in group.words)
+
+
+def _shuffled(columns: Columns, group: _Group, rng: np.random.Generator) -> Columns:
     order = rng.permutation(len(columns))
-    new_numbers, new_words = columns.numbers, columns.words
-    if numbers:
-        new_numbers = columns.numbers.copy()
-        new_numbers[:, numbers] = columns.numbers[order][:, numbers]
-    if words:
-        new_words = columns.words.copy()
-        new_words[:, words] = columns.words[order][:, words]
-    return Columns(new_numbers, new_words, columns.number_names, columns.word_names)
+    numbers, words = columns.numbers, columns.words
+    if group.numbers:
+        numbers = numbers.copy()
+        numbers[:, group.numbers] = numbers[order][:, group.numbers]
+    if group.words:
+        words = words.copy()
+        words[:, group.words] = words[order][:, group.words]
+    bags = tuple(bag.take(order) if j in group.bags else bag for j, bag in enumerate(columns.bags))
+    return replace(columns, numbers=numbers, words=words, bags=bags)

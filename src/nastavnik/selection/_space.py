@@ -68,6 +68,8 @@ def table_space(
             1, 10_000, log=True, integer=True, default=_FULL_STEPS if whole else default_epochs(rows, batch)
         ),
         "preparation.numbers": Choice.of("auto", "standard", "robust", "quantile", "identity", default="auto"),
+        "preparation.categories": Choice.of("auto", "embedding", "means", default="auto"),
+        "preparation.text": Choice.of("auto", "words", "none", default="auto"),
     }
     settled = {name: default_of(node) for name, node in nodes.items() if name != "network.family"}
     nodes |= _with_plain(nodes, others, settled)

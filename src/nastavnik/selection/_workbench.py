@@ -19,7 +19,13 @@ from nastavnik.recipe import Recipe, Value
 from nastavnik.task import Task
 
 _ROWS_FOR_DISTINCT = 5000
-PLAIN = {"preparation.numbers": "standard", "preparation.target": "identity"}  # what can be undone by a linear layer
+PLAIN = {  # what a search tries beside the usual preparation, where that does something
+    "preparation.numbers": "standard",
+    "preparation.target": "identity",
+    "preparation.categories": "means",
+    "preparation.text": "none",
+}
+_MOST_MEANS = 10  # classes whose shares are taken by level
 _REPEAT = 7_368_787  # between the seeds of two repeats
 
 
@@ -109,8 +115,12 @@ class Workbench:
         found = {}
         if any("robust" in part.preparation.method for part in self.parts):
             found["preparation.numbers"] = PLAIN["preparation.numbers"]
-        if any(part.target.transform != "identity" for part in self.parts):
+        if any(part.target.kind == "real" and part.target.transform != "identity" for part in self.parts):
             found["preparation.target"] = PLAIN["preparation.target"]
+        if any(part.preparation.names.counted for part in self.parts):
+            found["preparation.categories"] = PLAIN["preparation.categories"]
+        if any(part.preparation.bag_ranges for part in self.parts):
+            found["preparation.text"] = PLAIN["preparation.text"]
         return {name: plain for name, plain in found.items() if self._settings.get(name, "auto") == "auto"}
 
     def row_offset(self, g: int, rows: np.ndarray) -> np.ndarray | float:
@@ -184,26 +194,48 @@ class Workbench:
 
     def _fit(self, train: np.ndarray, repeat: int = 0) -> Part:
         structure = self.split.development if self.split.folds is not None else train
+        target_values = self._target_values()
         preparation = Preparation.fit(
             self.columns,
             train,
             numbers=str(self._settings.get("preparation.numbers", "auto")),
+            categories=str(self._settings.get("preparation.categories", "auto")),
+            text=str(self._settings.get("preparation.text", "auto")),
             structure=structure,
+            target=target_values,
         )
-        target = self.task.fit_target(train, str(self._settings.get("preparation.target", "auto")), structure)
-        inputs = preparation.apply(self.columns)
+        likelihood = None if self.task.is_classification else self._settings.get("likelihood.name")
+        target = self.task.fit_target(
+            train,
+            str(self._settings.get("preparation.target", "auto")),
+            structure,
+            None if likelihood is None else str(likelihood),
+        )
+        inputs = preparation.apply_to_training(self.columns, train, target_values)
         distinct = [*self._distinct, *[2] * len(preparation.indicators)]
-        levels = self._most_levels()
+        told = len(preparation.names.number_names)
+        distinct += [_ROWS_FOR_DISTINCT] * told
+        distinct += [2] * (inputs.numbers.shape[1] - len(distinct))
         outputs = self.task.likelihood(self._settings).outputs
         rows = torch.from_numpy(train)
         examples = (inputs.numbers[rows], inputs.categories[rows])
-        signature = Signature(inputs.numbers.shape[1], levels, outputs, tuple(distinct), examples)
+        signature = Signature(
+            inputs.numbers.shape[1],
+            preparation.cardinalities,
+            outputs,
+            tuple(distinct),
+            examples,
+            preparation.bag_ranges,
+        )
         return Part(preparation, target, inputs, target.apply(self.task.values), signature, train, repeat)
 
-    def _most_levels(self) -> tuple[int, ...]:
-        """Sizes of the category embeddings, the same in every fold: all levels of the development rows, and unseen."""
-        words = self.columns.words[self.split.development]
-        return tuple(len({w for w in words[:, j] if w is not None}) + 1 for j in range(words.shape[1]))
+    def _target_values(self) -> np.ndarray:
+        """The target as numbers [n, m], of which means can be taken: all but one of the commonest classes, or itself."""
+        values = self.task.values
+        if not self.task.is_classification:
+            return values[:, None].astype(np.float64)
+        commonest = np.argsort(-np.bincount(values.astype(int), minlength=len(self.task.classes)), kind="stable")
+        return (values[:, None] == commonest[None, : min(_MOST_MEANS, len(self.task.classes) - 1)]).astype(np.float64)
 
 
 def _distinct(columns: Columns, rows: np.ndarray) -> list[int]:

@@ -12,6 +12,8 @@ from nastavnik.training.likelihoods._categorical import Categorical as Categoric
 from nastavnik.training.likelihoods._classes import ClassLikelihood as ClassLikelihood
 from nastavnik.training.likelihoods._ordinal import Ordinal as Ordinal
 from nastavnik.training.likelihoods._poisson import Poisson as Poisson
+from nastavnik.training.likelihoods._positive import Gamma as Gamma
+from nastavnik.training.likelihoods._positive import Hurdle as Hurdle
 from nastavnik.training.likelihoods._real import Gaussian as Gaussian
 from nastavnik.training.likelihoods._real import Laplace as Laplace
 from nastavnik.training.likelihoods._real import RealLikelihood as RealLikelihood
@@ -21,5 +23,5 @@ from nastavnik.training.likelihoods._votes import Votes as Votes
 # of one target the first that suits it is the default
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     likelihood.name: likelihood
-    for likelihood in (Bernoulli, Categorical, Ordinal, Gaussian, Laplace, StudentT, Poisson, MultiLabel, Votes)
+    for likelihood in (Bernoulli, Categorical, Ordinal, Gaussian, Laplace, StudentT, Gamma, Hurdle, Poisson, MultiLabel, Votes)
 }

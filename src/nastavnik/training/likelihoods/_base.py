@@ -25,8 +25,8 @@ class Likelihood(nn.Module, ABC):
     normalized over the target's values, in the units the target was prepared to. ``temperature`` sharpens (< 1) or
     flattens (> 1) the distribution without moving its centre (Guo et al. 2017).
 
-    ``target`` is the kind of target it is of: "class" (class numbers), "real", "count", "labels" (several yes or no)
-    or "votes" (counts or shares of each class).
+    ``target`` is the kind of target it is of: "class" (class numbers), "real", "positive", "spike" (positive or zero),
+    "count", "labels" (several yes or no) or "votes" (counts or shares of each class).
     """
 
     name: ClassVar[str]

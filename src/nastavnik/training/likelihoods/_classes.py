@@ -37,7 +37,8 @@ class ClassLikelihood(Likelihood):
 
     def predictive(self, described: Mapping[str, np.ndarray], target: TargetPreparation) -> ClassPredictive:
         """Of class numbers."""
-        return ClassPredictive(described["probabilities"])
+        grades = np.array([float(c) for c in target.classes]) if target.kind == "grade" else None
+        return ClassPredictive(described["probabilities"], grades)
 
 
 def pick(values: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

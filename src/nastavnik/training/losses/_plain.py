@@ -10,7 +10,7 @@ import torch
 from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.losses._base import TrainingLoss
 
-_ALL = ("class", "real", "count", "labels", "votes")
+_ALL = ("class", "real", "positive", "spike", "count", "labels", "votes")
 
 
 class NegLogLikelihood(TrainingLoss):

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nastavnik.data._columns import Columns
-from nastavnik.data._kinds import ColumnInfo, is_id_name, is_missing
+from nastavnik.data import Columns
+from nastavnik.kinds._cells import is_missing
+from nastavnik.kinds._identifier import is_id_name
+from nastavnik.kinds._kind import ColumnInfo
+from nastavnik.kinds._table import KINDS
 
 _LEAK = 0.995  # how much of the target one column may explain before it looks like the answer itself
 _MANY_ROWS = 20_000
@@ -30,7 +33,7 @@ def audit(
     found = [
         *_missing_cells(frame, infos),
         *_lost(columns),
-        *_ambiguous_dates(infos),
+        *_by_kind(infos, columns),
         *_constant(infos, len(frame)),
         *_duplicate_columns(columns),
         *_duplicate_rows(frame, target),
@@ -53,30 +56,38 @@ def _named(names: Sequence[str], most: int = 6) -> str:
 def _missing_cells(frame: pd.DataFrame, infos: Sequence[ColumnInfo]) -> list[dict[str, Any]]:
     found = []
     for info in infos:
-        strange = info.missing_words
-        if info.kind == "number" and not pd.api.types.is_numeric_dtype(frame[info.name]):
-            cells = frame[info.name].astype(object)
-            strange = tuple(w for w in sorted(set(cells[is_missing(cells)].dropna())) if w) + strange
-        words = f", some written {_named([repr(w) for w in strange])}" if strange else ""
-        if info.missing or strange:
+        if info.missing:
             share = info.missing / max(len(frame), 1)
             severity = "warning" if share > 0.5 else "info"
-            text = f"{info.name}: {info.missing} of {len(frame)} cells are missing ({share:.1%}){words}"
+            text = f"{info.name}: {info.missing} of {len(frame)} cells are missing ({share:.1%}){_written(frame, info)}"
             found.append(_finding("missing", severity, [info.name], text))
     return found
 
 
+def _written(frame: pd.DataFrame, info: ColumnInfo) -> str:
+    """The words that stand for missing in a column of numbers."""
+    if info.kind != "number" or pd.api.types.is_numeric_dtype(frame[info.name]):
+        return ""
+    cells = frame[info.name].astype(object)
+    strange = [w for w in sorted(map(str, set(cells[is_missing(cells, info.missing_words)].dropna()))) if w]
+    return f", some written {_named([repr(w) for w in strange])}" if strange else ""
+
+
+def _by_kind(infos: Sequence[ColumnInfo], columns: Columns) -> list[dict[str, Any]]:
+    """What each column's kind finds odd."""
+    numbers: dict[str, dict[str, np.ndarray]] = {}
+    for j, name in enumerate(columns.number_names):
+        numbers.setdefault(columns.source(name), {})[name] = columns.numbers[:, j]
+    return [
+        _finding(check, severity, [info.name], text)
+        for info in infos
+        if info.name in numbers
+        for check, severity, text in KINDS[info.kind].audit(numbers[info.name], info)
+    ]
+
+
 def _lost(columns: Columns) -> list[dict[str, Any]]:
     return [_finding("infinite", "warning", [lost.name], str(lost)) for lost in columns.lost]
-
-
-def _ambiguous_dates(infos: Sequence[ColumnInfo]) -> list[dict[str, Any]]:
-    found = []
-    for info in infos:
-        if info.kind == "date" and "exchanged" in info.reason:
-            text = f"{info.name}: {info.reason}; if it is wrong, write the dates as YYYY-MM-DD"
-            found.append(_finding("ambiguous dates", "warning", [info.name], text))
-    return found
 
 
 def _constant(infos: Sequence[ColumnInfo], rows: int) -> list[dict[str, Any]]:
@@ -118,22 +129,17 @@ def _duplicate_rows(frame: pd.DataFrame, target: np.ndarray) -> list[dict[str, A
 
 
 def _left_out(infos: Sequence[ColumnInfo]) -> list[dict[str, Any]]:
-    found = []
-    for info in infos:
-        if info.kind == "text":
-            text = f"{info.name}: free text ({info.reason}) is left out; --kind {info.name}=category keeps it"
-            found.append(_finding("left out", "info", [info.name], text))
-        if info.kind == "identifier":
-            found.append(
-                _finding("left out", "info", [info.name], f"{info.name}: an identifier ({info.reason}), left out")
-            )
-    return found
+    return [
+        _finding("left out", "info", [i.name], f"{i.name}: an identifier ({i.reason}), left out; --kind {i.name}=text keeps it")
+        for i in infos
+        if i.kind == "identifier"
+    ]
 
 
 def _shared_names(infos: Sequence[ColumnInfo], rows: int) -> list[dict[str, Any]]:
     found = []
     for info in infos:
-        if info.kind in ("number", "text") and is_id_name(info.name) and 10 < info.distinct < 0.5 * rows:
+        if info.kind in ("number", "category", "text") and is_id_name(info.name) and 10 < info.distinct < 0.5 * rows:
             text = (
                 f"{info.name} looks like the name of something that {rows / info.distinct:.1f} rows share: if rows of "
                 f"one must not straddle the split, say --group {info.name}; for a code, --kind {info.name}=category"

@@ -1,0 +1,49 @@
+"""Whether the first row of a table names its columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_NUMBER = re.compile(r"[$€£]?\s?[+-]?(\d+([.,]\d+)*|[.,]\d+)([eE][+-]?\d+)?\s?[%€$]?")
+_GONE = frozenset({"", "?", "na", "n/a", "nan", "null", "-", ".", "none"})
+_ROWS = 200
+
+
+def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row stands apart from those below it: words over numbers, or words found nowhere below.
+
+    One cell alone decides nothing: in a row of numbers a word may be what is missing.
+    """
+    names, values = 0, 0
+    for j, cell in enumerate(first):
+        below = [row[j] for row in rows[:_ROWS] if row[j].lower() not in _GONE]
+        if cell.lower() in _GONE or not below:
+            continue
+        numbers = [_as_float(word) for word in below]
+        known = [n for n in numbers if n is not None]
+        own = _as_float(cell)
+        if len(known) >= 0.9 * len(below):
+            spread = max(known) - min(known)
+            if own is None:
+                names += 1
+            elif min(known) - spread <= own <= max(known) + spread:
+                values += 1
+            else:
+                names += 1  # a year over figures
+        elif cell in below and below.count(cell) < 0.9 * len(below):
+            values += 1
+        elif own is not None and not known:
+            names += 1
+    return names >= values if values else True
+
+
+def _as_float(word: str) -> float | None:
+    if _NUMBER.fullmatch(word) is None:
+        return None
+    digits = re.sub(r"[^\d.,eE+-]", "", word)
+    digits = digits.replace(",", "." if digits.count(",") == 1 and "." not in digits else "")
+    try:
+        return float(digits)
+    except ValueError:
+        return None

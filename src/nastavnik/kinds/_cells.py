@@ -1,0 +1,152 @@
+"""The cells of one column: which are missing, and the distinct words among them, so that each is looked at once."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MISSING = frozenset({"", "?", "NA", "N/A", "n/a", "na", "nan", "NaN", "NAN", "null", "NULL", "Null", "#N/A", "<NA>"})
+_WHOLE = re.compile(r"-?(0|[1-9]\d*)\.0+")
+
+
+def level_word(value: Any) -> str:
+    """A cell as a word, whatever type it has: whole numbers lose their ``.0``; 1, 1.0 and "1.0" are one."""
+    if isinstance(value, str):
+        word = value.strip()
+        return word.partition(".")[0] if _WHOLE.fullmatch(word) else word
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").strip()
+    return str(value)
+
+
+def is_missing(values: pd.Series, told: Sequence[str] = ()) -> np.ndarray:
+    """Which cells hold nothing: None, NaN, NaT, one of the usual words for it, or what was told to stand for it."""
+    missing = values.isna().to_numpy()
+    if is_words(values):
+        missing = missing | values.astype(object).isin(MISSING).to_numpy()
+    if told:
+        missing = missing | _told(values, told)
+    return missing
+
+
+def _told(values: pd.Series, told: Sequence[str]) -> np.ndarray:
+    """Cells that are one of these words, or the number that one of them is."""
+    numbers = [n for n in (as_number(word) for word in told) if n is not None]
+    if pd.api.types.is_numeric_dtype(values):
+        return values.isin(numbers).to_numpy()
+    same = values.astype(object).map(lambda cell: level_word(cell) in told).to_numpy(dtype=bool)
+    own = pd.to_numeric(values.astype(object), errors="coerce")
+    return same | own.isin(numbers).to_numpy()
+
+
+def as_number(word: str) -> float | None:
+    """The number that a word is, None where it is none or not finite."""
+    try:
+        value = float(word)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def is_words(values: pd.Series) -> bool:
+    """Whether the cells may be words, by their type."""
+    return values.dtype == object or isinstance(values.dtype, (pd.StringDtype, pd.CategoricalDtype))
+
+
+class Cells:
+    """One column's raw cells [n].
+
+    Args:
+        name: the column's.
+        values: its cells, of any type.
+        told: what stands for a missing cell here, as the user said.
+    """
+
+    def __init__(self, name: str, values: pd.Series, told: Sequence[str] = ()) -> None:
+        self.name, self.values, self.told = name, values, tuple(told)
+        self.missing = is_missing(values, self.told)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def typed(self) -> bool:
+        """Whether the cells are numbers (or truths) by their type."""
+        return pd.api.types.is_numeric_dtype(self.values)
+
+    @functools.cached_property
+    def numbers(self) -> np.ndarray:
+        """Typed cells as float64 [n], NaN where missing."""
+        found = self.values.to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.where(self.missing, np.nan, found) if self.told else found
+
+    @functools.cached_property
+    def _factors(self) -> tuple[np.ndarray, list[str]]:
+        """(code of each cell [n], -1 where missing; the distinct words in order of appearance)."""
+        values: Any = self.values.astype(object).to_numpy(copy=True)
+        values[self.missing] = None
+        if pd.api.types.infer_dtype(values, skipna=True) != "string":  # 1, 1.0 and True are not the same word
+            values = np.array([None if v is None else level_word(v) for v in values], dtype=object)
+        codes, found = pd.factorize(values)
+        words = [level_word(word) for word in found]
+        merged, distinct = pd.factorize(np.array(words, dtype=object))
+        if len(distinct) < len(words):
+            codes, words = np.where(codes < 0, -1, merged[codes]), list(distinct)
+        return codes, words
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Which of ``words`` each cell holds [n], -1 where missing."""
+        return self._factors[0]
+
+    @property
+    def words(self) -> list[str]:
+        """The distinct words."""
+        return self._factors[1]
+
+    @functools.cached_property
+    def counts(self) -> np.ndarray:
+        """How many cells hold each of ``words``."""
+        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.words))
+
+    @functools.cached_property
+    def distinct(self) -> int:
+        """How many different values there are."""
+        if self.typed:
+            present = self.numbers[~np.isnan(self.numbers)]
+            return len(pd.unique(present))
+        return len(self.words)
+
+    @property
+    def present(self) -> int:
+        """Cells that hold something."""
+        return int((~self.missing).sum())
+
+    def spread(self, values: np.ndarray, empty: Any = np.nan) -> np.ndarray:
+        """What was found for each distinct word, given to the cells [n]."""
+        values = np.asarray(values)
+        if not len(values):
+            return np.full(len(self), empty, dtype=values.dtype if empty is not None else object)
+        found = values[self.codes]
+        if (self.codes < 0).any():
+            found[self.codes < 0] = empty
+        return found
+
+    def share(self, which: np.ndarray | Sequence[bool]) -> float:
+        """The share of the present cells that hold one of the marked words."""
+        return float(self.counts[np.asarray(which, dtype=bool)].sum() / max(self.present, 1))
+
+    def where(self, of: Callable[[str], bool]) -> np.ndarray:
+        """Which distinct words are so."""
+        return np.fromiter((of(word) for word in self.words), dtype=bool, count=len(self.words))
+
+    def first_row(self, word: int) -> int:
+        """The first row, from 0, that holds the word of this code."""
+        return int(np.argmax(self.codes == word))

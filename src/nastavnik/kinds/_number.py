@@ -1,0 +1,335 @@
+"""Numbers, however they are written: with units, signs of money, marks of thousands, as ranges, several in a cell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nastavnik.data import Lost
+from nastavnik.errors import UserError
+from nastavnik.kinds._cells import Cells, level_word
+from nastavnik.kinds._kind import ColumnInfo, Features, Guess, Kind, Wishes
+from nastavnik.kinds._looks import GONE, Look, Scale, look
+from nastavnik.kinds._quantities import find_decimal, plain_numbers, split_values
+
+LARGEST = 3.4e38  # beyond it no number fits a network; the ends of single precision are many programs' "no data"
+_HUGE = 1e30, 1e150  # a column whose middle is beyond the first may hold numbers up to the second
+_BEYOND = 1e8  # times what nearly all others stay below: no measurement is that far from its column
+_FEW_ODD = 0.05  # share of cells that may be no numbers
+_MOST_WORDS = 20  # different words beside the numbers, each met several times
+_SAMPLE = 3000
+_LEADING_ZERO = re.compile(r"0\d+")
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The distinct words of a column as quantities; NaN where one is none."""
+
+    low: np.ndarray
+    high: np.ndarray
+    end: np.ndarray  # -1 "less than", 1 "or more"
+    dimension: list[str]
+    is_range: np.ndarray
+
+
+class Number(Kind):
+    """A quantity."""
+
+    name = "number"
+    about = "a quantity, also with a unit, as a range, or several in a cell"
+
+    def recognise(self, cells: Cells, wishes: Wishes) -> Guess | None:
+        """Nearly all cells are numbers, or all but a few words that come again and again."""
+        if not cells.present:
+            return None
+        if cells.typed:
+            numbers = cells.numbers[~np.isnan(cells.numbers)]
+            whole = bool(np.all(np.isfinite(numbers)) and np.all(numbers == np.floor(numbers)))
+            return Guess(0.9, "whole numbers" if whole else "numbers", {"form": "plain", **_limits(numbers)})
+        found = _form(cells, wishes.decimal)
+        if found is None or _are_codes(cells):
+            return None
+        share, words, reading, reason = found
+        odd = 1 - share
+        if odd > _FEW_ODD and not (share >= 0.5 and words):
+            return None
+        return Guess(0.9, reason, reading)
+
+    def given(self, cells: Cells, wishes: Wishes) -> Guess:
+        """The part of the cells that can be read as numbers.
+
+        Raises:
+            UserError: there is none.
+        """
+        found = self.recognise(cells, wishes)
+        if found is not None:
+            return Guess(1.0, "given", found.reading)
+        if pd.api.types.is_datetime64_any_dtype(cells.values):
+            return Guess(1.0, "given", {"form": "plain"})
+        own = _form(cells, wishes.decimal)
+        if own is None or own[0] == 0:
+            first = cells.words[0] if cells.words else ""
+            raise UserError(f"--kind {cells.name}=number: no cell can be read as a number, such as {first!r}")
+        return Guess(1.0, "given", own[2])
+
+    def read(self, cells: Cells, reading: Mapping[str, Any]) -> Features:
+        """Quantities in the column's unit; a range is its middle and its width, several numbers are several features.
+
+        Raises:
+            UserError: most cells are no numbers.
+        """
+        found = Features()
+        if cells.typed:
+            self._put(found, cells, cells.name, cells.numbers, reading)
+            return found
+        if reading["form"] == "several":
+            self._several(found, cells, reading)
+            return found
+        own = _read(cells.words, reading)
+        middle, width = _middles(own, float(reading.get("usual_width", 0.0)))
+        odd = np.isnan(middle)
+        self._say_odd(found, cells, odd, reading)
+        self._put(found, cells, cells.name, cells.spread(middle), reading)
+        if reading["form"] == "range":
+            found.numbers[f"{cells.name}.width"] = cells.spread(width)
+        if len(reading.get("scale", {}).get("units", ())) > 1:
+            units = np.array([d if not o else None for d, o in zip(own.dimension, odd, strict=True)], dtype=object)
+            found.words[f"{cells.name}.unit"] = cells.spread(units, None)
+        if reading.get("words"):
+            known = set(reading["words"])
+            said = np.array([w if w in known else None for w in cells.words], dtype=object)
+            found.words[f"{cells.name}.word"] = cells.spread(said, None)
+        return found
+
+    def audit(self, numbers: Mapping[str, np.ndarray], info: ColumnInfo) -> Sequence[tuple[str, str, str]]:
+        """Values that stand apart, as programs write what they do not know."""
+        lone = sentinel(numbers[info.name]) if info.name in numbers else None
+        if lone is None:
+            return ()
+        value, count, low, high = lone
+        text = (
+            f"{info.name}: {count} cells are {value:g}, far from the others ({low:g} to {high:g}); if that stands for a "
+            f"missing value, say --missing {info.name}={value:g}"
+        )
+        return [("sentinel", "warning", text)]
+
+    def _several(self, found: Features, cells: Cells, reading: Mapping[str, Any]) -> None:
+        """Each of the numbers of a cell, by its own reading."""
+        parts = [split_values(word) for word in cells.words]
+        gone = cells.where(lambda w: w.lower() in GONE)
+        seen = np.zeros(len(cells.words), dtype=bool)
+        for j, own in enumerate(reading["parts"]):
+            words = [p[j] if j < len(p) else "" for p in parts]
+            middle, _ = _middles(_read(words, own), 0.0)
+            seen |= ~np.isnan(middle)
+            found.numbers[f"{cells.name}.{j + 1}"] = cells.spread(middle)
+        self._say_odd(found, cells, ~seen & ~gone, reading)
+
+    def _put(self, found: Features, cells: Cells, name: str, numbers: np.ndarray, reading: Mapping[str, Any]) -> None:
+        """Numbers with NaN for what is infinite or beyond the column's range; what is lost so is noted."""
+        found.numbers[name] = within(numbers, name, float(reading.get("largest", LARGEST)), found.lost)
+
+    def _say_odd(self, found: Features, cells: Cells, odd: np.ndarray, reading: Mapping[str, Any]) -> None:
+        """Note the cells that are no numbers; refuse a column that holds hardly any."""
+        known = set(reading.get("words", ()))
+        strange = [i for i in np.flatnonzero(odd) if cells.words[i].lower() not in GONE and cells.words[i] not in known]
+        if not strange:
+            return
+        count = int(cells.counts[strange].sum())
+        row = min(cells.first_row(i) for i in strange)
+        cell = cells.values.iloc[row]
+        if count > _most_odd(reading) * cells.present:
+            raise UserError(
+                f"column {cells.name!r} holds numbers, but row {row + 1} says {level_word(cell)!r}; "
+                "mend that cell, or leave it empty if the value is missing"
+            )
+        verb = "is no number" if count == 1 else "are no numbers"
+        found.lost.append(Lost(cells.name, count, row, repr(level_word(cell)), verb))
+
+
+def _most_odd(reading: Mapping[str, Any]) -> float:
+    """What was strange in training may be so later; else a column of which half cannot be read is another one."""
+    return max(0.49, float(reading.get("odd", 0.0)) + 0.2)
+
+
+def within(numbers: np.ndarray, name: str, largest: float, lost: list[Lost]) -> np.ndarray:
+    """Numbers [n] with NaN for what is infinite or not below ``largest``, which is noted."""
+    with np.errstate(invalid="ignore"):
+        beyond = np.abs(numbers) >= largest
+    if not beyond.any():
+        return numbers
+    row = int(np.flatnonzero(beyond)[0])
+    endless = bool(np.isinf(numbers[beyond]).all())
+    verb = "is" if beyond.sum() == 1 else "are"
+    why = f"{verb} infinite" if endless else f"{verb} infinite or beyond ±{largest:.2g}"
+    lost.append(Lost(name, int(beyond.sum()), row, f"{numbers[row]:g}", why))
+    return np.where(beyond, np.nan, numbers)
+
+
+def _limits(numbers: np.ndarray) -> dict[str, float]:
+    """What no cell of the column can reach, where that is another number than usual."""
+    finite = np.abs(numbers[np.isfinite(numbers)])
+    if not len(finite):
+        return {}
+    if np.median(finite) > _HUGE[0]:
+        return {"largest": _HUGE[1]}
+    bound = _BEYOND * float(np.quantile(finite, 0.95))
+    beyond = finite > bound
+    if bound > 0 and beyond.any() and len(finite) >= 20:
+        return {"largest": bound}
+    return {}
+
+
+def sentinel(values: np.ndarray) -> tuple[float, int, float, float] | None:
+    """(value, count, low and high of the others) where one extreme value comes again and again, far from the rest."""
+    present = values[~np.isnan(values)]
+    if len(present) < 20:
+        return None
+    for value in (present.min(), present.max()):
+        same = present == value
+        rest = present[~same]
+        if same.sum() < max(3, 0.002 * len(present)) or len(rest) < 0.3 * len(present) or float(value).is_integer() is False:
+            continue
+        low, high = float(rest.min()), float(rest.max())
+        gap = low - value if value < low else value - high
+        spread = max(high - low, 1e-12)
+        crosses = value < 0 <= low  # below zero, where no other is
+        if len(np.unique(rest)) > 3 and (gap > 0.5 * spread or (crosses and value in (-1, -9, -99, -999, -9999))):
+            return float(value), int(same.sum()), low, high
+    return None
+
+
+def _are_codes(cells: Cells) -> bool:
+    """Words of one length that begin with zeros: a number would lose them."""
+    zeros = cells.where(lambda w: _LEADING_ZERO.fullmatch(w) is not None)
+    lengths = {len(w) for w in cells.words}
+    return cells.share(zeros) >= 0.02 and len(lengths) == 1
+
+
+def _form(cells: Cells, decimal: str | None) -> tuple[float, list[str], dict[str, Any], str] | None:
+    """(share of cells that are numbers, words beside them, the reading, the reason); None for a column of words."""
+    mark = decimal or "."
+    numbers = plain_numbers(cells.words, mark)
+    plain = ~np.isnan(numbers)
+    if plain.all():
+        whole = bool(np.all(numbers == np.floor(numbers)))
+        reading = {"form": "plain", "decimal": mark, **_limits(np.repeat(numbers, cells.counts))}
+        return 1.0, [], reading, "whole numbers" if whole else "numbers"
+    rest = [w for w, ok in zip(cells.words, plain, strict=True) if not ok]
+    mark = decimal or find_decimal(cells.words if len(cells.words) < _SAMPLE else rest[:_SAMPLE])
+    places = np.arange(len(cells.words))
+    if len(places) > _SAMPLE:
+        places = np.sort(np.random.default_rng(0).choice(places, _SAMPLE, replace=False))
+    words = [cells.words[i] for i in places]
+    weights = cells.counts[places].astype(np.float64)
+    looks = [look(word, mark) for word in words]
+    seen = np.array([x is not None for x in looks])
+    if weights[seen].sum() < 0.5 * weights.sum():
+        return _several_form(words, weights, mark)
+    scale = _scale([x for x in looks if x is not None], weights[seen], len(words))
+    reading: dict[str, Any] = {"form": "plain", "decimal": mark, "scale": scale.to_json()}
+    own = _read(words, reading)
+    good = ~np.isnan(own.low)
+    gone = np.array([w.lower() in GONE for w in words])
+    total = weights[~gone].sum()
+    share = float(weights[good].sum() / total) if total else 0.0
+    if share < 0.5:
+        return _several_form(words, weights, mark)
+    ranges = float(weights[own.is_range].sum() / weights[good].sum())
+    if ranges >= 0.05:
+        width = (own.high - own.low)[own.is_range]
+        reading |= {"form": "range", "usual_width": float(np.median(width))}
+    odd = [(w, c) for w, c, g, lost in zip(words, weights, good, gone, strict=True) if not g and not lost]
+    often = max(5.0, 0.005 * weights.sum())
+    repeated = sorted(w for w, c in odd if c >= often)
+    beside = float(sum(c for w, c in odd if w in repeated) / max(total, 1))
+    few = len(repeated) <= _MOST_WORDS and 1 - share - beside <= _FEW_ODD
+    reading |= {"words": repeated if few else [], "odd": round(1 - share, 4), **_limits(np.repeat(own.low[good], weights[good].astype(int)))}
+    return share, repeated if few else [], reading, _reason(scale, reading, repeated if few else [])
+
+
+def _scale(looks: list[Look], weights: np.ndarray, words: int) -> Scale:
+    """The units that are common enough; unknown ones only where several different numbers have them."""
+    scale = Scale.of(looks, weights)
+    share: dict[str, float] = {}
+    values: dict[str, set[float]] = {}
+    for one, weight in zip(looks, weights, strict=True):
+        placed = scale.place(one.around)
+        if placed is not None and placed[0]:
+            share[placed[0]] = share.get(placed[0], 0.0) + float(weight) / float(weights.sum())
+            values.setdefault(placed[0], set()).add(one.low)
+    least = 3 if words > 2 else 1
+    share = {d: s for d, s in share.items() if len(values[d]) >= least}
+    return scale.kept(0.02, share)
+
+
+def _several_form(words: list[str], weights: np.ndarray, mark: str) -> tuple[float, list[str], dict[str, Any], str] | None:
+    """Where most cells hold two to four numbers with marks between them: a reading for each."""
+    gone = np.array([w.lower() in GONE for w in words])
+    parts = [split_values(word) for word in words]
+    counts = np.array([len(p) for p in parts])
+    usual = int(np.bincount(counts[~gone], weights[~gone]).argmax()) if (~gone).any() else 1
+    total = weights[~gone].sum()
+    if not 2 <= usual <= 4 or weights[(counts == usual) & ~gone].sum() < 0.6 * total:
+        return None
+    readings = []
+    good = np.ones(len(words), dtype=bool)
+    for j in range(usual):
+        own = [p[j] if j < len(p) else "" for p in parts]
+        looks = [look(word, mark) for word in own]
+        seen = np.array([x is not None for x in looks])
+        if weights[seen].sum() < 0.5 * total:
+            return None
+        scale = _scale([x for x in looks if x is not None], weights[seen], len(words))
+        reading = {"form": "plain", "decimal": mark, "scale": scale.to_json()}
+        read = ~np.isnan(_read(own, reading).low)
+        if weights[read].sum() < 0.5 * total:
+            return None
+        good &= read | (j > 0)
+        readings.append(reading)
+    share = float(weights[good & ~gone].sum() / total)
+    return share, [], {"form": "several", "parts": readings, "odd": round(1 - share, 4)}, f"{usual} numbers in a cell"
+
+
+def _read(words: list[str], reading: Mapping[str, Any]) -> _Read:
+    """Words to quantities by a column's reading."""
+    mark = str(reading.get("decimal", "."))
+    numbers = plain_numbers(words, mark)
+    scale = Scale.from_json(reading["scale"]) if "scale" in reading else Scale({}, {}, False)
+    low, high = numbers.copy(), numbers.copy()
+    end, is_range = np.zeros(len(words)), np.zeros(len(words), dtype=bool)
+    dimension = [""] * len(words)
+    for i in np.flatnonzero(np.isnan(numbers)):
+        if words[i].lower() in GONE:
+            continue
+        one = look(words[i], mark)
+        placed = None if one is None else scale.place(one.around)
+        if one is None or placed is None:
+            continue
+        dimension[i], factor, offset = placed
+        low[i], high[i] = one.low * factor + offset, one.high * factor + offset
+        end[i], is_range[i] = one.around.end, one.is_range
+    return _Read(low, high, end, dimension, is_range)
+
+
+def _middles(own: _Read, usual: float) -> tuple[np.ndarray, np.ndarray]:
+    """Middle and width of each word; what is open at one end is as wide as the column's ranges usually are."""
+    width = own.high - own.low
+    middle = (own.low + own.high) / 2 + own.end * usual / 2
+    return middle, np.where(own.end != 0, usual, width)
+
+
+def _reason(scale: Scale, reading: Mapping[str, Any], words: list[str]) -> str:
+    parts = ["ranges" if reading["form"] == "range" else "numbers"]
+    if scale.units:
+        parts.append(f"in {' or '.join(scale.units.values())}")
+    if reading["decimal"] == ",":
+        parts.append("with decimal commas")
+    if words:
+        parts.append(f"and the words {', '.join(words[:4])}")
+    return " ".join(parts)

@@ -1,0 +1,59 @@
+"""Words in sentences, titles and names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nastavnik.kinds._bags import make_bag
+from nastavnik.kinds._cells import Cells
+from nastavnik.kinds._category import FEW_LEVELS
+from nastavnik.kinds._kind import Features, Guess, Kind, Wishes
+
+_TOKEN = re.compile(r"[^\W\d_]+|\d+")
+_AGAIN = 2.0  # cells a whole text stands in: it is then a name of its own beside its words
+
+
+class Text(Kind):
+    """Words: which stand in a cell, how many, and the whole of it where it comes again."""
+
+    name = "text"
+    about = "sentences, titles, names of several words"
+
+    def recognise(self, cells: Cells, wishes: Wishes) -> Guess | None:
+        """Many different cells that share words."""
+        if cells.typed or cells.distinct <= FEW_LEVELS:
+            return None
+        sample = cells.words[:: max(1, len(cells.words) // 500)]
+        tokens = [tokens_of(w) for w in sample]
+        several = float(np.mean([len(t) for t in tokens]))
+        spaced = float(np.mean([" " in w for w in sample]))
+        reading = {"whole": cells.present / cells.distinct >= _AGAIN}
+        if spaced > 0.5 or several >= 4:
+            return Guess(0.75, f"{cells.distinct} distinct texts of {several:.0f} words", reading)
+        return Guess(0.5 if several >= 1.5 else 0.3, f"{cells.distinct} distinct words", reading)
+
+    def given(self, cells: Cells, wishes: Wishes) -> Guess:
+        """Any column."""
+        return Guess(1.0, "given", {"whole": cells.present / max(cells.distinct, 1) >= _AGAIN})
+
+    def read(self, cells: Cells, reading: Mapping[str, Any]) -> Features:
+        """The words of each cell and how many they are, and the whole where it comes again."""
+        tokens = [tokens_of(word) for word in cells.words]
+        count = cells.spread(np.array([float(len(t)) for t in tokens]), 0.0)
+        found = Features(numbers={f"{cells.name}.words": count}, bags={cells.name: make_bag(tokens, cells, "words")})
+        if reading["whole"]:
+            found.words[f"{cells.name}.whole"] = cells.spread(np.array(cells.words, dtype=object), None)
+        return found
+
+    def show(self, features: Features, row: int) -> str:
+        """The words."""
+        return " ".join(next(iter(features.bags.values())).of_row(row)[:8]) or "no words"
+
+
+def tokens_of(text: str) -> list[str]:
+    """Words and numbers of a text, in small letters."""
+    return _TOKEN.findall(text.lower())

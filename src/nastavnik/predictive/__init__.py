@@ -1,0 +1,13 @@
+"""Predictive distributions in the target's own units, of one network or of several together.
+
+Symbols: m members, n rows, C classes. A mixture of members gives each the same weight.
+"""
+
+from nastavnik.predictive._base import Predictive as Predictive
+from nastavnik.predictive._base import mixture as mixture
+from nastavnik.predictive._base import stitch as stitch
+from nastavnik.predictive._classes import ClassPredictive as ClassPredictive
+from nastavnik.predictive._counts import CountPredictive as CountPredictive
+from nastavnik.predictive._positive import GammaPredictive as GammaPredictive
+from nastavnik.predictive._positive import HurdlePredictive as HurdlePredictive
+from nastavnik.predictive._real import RealPredictive as RealPredictive

@@ -1,0 +1,70 @@
+"""The contract of a predictive distribution, and putting several together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Predictive(Protocol):
+    """What is believed of each row's target."""
+
+    def point(self) -> np.ndarray:
+        """One value a row: the commonest class's number, or the mean in own units [n]."""
+        ...
+
+    def neg_log_likelihood(self, y: np.ndarray) -> np.ndarray:
+        """Nats a row [n] of the values y in own units."""
+        ...
+
+    def interval(self, level: float) -> tuple[np.ndarray, np.ndarray] | None:
+        """Low and high [n], the central interval that holds ``level`` of the mass; None for classes."""
+        ...
+
+    def quantile(self, q: float) -> np.ndarray | None:
+        """The value [n] below which a share q of the mass lies; None for classes."""
+        ...
+
+    def take(self, rows: np.ndarray) -> Predictive:
+        """Some of the rows."""
+        ...
+
+    @classmethod
+    def joined(cls, members: Sequence[Any]) -> Predictive:
+        """Several of this sort for the same rows as one, each with the same weight."""
+        ...
+
+    @classmethod
+    def stitched(cls, parts: Sequence[Any], order: np.ndarray) -> Predictive:
+        """Several of this sort for different rows, one after the other, put into this order."""
+        ...
+
+
+def mixture(members: Sequence[Predictive]) -> Predictive:
+    """The members together, each with the same weight (a member may stand more than once)."""
+    return type(members[0]).joined(members)
+
+
+def stitch(parts: Sequence[Predictive], rows: Sequence[np.ndarray]) -> Predictive:
+    """Predictions for the rows of several folds, put together in the order of the row numbers.
+
+    Folds share the target's transform but not its centre and scale: values are brought to the first fold's units.
+    """
+    return type(parts[0]).stitched(parts, np.argsort(np.concatenate(rows)))
+
+
+def log_mean_exp(values: np.ndarray) -> np.ndarray:
+    """log of the mean over members [m, n] of exp(values), without overflow [n]."""
+    top = values.max(0)
+    return top + np.log(np.mean(np.exp(values - top), axis=0))
+
+
+def bisected(low: np.ndarray, high: np.ndarray, is_below: Any) -> np.ndarray:
+    """Where a rising function crosses, between these ends [n]; ``is_below(middle)`` [n] says whether it is further up."""
+    for _ in range(50):
+        middle = (low + high) / 2
+        below = is_below(middle)
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return (low + high) / 2

@@ -1,0 +1,54 @@
+"""What is believed of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ClassPredictive:
+    """``probabilities`` [n, C]; ``grades`` [C] are the numbers that the classes are, where they are grades."""
+
+    probabilities: np.ndarray
+    grades: np.ndarray | None = None
+
+    def point(self) -> np.ndarray:
+        """The likeliest class [n]."""
+        return self.probabilities.argmax(1)
+
+    def neg_log_likelihood(self, y: np.ndarray) -> np.ndarray:
+        """-log p(y)."""
+        p = self.probabilities[np.arange(len(y)), y.astype(int)]
+        return -np.log(np.maximum(p, 1e-30))
+
+    def expected(self) -> np.ndarray:
+        """The mean grade [n]."""
+        assert self.grades is not None
+        return self.probabilities @ self.grades
+
+    def interval(self, level: float) -> None:
+        """Classes have no interval."""
+        return None
+
+    def quantile(self, q: float) -> np.ndarray | None:
+        """Of grades the first at which the probability reaches q; other classes have none."""
+        if self.grades is None:
+            return None
+        return self.grades[np.minimum((self.probabilities.cumsum(1) < q - 1e-9).sum(1), len(self.grades) - 1)]
+
+    def take(self, rows: np.ndarray) -> ClassPredictive:
+        """Some of the rows."""
+        return replace(self, probabilities=self.probabilities[rows])
+
+    @classmethod
+    def joined(cls, members: Sequence[ClassPredictive]) -> ClassPredictive:
+        """The mean of the probabilities."""
+        return replace(members[0], probabilities=np.mean([m.probabilities for m in members], axis=0))
+
+    @classmethod
+    def stitched(cls, parts: Sequence[ClassPredictive], order: np.ndarray) -> ClassPredictive:
+        """One after the other, in this order."""
+        return replace(parts[0], probabilities=np.concatenate([p.probabilities for p in parts])[order])
