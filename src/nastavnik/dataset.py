@@ -11,14 +11,13 @@ import pandas as pd
 
 from nastavnik.data import Columns, Split, Table, split_rows
 from nastavnik.errors import UserError, nearest
-from nastavnik.kinds import KINDS, ColumnInfo, audit, describe_columns, is_missing, to_columns, told_missing
+from nastavnik.kinds import KINDS, Cells, ColumnInfo, audit, describe_columns, is_missing, keys_of, to_columns, told_missing
 from nastavnik.request import check_target
 from nastavnik.task import Task, find_task
 
 FEWEST_ROWS = 20
 FOLDS = 5
 FEW_ROWS = 2000  # below this a tenth is too little to stop, choose and calibrate on
-_MANY_COLUMNS = 100
 _MOST_COPIES = 0.5  # share of rows that repeat others: with more, rows are alike because few things can differ
 _PART_WORDS = {
     "train": "train",
@@ -106,7 +105,8 @@ def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True)
     frame, labelled, unlabelled = _with_targets(frame, target, options)
     if len(frame) < options.fewest_rows:
         raise UserError(f"{len(frame)} rows have a target {target!r}; at least {options.fewest_rows} are needed")
-    infos = _describe(frame, options)
+    known: dict[str, Cells] = {}
+    infos = _describe(frame, options, known)
     by_name = {info.name: info for info in infos}
     values = frame[target].reset_index(drop=True) if len(unlabelled) else frame[target]
     told = table.origin.get("kind") in ("built-in", "idx")
@@ -125,22 +125,24 @@ def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True)
     inputs = tuple(info for info in infos if roles[info.name] == "input")
     if not inputs:
         raise UserError(f"no column is left to predict {target!r} from: {_listed(roles, target)}")
-    columns = to_columns(frame, inputs)
+    columns = to_columns(frame, inputs, known)
+    keys = keys_of(frame[[i.name for i in infos if i.name != target]], known)
     others = [i for i in infos if i.name != target]
     looked = (frame[[i.name for i in others]], others, columns, task.values)
-    found = audit(*looked, classes=task.is_classification) if audited else []
+    found = audit(*looked, classes=task.is_classification, keys=keys) if audited else []
     part = None if table.part is None else table.part[labelled]
-    split = _split(frame, part, task, by_name, roles, options, notes)
+    split = _split(frame, keys, part, task, by_name, roles, options, notes)
     return Dataset(table.name, inputs, roles, columns, task, split, found, notes, labelled, unlabelled)
 
 
-def _describe(frame: pd.DataFrame, options: DatasetOptions) -> list[ColumnInfo]:
+def _describe(frame: pd.DataFrame, options: DatasetOptions, known: dict[str, Cells]) -> list[ColumnInfo]:
     return describe_columns(
         frame,
         options.kinds,
         decimal=options.decimal,
         date_formats=options.date_formats,
         missing=options.missing,
+        keep=known,
     )
 
 
@@ -209,6 +211,7 @@ def _listed(roles: Mapping[str, str], target: str) -> str:
 
 def _split(
     frame: pd.DataFrame,
+    keys: np.ndarray,
     given: np.ndarray | None,
     task: Task,
     infos: Mapping[str, ColumnInfo],
@@ -226,7 +229,7 @@ def _split(
         times = _times(frame[options.time], infos[options.time])
     elif given is None:
         groups = _shared_identifier(frame, infos, roles, notes)
-        copies = None if groups is not None else _copies(frame, infos, roles, notes)
+        copies = None if groups is not None else _copies(keys, task, notes)
     classes = task.values if task.is_classification else None
     rest = n - round(options.test * n) if given is None else int((given != "test").sum())
     folds = options.folds
@@ -253,16 +256,12 @@ def _split(
     )
 
 
-def _copies(
-    frame: pd.DataFrame, infos: Mapping[str, ColumnInfo], roles: Mapping[str, str], notes: list[str]
-) -> np.ndarray | None:
+def _copies(keys: np.ndarray, task: Task, notes: list[str]) -> np.ndarray | None:
     """The first of the rows that each row repeats; None where no row does, or where few columns make rows alike."""
-    used = [name for name, role in roles.items() if role in ("input", "target")]
-    own = frame[used]
-    keys = pd.util.hash_pandas_object(own.astype(str) if len(used) < _MANY_COLUMNS else own, index=False)
-    firsts, codes = np.unique(keys.to_numpy(), return_index=True, return_inverse=True)[1:]
-    repeated = len(frame) - len(firsts)
-    if not repeated or repeated > _MOST_COPIES * len(frame):
+    whole = keys ^ (pd.util.hash_array(task.values) * np.uint64(3))
+    firsts, codes = np.unique(whole, return_index=True, return_inverse=True)[1:]
+    repeated = len(keys) - len(firsts)
+    if not repeated or repeated > _MOST_COPIES * len(keys):
         return None
     notes.append(f"{repeated} rows repeat an earlier row: copies stay together in one part of the split")
     return firsts[codes]

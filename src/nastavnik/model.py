@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ import torch
 from torch import nn
 
 from nastavnik.arguments import checked
-from nastavnik.data import Columns, Inputs, Preparation, TargetPreparation, plain_frame
+from nastavnik.data import Columns, Inputs, Preparation, TargetPreparation, as_frame, plain_frame
 from nastavnik.errors import UserError
 from nastavnik.files import file_hash, read_json, read_tensors, write_json, write_tensors, write_text
 from nastavnik.kinds import ColumnInfo, to_columns
@@ -49,8 +52,13 @@ class Member:
     temperature: float = 1.0
     votes: int = 1
 
+    @functools.cached_property
+    def judge(self) -> Learner:
+        """The network in float64 on the CPU, in evaluation mode."""
+        return copy.deepcopy(self.learner).cpu().double().eval()
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Model:
     """Networks that predict together, each weighted by its votes.
 
@@ -70,26 +78,56 @@ class Model:
         """The classes' names, empty where the target is no class."""
         return tuple(self.task.get("classes", ()))
 
-    @checked()
-    def predict(self, frame: pd.DataFrame, passes: int = 0) -> pd.DataFrame:
+    def __repr__(self) -> str:
+        """Four lines: what it predicts, from what, by which networks, and how to use it."""
+        kinds = Counter(info.kind for info in self.columns)
+        what = f"{len(self.classes)} classes" if self.classes else "values"
+        lines = [
+            f"Model: {self.task['kind']} of {self.task['target']!r} ({what})",
+            f"inputs: {len(self.columns)} columns ({', '.join(f'{n} {kind}' for kind, n in kinds.most_common())})",
+            f"networks: {len(self.members)}, {self.members[0].recipe.in_words()[:100]}",
+            "use: model.predict(rows), a frame, records, a Series or an Arrow table; model.save(folder)",
+        ]
+        return "\n".join(lines)
+
+    @checked(but=("rows",))
+    def predict(
+        self, rows: Any, passes: int = 0, *, level: float = LEVEL, quantiles: Sequence[float] = ()
+    ) -> pd.DataFrame:
         """One row of predictions for each row of a raw table, in its order.
 
-        Classification: ``prediction`` and ``p_<class>``; otherwise ``prediction``, ``low``, ``high`` (95 %).
-        ``passes`` > 0 averages so many passes of each network with its dropout left on (Monte-Carlo dropout).
+        Classes: ``prediction`` and ``p_<class>``; of grades also ``expected``, the mean. Otherwise ``prediction``,
+        ``low``, ``high``.
+
+        Args:
+            rows: a frame, a dictionary (of one row's cells, or of columns), a list of them, a Series, an Arrow table,
+                or what speaks Arrow (polars).
+            passes: average so many passes of each network with its dropout left on (Monte-Carlo dropout).
+            level: the share of the mass that lies between ``low`` and ``high``.
+            quantiles: shares q, each of which becomes a column ``q<share>``: the value below which a share q lies.
 
         Raises:
-            UserError: a column is not there, or a cell is not of its column's kind.
+            UserError: a column is not there, most of its cells are not of its kind, or the target has no quantiles.
         """
+        _check_shares(level, quantiles)
+        frame = as_frame(rows)
         predictive = self.predictive(self.read(frame), passes)
+        table: dict[str, Any] = {}
         if isinstance(predictive, ClassPredictive):
-            table: dict[str, Any] = {"prediction": np.array(self.classes, dtype=object)[predictive.point()]}
-            for j, name in enumerate(self.classes):
-                table[f"p_{name}"] = predictive.probabilities[:, j]
-            return pd.DataFrame(table, index=frame.index)
-        interval = predictive.interval(LEVEL)
-        assert interval is not None
-        low, high = interval
-        return _finite(pd.DataFrame({"prediction": predictive.point(), "low": low, "high": high}, index=frame.index))
+            table["prediction"] = np.array(self.classes, dtype=object)[predictive.point()]
+            table |= {f"p_{name}": predictive.probabilities[:, j] for j, name in enumerate(self.classes)}
+            if predictive.grades is not None:
+                table["expected"] = predictive.expected()
+            elif quantiles:
+                raise UserError(f"quantiles are of numbers, but {self.task['target']!r} is a class")
+        else:
+            interval = predictive.interval(level)
+            assert interval is not None
+            table |= {"prediction": predictive.point(), "low": interval[0], "high": interval[1]}
+        for q in quantiles:
+            table[f"q{q:g}"] = predictive.quantile(q)
+        made = pd.DataFrame(table, index=frame.index)
+        return made if "prediction" in made and isinstance(predictive, ClassPredictive) else _finite(made)
 
     def read(self, frame: pd.DataFrame) -> Columns:
         """A raw table's input columns, in the model's order; what is odd about the cells is warned of."""
@@ -100,6 +138,14 @@ class Model:
         )
         for lost in columns.lost:
             warnings.warn(str(lost), DataWarning, stacklevel=3)
+        for name, (count, row) in preparation.beyond(columns).items():
+            j = columns.number_names.index(name)
+            text = (
+                f"{name}: {count} rows lie far outside the training range ({preparation.lowest[j]:g} to "
+                f"{preparation.highest[j]:g}; first: row {row + 1}, {columns.numbers[row, j]:g}); what is said of them is "
+                "a guess"
+            )
+            warnings.warn(text, DataWarning, stacklevel=3)
         for name, count in preparation.unseen(columns).items():
             warnings.warn(f"{name}: {count} rows hold a category that training never saw", DataWarning, stacklevel=3)
         missing = np.isnan(columns.numbers).any(0)
@@ -201,11 +247,25 @@ def _tensors(path: Path, record: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         bad = torch.isnan(tensor) if start == "preparation" else ~torch.isfinite(tensor)
         if bad.any():  # a preparation's scale is infinite for a column that never varied
             raise UserError(f"{path} is damaged: {int(bad.sum())} numbers of {name} are not finite; fit again")
-    for name in ("centre", "scale", "quantiles"):
-        tensor = tensors.get(f"preparation.{name}")
-        if tensor is None or not tensor.ndim or (name != "quantiles" and tensor.shape != (len(names),)):
-            raise UserError(f"{path} is damaged: preparation.{name} does not belong to {len(names)} columns")
+    _check_preparation(path, tensors, record["preparation"])
     return tensors
+
+
+def _check_preparation(path: Path, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
+    """Refuse numbers of a preparation that are not as many as its columns, names and words."""
+    columns, names, bags = len(record["number_names"]), record["names"], record["bags"]
+    sizes = [len(levels) + 1 for levels in names["levels"]]
+    tokens = sum(len(v) for v in bags["vocabularies"])
+    wanted = {
+        "centre": columns, "scale": columns, "lowest": columns, "highest": columns, "quantiles": None,
+        "level_counts": sum(sizes[j] for j in names["counted"]),
+        "level_means": sum(sizes[j] for j in names["averaged"]),
+        "bag_centre": tokens, "bag_weight": tokens, "bag_length": len(bags["bag_names"]),
+    }  # fmt: skip
+    for name, length in wanted.items():
+        tensor = tensors.get(f"preparation.{name}")
+        if tensor is None or not tensor.ndim or (length is not None and len(tensor) != length):
+            raise UserError(f"{path} is damaged: preparation.{name} does not belong to {columns} columns")
 
 
 def _check_weights(
@@ -222,6 +282,12 @@ def _check_weights(
                 f"{folder / 'model.safetensors'} is damaged: {start}{name} must be {wanted.dtype} "
                 f"{list(wanted.shape)}, not {found.dtype} {list(found.shape)}"
             )
+
+
+def _check_shares(level: float, quantiles: Sequence[float]) -> None:
+    for name, share in (("level", level), *(("quantiles", q) for q in quantiles)):
+        if not 0 < share < 1:
+            raise UserError(f"{name} must lie between 0 and 1, but got {share:g}")
 
 
 def _finite(table: pd.DataFrame) -> pd.DataFrame:
@@ -273,9 +339,7 @@ def member_predictive(member: Member, inputs: Inputs, target: TargetPreparation,
 
     With ``passes``, the mixture of so many passes with dropout left on (Gal & Ghahramani 2016).
     """
-    import copy
-
-    learner = copy.deepcopy(member.learner).cpu().double().eval()
+    learner = copy.deepcopy(member.judge) if passes else member.judge
     with monte_carlo(learner) if passes else nullcontext(), torch.no_grad():
         each = [_described(learner, member.temperature, inputs) for _ in range(max(1, passes))]
     return mixture([learner.likelihood.predictive(described, target) for described in each])
@@ -300,8 +364,6 @@ def calibrate(learners: Sequence[Learner], inputs: Sequence[Inputs], targets: Se
     differences (notes: calibration must not be paid for with noise). Its logarithm has a normal prior of deviation 0.5:
     a few rows that are all classified right are no reason to be certain.
     """
-    import copy
-
     with torch.no_grad():
         doubles = [copy.deepcopy(learner).cpu().double().eval() for learner in learners]
         outputs = [m(i.numbers.double(), i.categories) for m, i in zip(doubles, inputs, strict=True)]

@@ -175,9 +175,10 @@ class FitRequest:
             return self
         return replace(self, budget=budget, networks=networks)
 
-    def settled(self, *, folds: int) -> FitRequest:
-        """The same request with what was left to a default now decided."""
-        return replace(self, folds=folds)
+    def settled(self, *, folds: int | None = None, likelihood: str | None = None) -> FitRequest:
+        """The same request with what was left to a default now decided: a resumed run keeps it."""
+        settings = self.settings if likelihood is None else {**self.settings, "likelihood.name": likelihood}
+        return replace(self, folds=self.folds if folds is None else folds, settings=settings)
 
     def to_json(self) -> dict[str, Any]:
         """The plain record."""
@@ -187,7 +188,7 @@ class FitRequest:
     def from_json(cls, record: Mapping[str, Any]) -> FitRequest:
         """Read what ``to_json`` wrote."""
         known = {f.name for f in fields(cls)}
-        tuples = {name: tuple(record.get(name, ())) for name in ("families", "drop", "pareto")}
+        tuples = {name: tuple(record.get(name, ())) for name in ("families", "drop", "pareto", "date_formats", "missing")}
         return cls(**{**{k: v for k, v in record.items() if k in known}, **tuples})
 
 
@@ -219,6 +220,18 @@ def parse_pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
             raise UserError(f"{option} {text!r} is no COLUMN=KIND, such as {option} zipcode=category")
         pairs[name] = value
     return pairs
+
+
+def parse_numbers(option: str, text: str | None) -> tuple[float, ...]:
+    """Numbers with commas between them.
+
+    Raises:
+        UserError: one is none.
+    """
+    try:
+        return tuple(float(word) for word in text.split(",")) if text else ()
+    except ValueError as error:
+        raise UserError(f"{option} must be numbers with commas, such as 0.1,0.5,0.9, but got {text!r}") from error
 
 
 def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nastavnik.data import Preparation, plain_frame
-from nastavnik.kinds import audit, describe_columns, to_columns
 from nastavnik.errors import UserError
+from nastavnik.kinds import audit, describe_columns, read_column, to_columns
 
 N = 40
 RNG = np.random.default_rng(3)
@@ -52,9 +52,10 @@ def test_types_and_order_at_hand_never_matter(data: st.DataObject) -> None:
     names = {info.name: info for info in infos}
     ordered = [names[str(n)] for n in TYPED]
     columns = to_columns(plain_frame(handed_over()), ordered)
-    hours = ["day.hour"] if len(columns.number_names) == 8 else []
-    parts = ["day.days", "day.year", "day.month", "day.weekday", *hours]
-    assert columns.number_names == ("flag", "first", *parts, "second")
+    assert [columns.source(name) for name in dict.fromkeys(map(columns.source, columns.number_names))] == [
+        "flag", "first", "day", "second",
+    ]  # fmt: skip
+    assert columns.number_names[2:6] == ("day.days", "day.year", "day.month", "day.day")
     np.testing.assert_array_equal(columns.numbers[:, 1], TYPED["first"])
     np.testing.assert_array_equal(columns.numbers[:, -1], TYPED["second"])
     np.testing.assert_array_equal(columns.numbers[:, 0], TYPED["flag"])
@@ -94,22 +95,22 @@ def test_names_and_cells_of_frames_are_stripped_as_in_files() -> None:
 def test_one_and_one_point_zero_are_one_level() -> None:
     frame = pd.DataFrame({"c": ["1", "1.0", 1, 1.0, "2", "2.00"] * 10})
     (info,) = describe_columns(frame, {"c": "category"})
-    assert info.levels == ("1", "2")
+    assert info.reading["levels"] == ["1", "2"]
     assert info.distinct == 2
-    assert set(to_words(frame["c"], info)) == {"1", "2"}
+    assert set(read_column(frame["c"], info).words["c"]) == {"1", "2"}
 
 
 def test_a_level_that_a_program_reads_as_a_number_is_found_again() -> None:
     (info,) = describe_columns(pd.DataFrame({"c": ["007", "011", "1e3", "x"] * 10}), {"c": "category"})
-    assert to_words(pd.Series([7, 11, 1000.0, 12]), info).tolist() == ["007", "011", "1e3", "12"]
+    assert read_column(pd.Series([7, 11, 1000.0, 12]), info).words["c"].tolist() == ["007", "011", "1e3", "12"]
     (both,) = describe_columns(pd.DataFrame({"v": ["1.1", "1.10", "b"] * 10}), {"v": "category"})
-    assert to_words(pd.Series(["1.1", "1.10"]), both).tolist() == ["1.1", "1.10"]  # two levels of one number stay two
+    assert read_column(pd.Series(["1.1", "1.10"]), both).words["v"].tolist() == ["1.1", "1.10"]  # two levels of one number stay two
 
 
 def test_one_cell_may_tell_day_from_month() -> None:
     words = [f"01/{1 + i % 12:02d}/2019" for i in range(200)] + ["15/03/2020"]
     (info,) = describe_columns(pd.DataFrame({"d": words}))
-    assert (info.kind, info.date_format) == ("date", "%d/%m/%Y")
+    assert (info.kind, info.reading["formats"]) == ("date", ["%d/%m/%Y"])
     columns = to_columns(pd.DataFrame({"d": words}), [info])
     assert not np.isnan(columns.numbers).any()
     assert columns.numbers[1, columns.number_names.index("d.month")] == 2

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from nastavnik.data import Columns, read_source
-from nastavnik.kinds import audit, describe_columns, to_columns
+from nastavnik.kinds import KINDS, audit, describe_columns, to_columns
 from nastavnik.kinds._audit import _by_neighbours, _told
 from nastavnik.data._idx import read_idx
 from nastavnik.errors import UserError
@@ -104,7 +104,7 @@ def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
 
 def checks(frame: pd.DataFrame, target: np.ndarray, *, classes: bool) -> dict[str, str]:
     infos = describe_columns(frame)
-    inputs = [i for i in infos if i.kind not in ("text", "identifier")]
+    inputs = [i for i in infos if not KINDS[i.kind].left_out]
     columns: Columns = to_columns(frame, inputs)
     return {f["check"]: f["message"] for f in audit(frame, infos, columns, target, classes=classes)}
 
@@ -124,7 +124,7 @@ def test_the_audit_names_what_is_odd(rng: np.random.Generator) -> None:
     )
     frame["copy"] = frame["good"]
     found = checks(frame, y, classes=False)
-    assert set(found) == {"missing", "infinite", "constant", "duplicate columns", "leak", "left out"}
+    assert set(found) == {"missing", "infinite", "constant", "duplicate columns", "leak"}
     assert "answer alone tells the target" in found["leak"]
     assert "copy repeats good" in found["duplicate columns"]
     assert "same" in found["constant"]

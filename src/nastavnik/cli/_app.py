@@ -63,7 +63,7 @@ def fit(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A table (.csv, .tsv, .parquet), an IDX folder, or digits, iris, wine, breast_cancer, diabetes."
+            help="A table (text, Parquet, Excel, JSON …, packed or not), an IDX folder, or digits, iris, wine …"
         ),
     ] = None,
     target: Annotated[str | None, typer.Option(help="The column to be predicted.")] = None,
@@ -113,7 +113,7 @@ def fit(
         str, typer.Option(help="How networks run: auto, sequential, batched or compiled (needs a C compiler).")
     ] = "auto",
     checkpoint: Annotated[float, typer.Option(help="Seconds between two savings of the state.")] = 30.0,
-    task: Annotated[str | None, typer.Option(help="classification, regression or count; found by default.")] = None,
+    task: Annotated[str | None, typer.Option(help="classification, grades, regression or count; found by default.")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="A column's kind: zipcode=category")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="A column to leave out.")] = None,
     group: Annotated[str | None, typer.Option(help="Rows of one value of this column stay in one part.")] = None,
@@ -129,6 +129,18 @@ def fit(
     delimiter: Annotated[str | None, typer.Option(help="Between the fields of a text table; found by default.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text table; found by default.")] = None,
     decimal: Annotated[str | None, typer.Option(help="The decimal mark, . or , ; found by default.")] = None,
+    header: Annotated[
+        bool | None, typer.Option("--header/--no-header", help="Whether the first row names the columns; found.")
+    ] = None,
+    date_format: Annotated[
+        list[str] | None, typer.Option(help="How dates are written, of all columns or one: day=%d/%m/%Y")
+    ] = None,
+    missing: Annotated[
+        list[str] | None, typer.Option(help="What stands for a missing cell, in all columns or one: age=999")
+    ] = None,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Predict the rows that have no target, into filled.csv in the run's folder.")
+    ] = False,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier run in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print result.json on stdout.")] = False,
@@ -192,6 +204,10 @@ def fit(
             delimiter=delimiter,
             encoding=encoding,
             decimal=decimal,
+            header=header,
+            date_formats=tuple(date_format or ()),
+            missing=tuple(missing or ()),
+            fill=fill,
             **limits,
         )
         if show_space:
@@ -248,6 +264,14 @@ def predict(
     encoding: Annotated[str | None, typer.Option(help="Of a text table; found by default.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file in --out.")] = False,
     passes: Annotated[int, typer.Option(help="Passes with dropout left on, averaged (Monte-Carlo dropout).")] = 0,
+    header: Annotated[
+        bool | None, typer.Option("--header/--no-header", help="Whether the first row names the columns; found.")
+    ] = None,
+    level: Annotated[float, typer.Option(help="The share of the mass between low and high.")] = 0.95,
+    quantiles: Annotated[str | None, typer.Option(help="Quantiles beside it, with commas: 0.1,0.5,0.9")] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="A column of the table to stand before the predictions: --keep id")
+    ] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Write names that a spreadsheet would run, such as =SUM, as they are.")
     ] = False,
@@ -255,9 +279,21 @@ def predict(
 ) -> None:
     """Predict a table's rows, in its order."""
     from nastavnik.jobs import predict as run_predict
+    from nastavnik.request import parse_numbers
 
     table = run_predict(
-        run, source, out=out, force=force, delimiter=delimiter, encoding=encoding, passes=passes, raw=raw
+        run,
+        source,
+        out=out,
+        force=force,
+        delimiter=delimiter,
+        encoding=encoding,
+        header=header,
+        passes=passes,
+        level=level,
+        quantiles=parse_numbers("--quantiles", quantiles),
+        keep=tuple(keep or ()),
+        raw=raw,
     )
     if as_json:
         print(table.to_json(orient="records", indent=1))

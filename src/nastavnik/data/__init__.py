@@ -9,11 +9,13 @@ from nastavnik.data._cells import write_csv as write_csv
 from nastavnik.data._columns import Bag as Bag
 from nastavnik.data._columns import Columns as Columns
 from nastavnik.data._columns import Lost as Lost
+from nastavnik.data._frames import as_frame as as_frame
 from nastavnik.data._preparation import Inputs as Inputs
 from nastavnik.data._preparation import Preparation as Preparation
 from nastavnik.data._split import Split as Split
 from nastavnik.data._split import split_rows as split_rows
 from nastavnik.data._table import Table as Table
 from nastavnik.data._table import plain_frame as plain_frame
+from nastavnik.data._table import row_keys as row_keys
 from nastavnik.data._table import read_source as read_source
 from nastavnik.data._target import TargetPreparation as TargetPreparation

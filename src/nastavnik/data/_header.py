@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 _NUMBER = re.compile(r"[$€£]?\s?[+-]?(\d+([.,]\d+)*|[.,]\d+)([eE][+-]?\d+)?\s?[%€$]?")
 _GONE = frozenset({"", "?", "na", "n/a", "nan", "null", "-", ".", "none"})
-_ROWS = 200
+_ROWS, _COLUMNS = 100, 300  # that are looked at
 
 
 def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
@@ -16,7 +16,7 @@ def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     One cell alone decides nothing: in a row of numbers a word may be what is missing.
     """
     names, values = 0, 0
-    for j, cell in enumerate(first):
+    for j, cell in enumerate(first[:_COLUMNS]):
         below = [row[j] for row in rows[:_ROWS] if row[j].lower() not in _GONE]
         if cell.lower() in _GONE or not below:
             continue
@@ -39,6 +39,10 @@ def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _as_float(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        pass  # it may be a number all the same
     if _NUMBER.fullmatch(word) is None:
         return None
     digits = re.sub(r"[^\d.,eE+-]", "", word)

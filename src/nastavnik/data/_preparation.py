@@ -46,6 +46,8 @@ class Preparation:
     indicators: tuple[int, ...]
     quantiles: np.ndarray  # [columns of method "quantile", 256]
     number_names: tuple[str, ...]
+    lowest: np.ndarray  # of the training rows, by number column
+    highest: np.ndarray
     names: Names
     bags: Bags
 
@@ -90,6 +92,8 @@ class Preparation:
             indicators,
             np.nan_to_num(quantiles),
             columns.number_names,
+            np.fmin.reduce(values, axis=0, initial=np.inf),
+            np.fmax.reduce(values, axis=0, initial=-np.inf),
             Names.fit(columns, rows, structure, target if categories == "means" else None),
             Bags.fit(columns, rows, structure, leave=("words",) if text == "none" else ()),
         )
@@ -131,6 +135,17 @@ class Preparation:
         """How many cells of each category column hold a word that training never saw."""
         return self.names.unseen(columns)
 
+    def beyond(self, columns: Columns) -> dict[str, tuple[int, int]]:
+        """By number column how many rows lie far outside the training rows' range (by its width), and the first."""
+        width = self.highest - self.lowest
+        with np.errstate(invalid="ignore"):
+            low, high = self.lowest - width, self.highest + width
+            far = (columns.numbers < low) | (columns.numbers > high)
+        far &= width > 0
+        return {
+            self.number_names[j]: (int(far[:, j].sum()), int(np.argmax(far[:, j]))) for j in np.flatnonzero(far.any(0))
+        }
+
     @property
     def input_names(self) -> list[str]:
         """Names of the columns of ``Inputs.numbers``."""
@@ -159,7 +174,15 @@ class Preparation:
             "names": names,
             "bags": bags,
         }
-        arrays = {"centre": self.centre, "scale": self.scale, "quantiles": self.quantiles, **name_arrays, **bag_arrays}
+        arrays = {
+            "centre": self.centre,
+            "scale": self.scale,
+            "quantiles": self.quantiles,
+            "lowest": self.lowest,
+            "highest": self.highest,
+            **name_arrays,
+            **bag_arrays,
+        }
         return record, {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
 
     @classmethod
@@ -173,6 +196,8 @@ class Preparation:
             tuple(record["indicators"]),
             arrays["quantiles"],
             tuple(record["number_names"]),
+            arrays["lowest"],
+            arrays["highest"],
             Names.from_record(record["names"], arrays),
             Bags.from_record(record["bags"], arrays),
         )

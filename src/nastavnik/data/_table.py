@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
@@ -232,3 +233,12 @@ def _hash_frame(frame: pd.DataFrame) -> str:
         wrong = error.object[max(0, error.start - 20) : error.end + 20]
         raise UserError(f"a cell of the table holds bytes that are no text: {wrong!r}; mend it") from error
     return digest.hexdigest()
+
+
+def row_keys(columns: Iterable[np.ndarray]) -> np.ndarray:
+    """A number for each row [n] that rows of equal cells share: columns are numbers, or codes of their words."""
+    keys: Any = 0
+    for values in columns:
+        own = pd.util.hash_array(np.ascontiguousarray(values), categorize=False)
+        keys = keys * np.uint64(1_000_003) + own
+    return np.asarray(keys, dtype=np.uint64)

@@ -18,13 +18,21 @@ from torch import nn
 
 from nastavnik.arguments import checked
 from nastavnik.clock import Clock, Deadline
-from nastavnik.data import write_csv
+from nastavnik.data import Table, write_csv
 from nastavnik.dataset import Dataset, make_dataset
 from nastavnik.errors import InterruptedEarly, UserError
 from nastavnik.files import write_atomically, write_json
 from nastavnik.jobs._checkpoint import Checkpoints, read_checkpoint, read_trace, restore
 from nastavnik.jobs._record import network_table, result_record
-from nastavnik.jobs._setup import check_device, check_threads, dataset_options, prepare, read_table, use_threads
+from nastavnik.jobs._setup import (
+    check_device,
+    check_threads,
+    dataset_options,
+    prepare,
+    read_table,
+    settle_likelihood,
+    use_threads,
+)
 from nastavnik.jobs._surroundings import a_job
 from nastavnik.jobs._time import (
     BASELINE_SHARE,
@@ -59,7 +67,10 @@ from nastavnik.space import Space, read_space_text, space_in_toml
 
 @dataclass(frozen=True)
 class Run:
-    """A finished fit: ``result`` (DESIGN's ``result.json``), ``model``, ``trace`` (tidy), ``networks`` (a row each)."""
+    """A finished fit: ``result`` (DESIGN's ``result.json``), ``model``, ``trace`` (tidy), ``networks`` (a row each).
+
+    ``filled`` are the predictions of the rows that had no target, where that was asked for.
+    """
 
     model: Model
     result: dict[str, Any]
@@ -67,6 +78,7 @@ class Run:
     networks: pd.DataFrame
     dataset: Dataset
     folder: Path | None
+    filled: pd.DataFrame | None = None
 
 
 @checked(but=("source", "y", "family", "space"))
@@ -218,6 +230,7 @@ def _fit_beside(
         table = read_table(request, folder, source, y)
         dataset = make_dataset(table, dataset_options(request, fewest_rows))
         families = [family] if family is not None else families_named(request.families or tuple(FAMILIES))
+        request = settle_likelihood(dataset, families, request)
         bench, space, strategy = prepare(dataset, families, request)
         refuse_too_short(clock, dataset, bench, space)
         folder.touches()  # says at once if result.json cannot be believed
@@ -263,7 +276,18 @@ def _fit_beside(
         timings={"seconds": search.seconds, "peak_megabytes": _peak_megabytes()},
     ) as stage:
         _write(stage, delivery, search, result, dataset, folder.record if reported else None)
-    return Run(delivery.model, result, search.trace.frame(), network_table(search, delivery), dataset, folder.path)
+        filled = _filled(delivery.model, table, dataset) if request.fill else None
+        if filled is not None and stage is not None:
+            write_atomically(stage / "filled.csv", lambda part: write_csv(filled, part))
+    networks = network_table(search, delivery)
+    return Run(delivery.model, result, search.trace.frame(), networks, dataset, folder.path, filled)
+
+
+def _filled(model: Model, table: Table, dataset: Dataset) -> pd.DataFrame:
+    """The rows without a target: their number in the table, from 1, and what is predicted for them."""
+    frame = table.frame.iloc[dataset.unlabelled]
+    predicted = model.predict(frame) if len(frame) else pd.DataFrame({"prediction": []})
+    return predicted.reset_index(drop=True).assign(row=dataset.unlabelled + 1)[["row", *predicted.columns]]
 
 
 def _give(beside: BaselineProcess | None, dataset: Dataset, request: FitRequest, clock: Clock) -> None:

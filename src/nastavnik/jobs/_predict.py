@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from nastavnik.arguments import checked
 from nastavnik.data import read_source, write_csv
-from nastavnik.errors import UserError
+from nastavnik.errors import UserError, nearest
 from nastavnik.files import write_atomically
 from nastavnik.jobs._surroundings import a_job
+from nastavnik.metrics import LEVEL
 from nastavnik.model import Model
 
 
@@ -18,13 +21,17 @@ from nastavnik.model import Model
 @a_job()
 def predict(
     run: str | Path,
-    source: str | Path,
+    source: Any,
     *,
     out: str | Path | None = None,
     force: bool = False,
     delimiter: str | None = None,
     encoding: str | None = None,
+    header: bool | None = None,
     passes: int = 0,
+    level: float = LEVEL,
+    quantiles: Sequence[float] = (),
+    keep: Sequence[str] = (),
     raw: bool = False,
 ) -> pd.DataFrame:
     """Predict a table's rows, in its order.
@@ -36,7 +43,11 @@ def predict(
         force: replace a file that is there.
         delimiter: of a text table, found when not given.
         encoding: of a text table, found when not given.
+        header: whether the first row of a text table names its columns, found when not given.
         passes: average so many passes with dropout left on (Monte-Carlo dropout); 0 for none.
+        level: the share of the mass between ``low`` and ``high``.
+        quantiles: shares, each of which becomes a column ``q<share>``.
+        keep: columns of the table to stand before the predictions, such as an identifier.
         raw: write class names that a spreadsheet would run as they are, without an apostrophe before them.
 
     Returns:
@@ -53,7 +64,19 @@ def predict(
         raise UserError(f"--out {path} must end in .csv or .parquet")
     if path is not None and path.exists() and not force:
         raise UserError(f"--out {path} is already there; choose another, or replace it with --force")
-    table = model.predict(read_source(source, delimiter=delimiter, encoding=encoding).frame, passes)
+    options: dict[str, Any] = {"delimiter": delimiter, "encoding": encoding}
+    frame = read_source(source, **options, header=header).frame
+    numbered = {info.name for info in model.columns} & set(map(str, range(len(frame.columns) + 1)))
+    if header is None and numbered and not numbered & set(frame.columns):  # trained on a table without a header
+        frame = read_source(source, **options, header=False).frame
+    for name in keep:
+        if name not in frame.columns:
+            raise UserError(f"--keep names a column {name!r} that is not there{nearest(name, frame.columns)}")
+    table = model.predict(frame, passes, level=level, quantiles=quantiles)
+    taken = [name for name in keep if name in table.columns]
+    if taken:
+        raise UserError(f"--keep {taken[0]} has the name of a column of predictions; rename it in the table")
+    table = pd.concat([frame[list(keep)], table], axis=1) if keep else table
     if path is not None:
         if path.suffix.lower() == ".csv":
             write_atomically(path, lambda part: write_csv(table, part, raw=raw))

@@ -17,7 +17,16 @@ from nastavnik.population import Population
 from nastavnik.recipe import Recipe, Value
 from nastavnik.request import FitRequest
 from nastavnik.run_folder import RunFolder
-from nastavnik.selection import SAMPLERS, Search, Strategy, Workbench, families_named, table_space
+from nastavnik.selection import (
+    SAMPLERS,
+    Search,
+    Strategy,
+    Workbench,
+    compare_likelihoods,
+    families_named,
+    suitable,
+    table_space,
+)
 from nastavnik.space import Choice, Limits, Space, parse_space, tree_in_words
 from nastavnik.trace import Trace
 
@@ -86,6 +95,42 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
     for recipe in _usual_recipes(space):
         _try(bench, recipe, "evidence" if "evidence" in request.pareto else request.criterion)
     return bench, space, _strategy(request, bench, space, limits, dataset)
+
+
+def settle_likelihood(dataset: Dataset, families: list[Family], request: FitRequest) -> FitRequest:
+    """The request with the likelihood that suits the target best on validation rows, where there is a question."""
+    names = suitable(dataset.task, dataset.split)
+    validation = dataset.split.parts[0][1]
+    told = any(n.startswith("likelihood.") or n in ("loss.name", "preparation.target") for n in request.settings)
+    if len(names) < 2 or told or request.space is not None or not _by_likelihood(request):
+        return request
+    rows = min(len(train) for train, _ in dataset.split.parts)
+
+    def point(name: str) -> Mapping[str, Value]:
+        pinned = {**_pinned(request), "likelihood.name": name}
+        space = table_space(
+            rows,
+            dataset.columns.numbers.shape[1],
+            families=families,
+            classification=dataset.task.is_classification,
+            pinned=pinned,
+        )
+        return space.default()
+
+    chosen, losses = compare_likelihoods(
+        names,
+        dataset.columns,
+        dataset.task,
+        dataset.split,
+        families=families,
+        point=point,
+        seed=request.seed,
+        device=request.device,
+    )
+    score = "nats a row" if dataset.task.is_classification else "ranked probability score"
+    others = ", ".join(f"{name} {loss:.4g}" for name, loss in losses.items())
+    dataset.notes.append(f"likelihood {chosen}, by a short training and {len(validation)} validation rows ({score}: {others})")
+    return request.settled(likelihood=chosen)
 
 
 def _alternatives(bench: Workbench, request: FitRequest) -> dict[str, Value]:

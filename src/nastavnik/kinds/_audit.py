@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from nastavnik.data import Columns
-from nastavnik.kinds._cells import is_missing
+from nastavnik.data import Columns, row_keys
+from nastavnik.kinds._cells import Cells, is_missing
 from nastavnik.kinds._identifier import is_id_name
 from nastavnik.kinds._kind import ColumnInfo
 from nastavnik.kinds._table import KINDS
@@ -19,7 +19,13 @@ _MANY_ROWS = 20_000
 
 
 def audit(
-    frame: pd.DataFrame, infos: Sequence[ColumnInfo], columns: Columns, target: np.ndarray, *, classes: bool
+    frame: pd.DataFrame,
+    infos: Sequence[ColumnInfo],
+    columns: Columns,
+    target: np.ndarray,
+    *,
+    classes: bool,
+    keys: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Findings about the data, each ``{"check", "severity", "columns", "message"}``.
 
@@ -29,6 +35,7 @@ def audit(
         columns: the same cells, read.
         target: one value a row: class numbers, or real values.
         classes: whether the target is a class.
+        keys: ``keys_of`` the frame, where they are known.
     """
     found = [
         *_missing_cells(frame, infos),
@@ -36,13 +43,23 @@ def audit(
         *_by_kind(infos, columns),
         *_constant(infos, len(frame)),
         *_duplicate_columns(columns),
-        *_duplicate_rows(frame, target),
+        *_duplicate_rows(keys_of(frame) if keys is None else keys, target),
         *_left_out(infos),
         *_shared_names(infos, len(frame)),
     ]
     if classes:
         found += _imbalance(target)
     return found + _leaks(columns, target, classes)
+
+
+def keys_of(frame: pd.DataFrame, known: Mapping[str, Cells] | None = None) -> np.ndarray:
+    """A number for each row [n] that equal rows share; ``known`` are cells that were looked through before."""
+
+    def column(name: str) -> np.ndarray:
+        cells = (known or {}).get(name) or Cells(name, frame[name])
+        return cells.numbers if cells.typed else cells.codes
+
+    return row_keys(column(str(name)) for name in frame.columns)
 
 
 def _finding(check: str, severity: str, names: Sequence[str], message: str) -> dict[str, Any]:
@@ -115,9 +132,8 @@ def _duplicate_columns(columns: Columns) -> list[dict[str, Any]]:
     return [_finding("duplicate columns", "info", [b for _, b in pairs], text)]
 
 
-def _duplicate_rows(frame: pd.DataFrame, target: np.ndarray) -> list[dict[str, Any]]:
-    keys = pd.util.hash_pandas_object(frame.astype(str) if frame.shape[1] < 100 else frame, index=False)
-    same_inputs = keys.duplicated(keep=False).to_numpy()
+def _duplicate_rows(keys: np.ndarray, target: np.ndarray) -> list[dict[str, Any]]:
+    same_inputs = pd.Series(keys).duplicated(keep=False).to_numpy()
     if not same_inputs.any():
         return []
     whole = pd.DataFrame({"key": keys, "target": target}).duplicated().sum()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,27 +33,28 @@ class Category(Kind):
         if isinstance(cells.values.dtype, pd.CategoricalDtype) and not pd.api.types.is_numeric_dtype(
             cells.values.cat.categories
         ):
-            return Guess(0.99, "a categorical column", self._reading(cells))
+            return Guess(0.99, "a categorical column", partial(self._reading, cells))
         distinct, rows = cells.distinct, max(len(cells), 1)
         if cells.typed or _all_whole(cells.words):
             named = _CODE_NAME.search(cells.name) is not None and 2 < distinct <= max(rows / 5, 2)
             shared = is_id_name(cells.name) and 2 < distinct <= rows / 10
             if named or shared:
-                return Guess(0.92, f"its name: {distinct} codes, not quantities", self._reading(cells))
+                return Guess(0.92, f"its name: {distinct} codes, not quantities", partial(self._reading, cells))
             if cells.typed:
                 return None
         if distinct <= FEW_LEVELS:
-            return Guess(0.7, f"{distinct} distinct words", self._reading(cells))
+            return Guess(0.7, f"{distinct} distinct words", partial(self._reading, cells))
         if cells.present / distinct >= _OFTEN:
-            return Guess(0.6, f"{distinct} distinct words, each {cells.present / distinct:.0f} times", self._reading(cells))
-        return Guess(0.2, f"{distinct} distinct words", self._reading(cells))
+            return Guess(0.6, f"{distinct} distinct words, each {cells.present / distinct:.0f} times", partial(self._reading, cells))
+        return Guess(0.2, f"{distinct} distinct words", partial(self._reading, cells))
 
     def given(self, cells: Cells, wishes: Wishes) -> Guess:
         """Any column."""
-        return Guess(1.0, "given", self._reading(cells))
+        return Guess(1.0, "given", partial(self._reading, cells))
 
     def _reading(self, cells: Cells) -> dict[str, Any]:
-        return {"levels": sorted({level_word(w) for w in cells.words}, key=level_order)}
+        words = {level_word(v) for v in pd.unique(cells.values[~cells.missing])} if cells.typed else set(cells.words)
+        return {"levels": sorted(words, key=level_order)}
 
     def read(self, cells: Cells, reading: Mapping[str, Any]) -> Features:
         """Words, None where missing.

@@ -18,7 +18,7 @@ def level_word(value: Any) -> str:
     """A cell as a word, whatever type it has: whole numbers lose their ``.0``; 1, 1.0 and "1.0" are one."""
     if isinstance(value, str):
         word = value.strip()
-        return word.partition(".")[0] if _WHOLE.fullmatch(word) else word
+        return word.partition(".")[0] if word[-1:] == "0" and _WHOLE.fullmatch(word) else word
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
     if isinstance(value, bytes):
@@ -28,9 +28,11 @@ def level_word(value: Any) -> str:
 
 def is_missing(values: pd.Series, told: Sequence[str] = ()) -> np.ndarray:
     """Which cells hold nothing: None, NaN, NaT, one of the usual words for it, or what was told to stand for it."""
-    missing = values.isna().to_numpy()
+    raw = values.to_numpy() if values.dtype == object else None
+    missing = values.isna().to_numpy() if raw is None else pd.isna(raw)
     if is_words(values):
-        missing = missing | values.astype(object).isin(MISSING).to_numpy()
+        cells = values.astype(object).to_numpy() if raw is None else raw
+        missing = missing | pd.Series(cells).isin(MISSING).to_numpy()
     if told:
         missing = missing | _told(values, told)
     return missing
@@ -81,6 +83,27 @@ class Cells:
         """Whether the cells are numbers (or truths) by their type."""
         return pd.api.types.is_numeric_dtype(self.values)
 
+    def as_numbers(self) -> Cells | None:
+        """The same cells by their type, where all of them are words for plain numbers; codes with zeros first are not."""
+        if self.typed or not is_words(self.values) or not self.present:
+            return None
+        values = self.values.to_numpy() if self.values.dtype == object else self.values.astype(object).to_numpy()
+        present = values[~self.missing] if self.missing.any() else values
+        few = present[:: max(1, len(present) // 30)]
+        if not all(isinstance(word, str) and as_number(word) is not None for word in few):
+            return None
+        cells = np.where(self.missing, None, values) if self.missing.any() else values
+        found = np.asarray(pd.to_numeric(cells, errors="coerce"), dtype=np.float64)
+        if (np.isnan(found) != self.missing).any():
+            return None
+        if pd.api.types.infer_dtype(present, skipna=False) != "string":
+            return None
+        if (found[~self.missing] % 1 == 0).all() and any(v[0] == "0" and v[1:2].isdigit() for v in present):
+            return None
+        own = Cells(self.name, pd.Series(found), self.told)
+        own.__dict__.update(missing=self.missing, numbers=found)
+        return own
+
     @functools.cached_property
     def numbers(self) -> np.ndarray:
         """Typed cells as float64 [n], NaN where missing."""
@@ -90,12 +113,15 @@ class Cells:
     @functools.cached_property
     def _factors(self) -> tuple[np.ndarray, list[str]]:
         """(code of each cell [n], -1 where missing; the distinct words in order of appearance)."""
-        values: Any = self.values.astype(object).to_numpy(copy=True)
-        values[self.missing] = None
+        values: Any = self.values.astype(object).to_numpy()
+        if self.missing.any():
+            values = np.where(self.missing, None, values)
         if pd.api.types.infer_dtype(values, skipna=True) != "string":  # 1, 1.0 and True are not the same word
             values = np.array([None if v is None else level_word(v) for v in values], dtype=object)
         codes, found = pd.factorize(values)
         words = [level_word(word) for word in found]
+        if words == list(found):
+            return codes, words
         merged, distinct = pd.factorize(np.array(words, dtype=object))
         if len(distinct) < len(words):
             codes, words = np.where(codes < 0, -1, merged[codes]), list(distinct)
@@ -124,10 +150,21 @@ class Cells:
             return len(pd.unique(present))
         return len(self.words)
 
-    @property
+    @functools.cached_property
     def present(self) -> int:
         """Cells that hold something."""
         return int((~self.missing).sum())
+
+    def sampled(self, most: int = 2000) -> Cells:
+        """The same with at most so many of the distinct words, taken evenly, each as often as it stands."""
+        if self.typed or len(self.words) <= most:
+            return self
+        places = np.linspace(0, len(self.words) - 1, most).astype(int)
+        words = [self.words[i] for i in places]
+        own = Cells(self.name, pd.Series(words, dtype=object), self.told)
+        counts = self.counts[places]
+        own.__dict__.update(_factors=(np.arange(most), words), counts=counts, present=int(counts.sum()))
+        return own
 
     def spread(self, values: np.ndarray, empty: Any = np.nan) -> np.ndarray:
         """What was found for each distinct word, given to the cells [n]."""

@@ -45,6 +45,9 @@ class Date(Kind):
         if all(w.isdigit() for w in sample):
             numbers = np.array([float(w) if w.isdigit() else np.nan for w in cells.words])
             return _in_numbers(Cells(cells.name, pd.Series(numbers)))
+        few = cells.sampled(300)
+        if find_forms(*_said(few))[0] < 0.9:
+            return None
         words, counts = _said(cells)
         share, forms, swapped = find_forms(words, counts)
         if share < 1 - _MOST_ODD:
@@ -67,12 +70,12 @@ class Date(Kind):
         if pd.api.types.is_datetime64_any_dtype(cells.values):
             found = self.recognise(cells, wishes)
             assert found is not None
-            return Guess(1.0, "given", found.reading)
+            return Guess(1.0, "given", found.record)
         forms = list(wishes.date_formats)
         if not forms and cells.typed:
             own = _in_numbers(cells, asked=True)
             if own is not None:
-                return Guess(1.0, "given", own.reading)
+                return Guess(1.0, "given", own.record)
         words, counts = _said(cells)
         if not forms:
             _, forms, _ = find_forms(words, counts)
@@ -209,25 +212,22 @@ def _of_numbers(words: Sequence[str], unit: str) -> np.ndarray:
 
 def parts_of(name: str, stamps: np.ndarray, reading: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Numbers that a network can learn from: the place in time, calendar parts, and circles of year, week and day."""
-    series = pd.Series(stamps)
     missing = np.isnat(stamps)
-
-    def part(values: Any) -> np.ndarray:
-        return np.where(missing, np.nan, np.asarray(values, dtype=np.float64))
-
-    microseconds = np.where(missing, 0, (stamps - _EPOCH).astype(np.int64))
+    stamps = np.where(missing, _EPOCH, stamps)
+    microseconds = (stamps - _EPOCH).astype(np.int64)
     days = microseconds / _DAY
     found: dict[str, np.ndarray] = {}
     if reading.get("dated", True):
-        found |= {"days": part(days), "year": part(series.dt.year.fillna(0)), "month": part(series.dt.month.fillna(0))}
-        if not all("%d" not in f and f != ISO and "epoch" not in f for f in reading["formats"]):
-            found |= {"day": part(series.dt.day.fillna(0)), "weekday": part(series.dt.day_of_week.fillna(0))}
-            found |= _circle("week", part(days + 5), 7.0)
-        found |= _circle("year", part(series.dt.day_of_year.fillna(0) - 1), 365.25)
+        day, month, year = (stamps.astype(f"datetime64[{unit}]") for unit in "DMY")
+        found |= {"days": days, "year": year.astype(np.int64) + 1970, "month": month.astype(np.int64) % 12 + 1}
+        if any("%d" in form or form == ISO or "epoch" in form for form in reading["formats"]):
+            found |= {"day": (day - month).astype(np.int64) + 1, "weekday": (day.astype(np.int64) + 3) % 7}
+            found |= _circle("week", days + 5, 7.0)
+        found |= _circle("year", (day - year).astype(np.int64), 365.25)
     if reading.get("timed", False):
-        hour = days % 1 * 24
-        found |= {"hour": part(hour), **_circle("day", part(hour), 24.0)}
-    return {f"{name}.{key}": values for key, values in found.items()}
+        hour = microseconds % _DAY / (_DAY / 24)
+        found |= {"hour": hour, **_circle("day", hour, 24.0)}
+    return {f"{name}.{key}": np.where(missing, np.nan, values) for key, values in found.items()}
 
 
 def _circle(name: str, place: np.ndarray, length: float) -> dict[str, np.ndarray]:

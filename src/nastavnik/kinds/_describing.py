@@ -27,6 +27,7 @@ def describe_columns(
     decimal: str | None = None,
     date_formats: Sequence[str] = (),
     missing: Sequence[str] = (),
+    keep: dict[str, Cells] | None = None,
 ) -> list[ColumnInfo]:
     """Each column's kind, found or given.
 
@@ -36,6 +37,7 @@ def describe_columns(
         decimal: the decimal mark of all columns; found where not given.
         date_formats: ``strptime``'s formats, each for all columns or, after "name=", for one.
         missing: what stands for a missing cell, in all columns or, after "name=", in one.
+        keep: takes the cells of columns of words, so that they need not be looked through again.
 
     Raises:
         UserError: a kind is given for a column that is not there, or is no kind of ours.
@@ -54,7 +56,11 @@ def describe_columns(
         values = frame[name]
         cells = Cells(name, values, told[name])
         kind = given.get(name, "date" if forms[name] and any(f"{name}=" in f for f in date_formats) else None)
+        if kind in (None, "number") and decimal != ",":
+            cells = cells.as_numbers() or cells
         found.append(_describe(cells, kind, Wishes(decimal, tuple(forms[name]))))
+        if keep is not None and not pd.api.types.is_numeric_dtype(values):
+            keep[name] = cells
     return found
 
 
@@ -75,7 +81,7 @@ def _describe(cells: Cells, given: str | None, wishes: Wishes) -> ColumnInfo:
     else:
         kind, guess = _surest(cells, wishes)
     info = ColumnInfo(
-        cells.name, kind, guess.reason, cells.distinct, int(cells.missing.sum()), dict(guess.reading), cells.told
+        cells.name, kind, guess.reason, cells.distinct, int(cells.missing.sum()), guess.record, cells.told
     )
     return ColumnInfo(**{**info.__dict__, "examples": _examples(cells, info)})
 
@@ -117,8 +123,12 @@ def _spread_out(count: int) -> list[int]:
     return sorted({0, count // 2, count - 1})[:_EXAMPLES] if count else []
 
 
-def to_columns(frame: pd.DataFrame, infos: Sequence[ColumnInfo]) -> Columns:
+def to_columns(
+    frame: pd.DataFrame, infos: Sequence[ColumnInfo], known: Mapping[str, Cells] | None = None
+) -> Columns:
     """Read the cells of the input columns; what cannot be taken counts as missing, and is said.
+
+    ``known`` are cells of this frame that were looked through before.
 
     Raises:
         UserError: a column is not there, or most of its cells are not of its kind (the first one's row is named).
@@ -141,7 +151,8 @@ def to_columns(frame: pd.DataFrame, infos: Sequence[ColumnInfo]) -> Columns:
                 block[:, place] = within(column.astype(np.float64), info.name, largest, lost)
             each.append((info, place))
         else:
-            features = read_column(frame[info.name], info)
+            cells = (known or {}).get(info.name)
+            features = read_column(frame[info.name], info) if cells is None else KINDS[info.kind].read(cells, info.reading)
             lost += features.lost
             each.append((info, features))
     return _joined(len(frame), block, each, lost)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -15,11 +15,19 @@ from nastavnik.kinds._cells import Cells
 
 @dataclass(frozen=True)
 class Guess:
-    """That a column is of a kind: how sure, why in words, and what is needed to read its cells again, as plain JSON."""
+    """That a column is of a kind: how sure, why in words, and what is needed to read its cells again, as plain JSON.
+
+    A reading that costs something to find may be a function, which is called if the guess wins.
+    """
 
     confidence: float
     reason: str
-    reading: Mapping[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, Any] | Callable[[], Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The reading, found."""
+        return dict(self.reading() if callable(self.reading) else self.reading)
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ class Kind(ABC):
             UserError: no cell at all can be read so.
         """
         found = self.recognise(cells, wishes)
-        return Guess(1.0, "given", {} if found is None else found.reading)
+        return Guess(1.0, "given", {} if found is None else found.record)
 
     @abstractmethod
     def read(self, cells: Cells, reading: Mapping[str, Any]) -> Features:

@@ -30,6 +30,7 @@ class Labels(Kind):
         """One mark divides the cells into names that come again in other company."""
         if cells.typed or not cells.present or len(cells.words) < 4:
             return None
+        cells = cells.sampled()
         listed = cells.where(lambda w: _LIST.match(w) is not None)
         best: Guess | None = None
         for mark in _MARKS:
@@ -46,7 +47,7 @@ class Labels(Kind):
         found = self.recognise(cells, wishes)
         total = {mark: sum(w.count(mark) for w in cells.words) for mark in _MARKS}
         mark = max(total, key=lambda m: total[m])
-        return Guess(1.0, "given", {"mark": mark} if found is None else found.reading)
+        return Guess(1.0, "given", {"mark": mark} if found is None else found.record)
 
     def read(self, cells: Cells, reading: Mapping[str, Any]) -> Features:
         """Which labels stand in each cell, and how many."""

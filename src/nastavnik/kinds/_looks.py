@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nastavnik.kinds._quantities import Parsed, as_range, parse
-from nastavnik.kinds._units import Affix, affix, letter_factor
+from nastavnik.kinds._units import DIMENSIONS, MONEY, Affix, affix, letter_factor
 
 _TRUTHS = {"true": 1.0, "false": 0.0}
 GONE = frozenset(
@@ -95,6 +95,10 @@ class Scale:
         """Without units that stand in less than a share ``most`` of the words: they are odd cells."""
         named = {d: u for d, u in self.units.items() if weights.get(d, 0.0) >= most}
         return Scale(named, {d: self.factors[d] for d in named}, self.letters)
+
+    def is_known(self, dimension: str) -> bool:
+        """Whether it is a dimension of units that we know, or money."""
+        return dimension in DIMENSIONS or self.units.get(dimension) in MONEY
 
     def place(self, around: Affix) -> tuple[str, float, float] | None:
         """(dimension, factor, offset) that a number with this unit is brought by; None where it is none of these."""

@@ -16,13 +16,18 @@ from nastavnik.kinds._cells import Cells, level_word
 from nastavnik.kinds._kind import ColumnInfo, Features, Guess, Kind, Wishes
 from nastavnik.kinds._looks import GONE, Look, Scale, look
 from nastavnik.kinds._quantities import find_decimal, plain_numbers, split_values
+from nastavnik.kinds._units import affix
 
 LARGEST = 3.4e38  # beyond it no number fits a network; the ends of single precision are many programs' "no data"
 _HUGE = 1e30, 1e150  # a column whose middle is beyond the first may hold numbers up to the second
 _BEYOND = 1e8  # times what nearly all others stay below: no measurement is that far from its column
 _FEW_ODD = 0.05  # share of cells that may be no numbers
 _MOST_WORDS = 20  # different words beside the numbers, each met several times
+_FEWEST_VALUES = 3  # different numbers before a word that we do not know make it a unit
 _SAMPLE = 3000
+_MANY_ALIKE = 200  # words worth reading at once
+_ONE = re.compile(r"([^\d.,()+-]*)[\d][\d.,]*([^\d]*)")
+_GROUPS = re.compile(r"\d{1,3}(,\d{3})+(\.\d*)?")
 _LEADING_ZERO = re.compile(r"0\d+")
 
 
@@ -68,7 +73,7 @@ class Number(Kind):
         """
         found = self.recognise(cells, wishes)
         if found is not None:
-            return Guess(1.0, "given", found.reading)
+            return Guess(1.0, "given", found.record)
         if pd.api.types.is_datetime64_any_dtype(cells.values):
             return Guess(1.0, "given", {"form": "plain"})
         own = _form(cells, wishes.decimal)
@@ -231,7 +236,7 @@ def _form(cells: Cells, decimal: str | None) -> tuple[float, list[str], dict[str
     seen = np.array([x is not None for x in looks])
     if weights[seen].sum() < 0.5 * weights.sum():
         return _several_form(words, weights, mark)
-    scale = _scale([x for x in looks if x is not None], weights[seen], len(words))
+    scale = _scale([x for x in looks if x is not None], weights[seen])
     reading: dict[str, Any] = {"form": "plain", "decimal": mark, "scale": scale.to_json()}
     own = _read(words, reading)
     good = ~np.isnan(own.low)
@@ -253,7 +258,7 @@ def _form(cells: Cells, decimal: str | None) -> tuple[float, list[str], dict[str
     return share, repeated if few else [], reading, _reason(scale, reading, repeated if few else [])
 
 
-def _scale(looks: list[Look], weights: np.ndarray, words: int) -> Scale:
+def _scale(looks: list[Look], weights: np.ndarray) -> Scale:
     """The units that are common enough; unknown ones only where several different numbers have them."""
     scale = Scale.of(looks, weights)
     share: dict[str, float] = {}
@@ -263,8 +268,7 @@ def _scale(looks: list[Look], weights: np.ndarray, words: int) -> Scale:
         if placed is not None and placed[0]:
             share[placed[0]] = share.get(placed[0], 0.0) + float(weight) / float(weights.sum())
             values.setdefault(placed[0], set()).add(one.low)
-    least = 3 if words > 2 else 1
-    share = {d: s for d, s in share.items() if len(values[d]) >= least}
+    share = {d: s for d, s in share.items() if scale.is_known(d) or len(values[d]) >= _FEWEST_VALUES}
     return scale.kept(0.02, share)
 
 
@@ -285,7 +289,7 @@ def _several_form(words: list[str], weights: np.ndarray, mark: str) -> tuple[flo
         seen = np.array([x is not None for x in looks])
         if weights[seen].sum() < 0.5 * total:
             return None
-        scale = _scale([x for x in looks if x is not None], weights[seen], len(words))
+        scale = _scale([x for x in looks if x is not None], weights[seen])
         reading = {"form": "plain", "decimal": mark, "scale": scale.to_json()}
         read = ~np.isnan(_read(own, reading).low)
         if weights[read].sum() < 0.5 * total:
@@ -301,10 +305,12 @@ def _read(words: list[str], reading: Mapping[str, Any]) -> _Read:
     mark = str(reading.get("decimal", "."))
     numbers = plain_numbers(words, mark)
     scale = Scale.from_json(reading["scale"]) if "scale" in reading else Scale({}, {}, False)
-    low, high = numbers.copy(), numbers.copy()
+    low = numbers.copy()
     end, is_range = np.zeros(len(words)), np.zeros(len(words), dtype=bool)
     dimension = [""] * len(words)
-    for i in np.flatnonzero(np.isnan(numbers)):
+    _read_alike(words, numbers, low, dimension, mark, scale)
+    high = low.copy()
+    for i in np.flatnonzero(np.isnan(low)):
         if words[i].lower() in GONE:
             continue
         one = look(words[i], mark)
@@ -317,10 +323,44 @@ def _read(words: list[str], reading: Mapping[str, Any]) -> _Read:
     return _Read(low, high, end, dimension, is_range)
 
 
+def _read_alike(
+    words: list[str], numbers: np.ndarray, low: np.ndarray, dimension: list[str], mark: str, scale: Scale
+) -> None:
+    """Read at once the words that differ in nothing but a plain number; the others are left for a closer look."""
+    left = np.flatnonzero(np.isnan(numbers))
+    if len(left) < _MANY_ALIKE:
+        return
+    for around in dict.fromkeys(_around(words[i]) for i in left[:: max(1, len(left) // 50)]):
+        if around is None:
+            continue
+        before, behind = around
+        left = np.flatnonzero(np.isnan(low))
+        mine = [i for i in left if words[i].startswith(before) and words[i].endswith(behind)]
+        placed = scale.place(affix(before, behind))
+        if len(mine) < _MANY_ALIKE or placed is None or affix(before, behind).end:
+            continue
+        inner = [words[i][len(before) : len(words[i]) - len(behind)].strip() for i in mine]
+        if mark == "." and any("," in word for word in inner):
+            inner = [w.replace(",", "") if "," in w and _GROUPS.fullmatch(w) else w for w in inner]
+        read = plain_numbers(inner, mark)
+        good = ~np.isnan(read) & np.array([bool(w) and w[0].isdigit() for w in inner], dtype=bool)
+        places = np.array(mine)[good]
+        low[places] = read[good] * placed[1] + placed[2]
+        for i in places:
+            dimension[i] = placed[0]
+
+
+def _around(word: str) -> tuple[str, str] | None:
+    """What stands before and behind the only number of a word."""
+    match = _ONE.fullmatch(word)
+    return None if match is None else (match[1], match[2])
+
+
 def _middles(own: _Read, usual: float) -> tuple[np.ndarray, np.ndarray]:
     """Middle and width of each word; what is open at one end is as wide as the column's ranges usually are."""
-    width = own.high - own.low
-    middle = (own.low + own.high) / 2 + own.end * usual / 2
+    width = np.where(own.is_range, own.high, 0.0) - np.where(own.is_range, own.low, 0.0)
+    width = np.where(np.isnan(own.low), np.nan, width)
+    middle = own.low + width / 2 + own.end * usual / 2
     return middle, np.where(own.end != 0, usual, width)
 
 

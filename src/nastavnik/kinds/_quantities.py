@@ -41,7 +41,7 @@ def plain_numbers(words: list[str] | np.ndarray, decimal: str = ".") -> np.ndarr
         cells = np.array([_with_point(w) for w in cells], dtype=object)
     if not len(cells):
         return np.zeros(0)
-    return pd.to_numeric(pd.Series(cells, dtype=object), errors="coerce").to_numpy(dtype=np.float64)
+    return np.array(pd.to_numeric(cells, errors="coerce"), dtype=np.float64)
 
 
 def _with_point(word: str) -> str | None:

@@ -48,7 +48,8 @@ _MONEY = {
     "₴": "₴", "uah": "₴", "₦": "₦", "₪": "₪", "₫": "₫", "฿": "฿", "¢": "¢", "cad": "c$", "aud": "a$", "dollars": "$",
     "zar": "zar", "brl": "r$", "mxn": "mxn", "sgd": "sgd", "hkd": "hkd",
 }  # fmt: skip
-_SIGNS = tuple(sign for sign in _MONEY if not sign.isalpha() and sign != "rs.")
+DIMENSIONS = frozenset(_DIMENSIONS)
+MONEY = frozenset(_MONEY.values())
 _TIMES = {
     "k": 1e3, "thousand": 1e3, "tsd": 1e3, "mio": 1e6, "mn": 1e6, "mln": 1e6, "million": 1e6, "millions": 1e6,
     "bn": 1e9, "mrd": 1e9, "bln": 1e9, "billion": 1e9, "billions": 1e9, "tn": 1e12, "trillion": 1e12,

@@ -85,8 +85,23 @@ MODEL = Kind(
                     "method": listing(text),
                     "indicators": listing(whole(0)),
                     "number_names": listing(text),
-                    "names": record({"word_names": listing(text), "levels": listing(listing(text))}),
-                    "bags": record({"bag_names": listing(text), "vocabularies": listing(listing(text))}),
+                    "names": record(
+                        {
+                            "word_names": listing(text),
+                            "levels": listing(listing(text)),
+                            "rare": listing(listing(text)),
+                            "sizes": listing(whole(1)),
+                            "counted": listing(whole(0)),
+                            "averaged": listing(whole(0)),
+                        }
+                    ),
+                    "bags": record(
+                        {
+                            "bag_names": listing(text),
+                            "weightings": listing(text),
+                            "vocabularies": listing(listing(text)),
+                        }
+                    ),
                 }
             ),
             "target": record({"classes": listing(text)}),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from nastavnik.selection._importance import importance as importance
     from nastavnik.selection._ladder import climb as climb
     from nastavnik.selection._ladder import has_signal as has_signal
+    from nastavnik.selection._likelihoods import compare_likelihoods as compare_likelihoods
+    from nastavnik.selection._likelihoods import suitable as suitable
     from nastavnik.selection._objectives import OBJECTIVES as OBJECTIVES
     from nastavnik.selection._optimism import Optimism as Optimism
     from nastavnik.selection._optimism import optimism as optimism
@@ -55,6 +57,7 @@ _NAMES = {
     "_hyperparameters": "hyperparameter_importance",
     "_importance": "importance",
     "_ladder": "climb has_signal",
+    "_likelihoods": "compare_likelihoods suitable",
     "_objectives": "OBJECTIVES",
     "_optimism": "Optimism optimism",
     "_rates": "RateSearch find_rate",

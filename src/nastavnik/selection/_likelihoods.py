@@ -1,0 +1,109 @@
+"""Which likelihood suits a target: the few that may are each given a short training, and compared on validation rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from nastavnik.data import Columns, Split
+from nastavnik.model import Member, member_predictive
+from nastavnik.nets import Family
+from nastavnik.population import Population
+from nastavnik.predictive import Predictive
+from nastavnik.recipe import Recipe, Value
+from nastavnik.selection._workbench import Workbench
+from nastavnik.task import Task
+
+_FEWEST_ROWS, _FEWEST_HELD = 100, 20  # with fewer nothing is told apart
+_SPIKE = 0.05  # share of zeros from which they are no chance
+_SKEW = 1.0
+_STEPS = 500
+_MOST_ROWS = 4000
+_LEVELS = np.arange(1, 20) / 20
+
+
+def suitable(task: Task, split: Split) -> tuple[str, ...]:
+    """The likelihoods to be compared for a target, the usual one first; none where there is no question, or few rows."""
+    train, validation = split.parts[0]
+    if len(train) < _FEWEST_ROWS or len(validation) < _FEWEST_HELD:
+        return ()
+    if task.kind == "grades":
+        return ("ordinal", "categorical")
+    if task.kind != "regression":
+        return ()
+    y = task.values
+    if _SPIKE <= task.zeros < 1 - _SPIKE and len(np.unique(y[y > 0])) > 10:
+        return ("hurdle", "gaussian")
+    if y.min() > 0 and y.std() > 0 and float(np.mean(((y - y.mean()) / y.std()) ** 3)) > _SKEW:
+        return ("gaussian", "gamma")
+    return ()
+
+
+def compare_likelihoods(
+    names: Sequence[str],
+    columns: Columns,
+    task: Task,
+    split: Split,
+    *,
+    families: Sequence[Family],
+    point: Callable[[str], Mapping[str, Value]],
+    seed: int,
+    device: str,
+) -> tuple[str, dict[str, float]]:
+    """The name to be taken, and each one's mean loss: the first, unless another is better by more than one standard error.
+
+    The loss is the negative log likelihood for grades; for values the continuous ranked probability score (Gneiting &
+    Raftery 2007, §4.2), as a density and a probability of zero do not compare.
+
+    Args:
+        names: the likelihoods.
+        columns: inputs of all rows.
+        task: whose target it is.
+        split: whose first part is trained and validated on.
+        families: of the networks that may be tried.
+        point: by likelihood the recipe's point that is trained.
+        seed: of rows and networks.
+        device: where to train.
+    """
+    rng = np.random.default_rng(seed)
+    train, validation = (np.sort(rng.permutation(rows)[:_MOST_ROWS]) for rows in split.parts[0])
+    part = Split(train, validation, np.array([], dtype=np.int64), None, "a part")
+    losses: dict[str, np.ndarray] = {}
+    for name in names:
+        settings = {"likelihood.name": name}
+        bench = Workbench(columns, task, part, families=families, settings=settings, seed=seed, device=device)
+        recipe = Recipe({**point(name), "seed": seed})
+        own = bench.parts[0]
+        population = Population(
+            [bench.learner(recipe, own)], [recipe], bench.data, total_steps=_STEPS, evaluations=10, instruments={}, engine="batched"
+        )  # fmt: skip
+        population.train(_STEPS)
+        (outcome,) = population.harvest()
+        inputs, _ = own.rows(validation)
+        predictive = member_predictive(Member(outcome.learners[0], recipe), inputs, own.target)
+        losses[name] = _losses(predictive, task, validation)
+    chosen = names[0]
+    for name in names[1:]:
+        gain = losses[chosen] - losses[name]
+        error = float(gain.std(ddof=1)) / len(gain) ** 0.5
+        if np.isfinite(losses[name]).all() and not float(gain.mean()) <= error:
+            chosen = name
+    return chosen, {name: float(own.mean()) for name, own in losses.items()}
+
+
+def _losses(predictive: Predictive, task: Task, rows: np.ndarray) -> np.ndarray:
+    y = task.values[rows]
+    if task.is_classification:
+        return predictive.neg_log_likelihood(y)
+    return crps(predictive, y.astype(np.float64))
+
+
+def crps(predictive: Predictive, y: np.ndarray) -> np.ndarray:
+    """The continuous ranked probability score of each row, in the target's units, by 19 quantiles."""
+    each = []
+    for q in _LEVELS:
+        value = predictive.quantile(float(q))
+        assert value is not None
+        each.append(2 * np.maximum(q * (y - value), (q - 1) * (y - value)))
+    return np.mean(each, axis=0)
