@@ -82,6 +82,7 @@ class DatasetOptions:
     decimal: str | None = None
     date_formats: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    weights: str | None = None
     fewest_rows: int = FEWEST_ROWS
 
 
@@ -96,25 +97,29 @@ def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True)
         raise UserError(f"the table has {len(frame)} rows; at least {options.fewest_rows} are needed")
     options = _with_plain_names(options)
     target = _target(table, options)
-    for option, name in (("--group", options.group), ("--time", options.time), ("--split-column", options.split)):
+    for option, name in (("--group", options.group), ("--time", options.time), ("--split-column", options.split), ("--weights", options.weights)):
         if name is not None and name not in frame.columns:
             raise UserError(f"{option} names a column {name!r} that is not there{nearest(name, frame.columns)}")
     for name in options.drop:
         if name not in frame.columns:
             raise UserError(f"--drop names a column {name!r} that is not there{nearest(name, frame.columns)}")
     frame, labelled, unlabelled = _with_targets(frame, target, options)
+    frame, labelled = _with_weight(frame, labelled, options.weights)
     if len(frame) < options.fewest_rows:
         raise UserError(f"{len(frame)} rows have a target {target!r}; at least {options.fewest_rows} are needed")
     known: dict[str, Cells] = {}
     infos = _describe(frame, options, known)
     by_name = {info.name: info for info in infos}
-    values = frame[target].reset_index(drop=True) if len(unlabelled) else frame[target]
+    values = frame[target]
     told = table.origin.get("kind") in ("built-in", "idx")
     task = find_task(values, by_name[target], options.task, classes=told)
     if options.class_weights != "none":
         if not task.is_classification:
             raise UserError(f"--class-weights is for classes, but {task.target!r} is a {task.kind} target")
         task = replace(task, class_weights=options.class_weights)
+    if options.weights is not None:
+        weights = frame[options.weights].astype(np.float64).to_numpy()
+        task = replace(task, weights=weights / weights.mean())
     roles, notes = _roles(infos, target, options)
     notes += table.notes
     if len(unlabelled):
@@ -163,13 +168,37 @@ def _with_targets(
     return frame[~gone].reset_index(drop=True), np.flatnonzero(~gone), np.flatnonzero(gone)
 
 
+def _with_weight(
+    frame: pd.DataFrame, labelled: np.ndarray, name: str | None
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows that weigh something, their weights as numbers.
+
+    Raises:
+        UserError: a weight is missing, negative, or no number.
+    """
+    if name is None:
+        return frame, labelled
+    weights = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64)
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise UserError(
+            f"--weights {name}: row {labelled[row] + 1} says {frame[name].iloc[row]!r}; weights are numbers from 0 up"
+        )
+    if not weights.any():
+        raise UserError(f"--weights {name}: every row weighs nothing")
+    frame = frame.assign(**{name: weights})
+    keep = weights > 0
+    return (frame, labelled) if keep.all() else (frame[keep].reset_index(drop=True), labelled[keep])
+
+
 def _with_plain_names(options: DatasetOptions) -> DatasetOptions:
     """Columns have no blanks around their names, however they were written; so have the names that options give."""
 
     def plain(name: str | None) -> str | None:
         return None if name is None else str(name).strip()
 
-    one: dict[str, Any] = {name: plain(getattr(options, name)) for name in ("target", "group", "time", "split")}
+    one: dict[str, Any] = {name: plain(getattr(options, name)) for name in ("target", "group", "time", "split", "weights")}
     kinds = {str(name).strip(): kind for name, kind in (options.kinds or {}).items()}
     return replace(options, drop=tuple(str(name).strip() for name in options.drop), kinds=kinds, **one)
 
@@ -198,6 +227,8 @@ def _roles(infos: list[ColumnInfo], target: str, options: DatasetOptions) -> tup
             roles[info.name] = "split"
         elif info.name == options.group:
             roles[info.name] = "group"
+        elif info.name == options.weights:
+            roles[info.name] = "weights"
         elif KINDS[info.kind].left_out:
             roles[info.name] = info.kind
         else:

@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from nastavnik.arguments import fitted
 from nastavnik.data import Columns, Table
@@ -20,7 +20,7 @@ from nastavnik.recipe import Value
 from nastavnik.request import FitRequest
 from nastavnik.run_folder import RunFolder
 
-_TARGET = "target"
+_TARGET, _WEIGHT = "target", "sample_weight"
 
 
 class _Nastavnik(BaseEstimator):
@@ -55,8 +55,12 @@ class _Nastavnik(BaseEstimator):
         tags.target_tags.required = True
         return tags
 
-    def _train(self, x: pd.DataFrame, y: np.ndarray, task: str, kinds: dict[str, str]) -> None:
+    def _train(
+        self, x: pd.DataFrame, y: np.ndarray, task: str, kinds: dict[str, str], sample_weight: Any
+    ) -> None:
         frame = x.assign(**{_TARGET: y})
+        if sample_weight is not None:
+            frame[_WEIGHT] = _check_sample_weight(sample_weight, frame, dtype=np.float64, ensure_non_negative=True)
         seed = self.random_state
         if isinstance(seed, (bool, np.bool_)):
             raise UserError(f"random_state must be a whole number or a generator of numpy's, but got {seed!r}")
@@ -81,6 +85,7 @@ class _Nastavnik(BaseEstimator):
             folds=self.folds,
             test=0.0,
             class_weights=self.class_weights,
+            weights=None if sample_weight is None else _WEIGHT,
         )
         table = Table(frame, "arrays", {"kind": "arrays"}, target=_TARGET)
         run = fit_request(
@@ -129,15 +134,15 @@ class NastavnikClassifier(ClassifierMixin, _Nastavnik):
         True
     """
 
-    def fit(self, X: Any, y: Any) -> NastavnikClassifier:
-        """Train on inputs [n, d] and class labels [n]."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NastavnikClassifier:
+        """Train on inputs [n, d] and class labels [n]; ``sample_weight`` [n] says how much each row counts."""
         frame, labels, kinds = self._frame(X, y=y)
         assert labels is not None
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"a classifier needs at least 2 classes, but the target has 1 class: {self.classes_[0]!r}")
-        self._train(frame, numbers, "classification", kinds)
+        self._train(frame, numbers, "classification", kinds, sample_weight)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -165,14 +170,14 @@ class NastavnikRegressor(RegressorMixin, _Nastavnik):
         True
     """
 
-    def fit(self, X: Any, y: Any) -> NastavnikRegressor:
-        """Train on inputs [n, d] and real values [n]."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NastavnikRegressor:
+        """Train on inputs [n, d] and real values [n]; ``sample_weight`` [n] says how much each row counts."""
         frame, values, kinds = self._frame(X, y=y, y_numeric=True, ensure_min_samples=2)
         assert values is not None
         values = values.astype(np.float64)
         if np.ptp(values) == 0:
             raise ValueError(f"a regressor needs a target that varies, but every value is {values[0]!r}")
-        self._train(frame, values, "regression", kinds)
+        self._train(frame, values, "regression", kinds, sample_weight)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -16,16 +17,23 @@ Scores = dict[str, dict[str, float]]
 Weighted = Callable[[np.ndarray], np.ndarray]  # weights [r, n] -> values [r]
 
 
-def scores(predictive: Predictive, y: np.ndarray, *, seed: int = 0) -> Scores:
+def scores(predictive: Predictive, y: np.ndarray, *, seed: int = 0, weights: np.ndarray | None = None) -> Scores:
     """Every score of the task: ``{"accuracy": {"value", "low", "high"}, …}``.
 
     Classification: accuracy, balanced_accuracy, nll (nats per example), ece (expected calibration error, 15 bins); of
     grades also r2, rmse and mae of the mean grade.
     Otherwise, in the target's own units: r2, rmse, mae, nll, and coverage of the 95 % intervals.
-    The interval is a 95 % percentile bootstrap over rows with 1,000 draws; Wilson's where every row is right.
+    ``weights`` [n] weigh the rows. The interval is a 95 % percentile bootstrap over rows with 1,000 draws; Wilson's where every row is right.
     """
     table = _class_metrics(predictive, y) if isinstance(predictive, ClassPredictive) else _real_metrics(predictive, y)
+    if weights is not None:
+        table = {name: partial(_with_weights, metric, weights / weights.mean()) for name, metric in table.items()}
     return with_intervals(table, len(y), seed)
+
+
+def _with_weights(metric: Weighted, own: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """A metric under how often rows were drawn [r, n], times what they weigh."""
+    return metric(drawn * own)
 
 
 def with_intervals(table: dict[str, Weighted], n: int, seed: int) -> Scores:

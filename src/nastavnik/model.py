@@ -357,13 +357,20 @@ def _described(learner: Learner, temperature: float, inputs: Inputs) -> dict[str
 _USUAL = 0.5  # deviation of a temperature's logarithm
 
 
-def calibrate(learners: Sequence[Learner], inputs: Sequence[Inputs], targets: Sequence[torch.Tensor]) -> float:
+def calibrate(
+    learners: Sequence[Learner],
+    inputs: Sequence[Inputs],
+    targets: Sequence[torch.Tensor],
+    weights: np.ndarray | None = None,
+) -> float:
     """One temperature for these networks, each with its own held-out rows; 1 where it does not help.
 
     The temperature helps when the rows' negative log likelihood falls by more than one standard error of the paired
     differences (notes: calibration must not be paid for with noise). Its logarithm has a normal prior of deviation 0.5:
-    a few rows that are all classified right are no reason to be certain.
+    a few rows that are all classified right are no reason to be certain. ``weights`` are of all rows, one after the
+    other.
     """
+    own = 1.0 if weights is None else torch.from_numpy(weights / weights.mean())
     with torch.no_grad():
         doubles = [copy.deepcopy(learner).cpu().double().eval() for learner in learners]
         outputs = [m(i.numbers.double(), i.categories) for m, i in zip(doubles, inputs, strict=True)]
@@ -371,7 +378,7 @@ def calibrate(learners: Sequence[Learner], inputs: Sequence[Inputs], targets: Se
         sets = list(zip(doubles, outputs, right, strict=True))
 
         def losses(temperature: float) -> torch.Tensor:
-            return torch.cat([m.likelihood.neg_log_likelihood(o, t, temperature) for m, o, t in sets])
+            return torch.cat([m.likelihood.neg_log_likelihood(o, t, temperature) for m, o, t in sets]) * own
 
         def loss(temperature: float) -> float:
             each = losses(temperature)

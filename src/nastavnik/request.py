@@ -81,6 +81,7 @@ class FitRequest:
     header: bool | None = None
     date_formats: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    weights: str | None = None
     fill: bool = False
 
     def __post_init__(self) -> None:
@@ -130,7 +131,11 @@ class FitRequest:
 
     def _check_columns(self) -> None:
         """No column has two roles."""
-        roles = {"--group": self.group, "--time": self.time, "--split-column": self.split}
+        roles = {"--group": self.group, "--time": self.time, "--split-column": self.split, "--weights": self.weights}
+        if self.weights is not None and self.criterion != "validation":
+            raise UserError(f"--criterion {self.criterion} counts every row as one; --weights goes with validation")
+        if self.weights is not None and self.weights == self.target:
+            raise UserError(f"the target {self.target!r} cannot weigh its own rows; name another column with --weights")
         for option, name in roles.items():
             if name is not None and name in self.drop:
                 raise UserError(f"{option} and --drop name the same column {name!r}; leave one of the two out")

@@ -27,6 +27,7 @@ class Task:
     """What is to be predicted. ``kind`` decides the likelihood, its output and the scores.
 
     ``values`` are the target in own units: class numbers, or real values; ``why`` says how the kind was found.
+    ``weights`` say how much each row counts, in training and in every score.
     The score that networks are chosen by is the validation negative log likelihood, a proper score.
     """
 
@@ -36,6 +37,14 @@ class Task:
     classes: tuple[str, ...] = ()
     why: str = ""
     class_weights: str = "none"
+    weights: np.ndarray | None = None
+
+    def weighed(self, each: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """What was measured of rows [n], so that its plain mean is the weighed one."""
+        if self.weights is None:
+            return each
+        own = self.weights[rows]
+        return each * (own / own.mean())
 
     @property
     def is_classification(self) -> bool:

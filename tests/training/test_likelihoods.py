@@ -39,6 +39,11 @@ def test_against_scipys_densities(name: str) -> None:
         expected = -stats.bernoulli.logpmf(y, parts["probabilities"]).sum(1)
     elif likelihood.target == "votes":
         expected = -stats.multinomial.logpmf(y, y.sum(1), parts["probabilities"])
+    elif name == "gamma":
+        expected = -stats.gamma(parts["shape"], scale=parts["mean"] / parts["shape"]).logpdf(y)
+    elif name == "hurdle":
+        some = -stats.norm(parts["mean"], parts["deviation"]).logpdf(y) - np.log1p(-parts["zero"])
+        expected = np.where(y == -10, -np.log(parts["zero"]), some)
     else:
         shape = {"gaussian": stats.norm, "laplace": stats.laplace, "student_t": stats.t(3)}[name]
         expected = -shape.logpdf((y - parts["mean"]) / parts["deviation"]) + np.log(parts["deviation"])

@@ -138,6 +138,9 @@ def fit(
     missing: Annotated[
         list[str] | None, typer.Option(help="What stands for a missing cell, in all columns or one: age=999")
     ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="A column of numbers: how much each row counts, in training and scores.")
+    ] = None,
     fill: Annotated[
         bool, typer.Option("--fill", help="Predict the rows that have no target, into filled.csv in the run's folder.")
     ] = False,
@@ -207,6 +210,7 @@ def fit(
             header=header,
             date_formats=tuple(date_format or ()),
             missing=tuple(missing or ()),
+            weights=weights,
             fill=fill,
             **limits,
         )

@@ -189,8 +189,8 @@ def _table(
     elif len(rows) > 1 and len(rows[0]) > width:
         rows[0] = rows[0][:width]
     given = header
-    if header is None:
-        header = named is None and has_header(rows[0], rows[1:]) if len(rows) > 1 else named is None
+    if header is None:  # where lines repeat the header, they say nothing of what is below it
+        header = has_header(rows[0], [row for row in rows[1:] if row != rows[0]]) if len(rows) > 1 else named is None
     if header:
         names, body = rows[0], rows[1:]
     elif named is not None and len(named) == len(rows[0]) and given is None:
@@ -214,7 +214,7 @@ def _without_preamble(
     """Without a title: lines of one field before a table of three columns or more."""
     usual = Counter(len(row) for row in rows[:200]).most_common(1)[0][0]
     start = 0
-    while start < min(_PREAMBLE, len(rows) - 2) and usual >= 3 and sum(bool(c) for c in rows[start]) <= 1:
+    while start < min(_PREAMBLE, len(rows) - 2) and usual >= 3 and rows[start][0] and not any(rows[start][1:]):
         start += 1
     if start:
         notes.append(f"{start} lines before the header are left out ({' '.join(rows[0])[:60]!r})")

@@ -139,13 +139,13 @@ def _arrow_frame(table: Any) -> pd.DataFrame:
 def _sheet(file: Any, inner: str | None) -> pd.DataFrame:
     with pd.ExcelFile(file) as book:
         if inner is None and len(book.sheet_names) > 1:
-            filled = [s for s in book.sheet_names if not book.parse(s, nrows=2).empty]
+            filled = [s for s in book.sheet_names if not pd.read_excel(book, sheet_name=s, nrows=2).empty]
             if len(filled) > 1:
                 raise UserError(f"{file} holds {len(filled)} sheets ({', '.join(map(str, filled[:6]))}); name one: {file}::NAME")
             inner = str(filled[0]) if filled else None
         if inner is not None and inner not in book.sheet_names:
             raise UserError(f"{file} has no sheet {inner!r}{nearest(inner, [str(s) for s in book.sheet_names])}")
-        frame = book.parse(inner if inner is not None else 0, dtype=object)
+        frame = pd.read_excel(book, sheet_name=inner if inner is not None else 0, dtype=object)
     frame = frame.dropna(how="all").dropna(axis=1, how="all").reset_index(drop=True)
     named = {c: f"unnamed {j}" for j, c in enumerate(frame.columns) if str(c).startswith("Unnamed:")}
     return frame.rename(columns=named).infer_objects()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,20 @@ def _from_place(source: str, options: dict[str, Any]) -> Table:
         return _built_in(source)
     hint = nearest(source, BUILT_IN) if "." not in source and "/" not in source else ""
     raise UserError(f"there is no file {source}{hint}")
+
+
+def with_weights(table: Table, weights: Any) -> tuple[Table, str]:
+    """A table with what each row weighs as a further column, and that column's name.
+
+    Raises:
+        UserError: there is not one number for each row.
+    """
+    own = np.ravel(_as_array("sample_weight", weights))
+    if len(own) != len(table.frame) or own.dtype.kind not in "iufb":
+        raise UserError(f"sample_weight must be {len(table.frame)} numbers, one a row, but got {own.dtype} {own.shape}")
+    name = next(n for n in chain(("sample_weight",), (f"sample_weight_{i}" for i in count(2))) if n not in table.frame)
+    digest = hashlib.sha256((str(table.origin.get("sha256")) + _hash_frame(pd.DataFrame(own))).encode()).hexdigest()
+    return replace(table, frame=table.frame.assign(**{name: own}), origin={**table.origin, "sha256": digest}), name
 
 
 def _built_in(name: str) -> Table:

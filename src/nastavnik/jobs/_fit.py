@@ -18,7 +18,7 @@ from torch import nn
 
 from nastavnik.arguments import checked
 from nastavnik.clock import Clock, Deadline
-from nastavnik.data import Table, write_csv
+from nastavnik.data import Table, read_source, with_weights, write_csv
 from nastavnik.dataset import Dataset, make_dataset
 from nastavnik.errors import InterruptedEarly, UserError
 from nastavnik.files import write_atomically, write_json
@@ -81,12 +81,13 @@ class Run:
     filled: pd.DataFrame | None = None
 
 
-@checked(but=("source", "y", "family", "space"))
+@checked(but=("source", "y", "sample_weight", "family", "space"))
 @a_job()
 def fit(
     source: Any = None,
     y: Any = None,
     *,
+    sample_weight: Any = None,
     target: str | int | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
@@ -104,6 +105,7 @@ def fit(
     Args:
         source: a DataFrame, a path, a folder of IDX files, the name of a built-in set, or an array of inputs.
         y: the target's values where ``source`` is an array or a frame of inputs.
+        sample_weight: how much each row counts, in training and scores, where no column of the table says it.
         target: the column to be predicted.
         out: the run's folder; without it nothing is written.
         resume: a run's folder to go on with; ``source`` is then needed only if it was no file.
@@ -126,6 +128,12 @@ def fit(
         >>> run = nastavnik.fit(frame, target="price", networks=32)  # doctest: +SKIP
         >>> run.model.predict(frame)  # doctest: +SKIP
     """
+    if sample_weight is not None:
+        if "weights" in options:
+            raise UserError("sample_weight and weights both say what rows weigh; give one")
+        reading = {name: options.get(name) for name in ("delimiter", "encoding", "header")}
+        source, name = with_weights(read_source(source, **reading, y=y), sample_weight)
+        y, options = None, options if resume is not None else {**options, "weights": name}
     asked: dict[str, Any] = {**options, "budget": parse_budget(budget), "networks": networks}
     if resume is not None:
         if target is not None or options or settings or out is not None or space is not None:

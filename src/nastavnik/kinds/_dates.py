@@ -33,6 +33,7 @@ _ISO = re.compile(r"^\d{4}-\d\d-\d\d")
 _DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 ISO = "ISO8601"
 _SAMPLE = 300
+_RIVALS = ("dmy", "mdy", "ymd", "ydm", "db", "yb")  # orders of day, month and year that may be taken for each other
 
 
 def cleaned(word: str) -> str:
@@ -42,6 +43,7 @@ def cleaned(word: str) -> str:
     word = re.sub(r"\b([A-Za-z]{3,4})\.", r"\1", word)
     word = re.sub(r"\b([Ss])ept\b", r"\1ep", word)
     word = re.sub(r"(?<=\d)(st|nd|rd|th)\b", "", word)
+    word = re.sub(r"(?<=\d)\. (?=\d)", ".", word)
     return re.sub(r"\b([ap])\.m\.?(?=$|\s)", r"\1m", word, flags=re.I)
 
 
@@ -56,12 +58,13 @@ def forms_of(word: str) -> list[str]:
         match = pattern.match(word)
         if match:
             time = _time(match["rest"])
-            return [] if time is None else [f"{form}{time}" for form in make(match)]
+            if time is not None:
+                return [f"{form}{time}" for form in make(match)]
     if match := _MONTH_YEAR.match(word):
         return [f"{_month(match)}{match['a'] or ''}{_year(match['y'])}"]
     if match := _YEAR_MONTH.match(word):
         gap, month = match["a"] or "", _month(match)
-        return [f"%Y{gap}{month}"] if len(match["y"]) == 4 else [f"%y{gap}{month}", f"%d{gap}{month}"]
+        return [f"%Y{gap}{month}"] if len(match["y"]) == 4 else [f"%d{gap}{month}", f"%y{gap}{month}"]
     if _SHORT.match(word):
         mark = next(c for c in word if not c.isdigit())
         return [f"%Y{mark}%m"] if word[:4].isdigit() else [f"%m{mark}%Y"]
@@ -130,6 +133,8 @@ def read_form(words: Sequence[str], form: str) -> np.ndarray:
     utc = "%z" in form
     if "%d" not in form and "%m" not in form and "%b" not in form.lower():  # a time of day
         series, form = "2000-01-01 " + series, "%Y-%m-%d " + form
+    elif "%y" not in form.lower():  # a day of any year; 2000 has the 29th of February
+        series, form = "2000 " + series, "%Y " + form
     read = pd.to_datetime(series, errors="coerce", format=form, utc=utc)
     return (read.dt.tz_localize(None) if utc else read).astype("datetime64[us]").to_numpy()
 
@@ -164,16 +169,18 @@ def find_forms(words: Sequence[str], counts: np.ndarray) -> tuple[float, list[st
     by_order: dict[str, list[str]] = {}
     for form in candidates:
         by_order.setdefault(order_of(form), []).append(form)
-    free = [f for order, forms in by_order.items() if "b" in order or order in ("", "ym", "my") for f in forms]
+    rivals = [o for o in by_order if o in _RIVALS]  # one of them holds for the whole column
+    free = [f for order, forms in by_order.items() if order not in _RIVALS for f in forms]
     total = float(counts.sum())
     best: tuple[float, list[str]] = (0.0, [])
     shares: dict[str, float] = {}
-    for order in [o for o in by_order if len(o) == 3 and "b" not in o] or [""]:
-        forms = [*(by_order[order] if order else ()), *(f for f in free if f not in by_order.get(order, ()))]
+    for order in rivals or [None]:
+        forms = [*(by_order[order] if order else ()), *free]
         read = ~np.isnat(read_forms_plain(clean, forms))
-        shares[order] = float(counts[read].sum()) / total
-        if shares[order] > best[0]:
-            best = shares[order], forms
+        share = float(counts[read].sum()) / total
+        shares[order or ""] = share
+        if share > best[0]:
+            best = share, forms
     other = {o: s for o, s in shares.items() if o in ("dmy", "mdy")}
     swapped = len(other) == 2 and other["dmy"] == other["mdy"] == best[0]
     return best[0], best[1], swapped

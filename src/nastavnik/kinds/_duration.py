@@ -31,7 +31,8 @@ class Duration(Kind):
         if cells.typed or not cells.present:
             return None
         sample = cells.words[:: max(1, len(cells.words) // 200)]
-        if sum(_seconds(w) is not None for w in sample) < 0.9 * len(sample):
+        several = any(len(re.findall(r"\d+", w)) > 1 for w in sample)  # of one unit it is a number
+        if not several or sum(_seconds(w) is not None for w in sample) < 0.9 * len(sample):
             return None
         read = np.array([np.nan if (s := _seconds(w)) is None else s for w in cells.words])
         said = cells.where(lambda w: w.lower() not in GONE)
@@ -98,7 +99,7 @@ def _seconds(word: str, minutes: bool = False) -> float | None:
         return sum(float(n or 0) * s for n, s in zip(match.groups(), _ISO_SECONDS, strict=True))
     if not word[:1].isdigit() or not re.search(r"[A-Za-z]", word):
         return None
-    one = look(word, ".")
+    one = look(re.sub(r"(?<=\d)(\s*)m\b", r"\1min", word), ".")  # beside hours it is no metre
     if one is None or one.around.dimension != "time" or one.is_range or one.around.end:
         return None
     return one.low * one.around.factor

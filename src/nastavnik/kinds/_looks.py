@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nastavnik.kinds._quantities import Parsed, as_range, parse
-from nastavnik.kinds._units import DIMENSIONS, MONEY, Affix, affix, letter_factor
+from nastavnik.kinds._units import DIMENSIONS, MONEY, Affix, affix, letter_factor, offset_of
 
 _TRUTHS = {"true": 1.0, "false": 0.0}
 GONE = frozenset(
@@ -113,9 +113,8 @@ class Scale:
             return None
         if around.dimension in (None, "money"):
             return dimension, around.factor, 0.0
-        if around.dimension == "temperature" and self.units[dimension] != "°c" and around.unit == self.units[dimension]:
-            return dimension, 1.0, 0.0
-        return dimension, around.factor / self.factors[dimension], around.offset
+        base = self.factors[dimension]
+        return dimension, around.factor / base, (around.offset - offset_of(self.units[dimension])) / base
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON."""

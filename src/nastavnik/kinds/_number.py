@@ -76,11 +76,11 @@ class Number(Kind):
             return Guess(1.0, "given", found.record)
         if pd.api.types.is_datetime64_any_dtype(cells.values):
             return Guess(1.0, "given", {"form": "plain"})
-        own = _form(cells, wishes.decimal)
+        own = _form(cells, wishes.decimal, least=0.0)
         if own is None or own[0] == 0:
             first = cells.words[0] if cells.words else ""
             raise UserError(f"--kind {cells.name}=number: no cell can be read as a number, such as {first!r}")
-        return Guess(1.0, "given", own[2])
+        return Guess(1.0, "given", {**own[2], "odd": 1.0})
 
     def read(self, cells: Cells, reading: Mapping[str, Any]) -> Features:
         """Quantities in the column's unit; a range is its middle and its width, several numbers are several features.
@@ -216,8 +216,13 @@ def _are_codes(cells: Cells) -> bool:
     return cells.share(zeros) >= 0.02 and len(lengths) == 1
 
 
-def _form(cells: Cells, decimal: str | None) -> tuple[float, list[str], dict[str, Any], str] | None:
-    """(share of cells that are numbers, words beside them, the reading, the reason); None for a column of words."""
+def _form(
+    cells: Cells, decimal: str | None, least: float = 0.5
+) -> tuple[float, list[str], dict[str, Any], str] | None:
+    """(share of cells that are numbers, words beside them, the reading, the reason).
+
+    None for a column of which less than the share ``least`` is numbers.
+    """
     mark = decimal or "."
     numbers = plain_numbers(cells.words, mark)
     plain = ~np.isnan(numbers)
@@ -234,7 +239,7 @@ def _form(cells: Cells, decimal: str | None) -> tuple[float, list[str], dict[str
     weights = cells.counts[places].astype(np.float64)
     looks = [look(word, mark) for word in words]
     seen = np.array([x is not None for x in looks])
-    if weights[seen].sum() < 0.5 * weights.sum():
+    if not seen.any() or weights[seen].sum() < least * weights.sum():
         return _several_form(words, weights, mark)
     scale = _scale([x for x in looks if x is not None], weights[seen])
     reading: dict[str, Any] = {"form": "plain", "decimal": mark, "scale": scale.to_json()}
@@ -243,12 +248,16 @@ def _form(cells: Cells, decimal: str | None) -> tuple[float, list[str], dict[str
     gone = np.array([w.lower() in GONE for w in words])
     total = weights[~gone].sum()
     share = float(weights[good].sum() / total) if total else 0.0
-    if share < 0.5:
+    if share < max(least, 1e-12):
         return _several_form(words, weights, mark)
     ranges = float(weights[own.is_range].sum() / weights[good].sum())
     if ranges >= 0.05:
         width = (own.high - own.low)[own.is_range]
         reading |= {"form": "range", "usual_width": float(np.median(width))}
+    ends = float(weights[(own.end != 0) & good].sum() / weights[good].sum())
+    if ends and not ranges and ends < 0.5:  # "10+" is more than 10
+        steps = np.diff(np.unique(own.low[good]))
+        reading["usual_width"] = float(np.median(steps)) if len(steps) else 0.0
     odd = [(w, c) for w, c, g, lost in zip(words, weights, good, gone, strict=True) if not g and not lost]
     often = max(5.0, 0.005 * weights.sum())
     repeated = sorted(w for w, c in odd if c >= often)

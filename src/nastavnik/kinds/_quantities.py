@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,9 +57,14 @@ def find_decimal(words: list[str]) -> str:
     return "." if any(_POINT_DECIMAL.search(w) for w in words) else ","
 
 
+def _plain(word: str) -> str:
+    """A word with plain dashes, blanks and digits."""
+    return word if word.isascii() else unicodedata.normalize("NFKC", word.translate(_DASHES))
+
+
 def parse(word: str, decimal: str = ".") -> Parsed | None:
     """A word's numbers and what stands around them; None where there is no number in it."""
-    word = word.translate(_DASHES)
+    word = _plain(word)
     matches = list(_BY_MARK[decimal].finditer(word))
     if not matches:
         return None
@@ -92,7 +98,7 @@ def as_range(parsed: Parsed) -> tuple[float, float, str] | None:
     match = _BETWEEN.match(text)
     unit = ""
     if match is None:
-        inner = re.match(r"^(\S{1,12}?)\s*(-|to|\.\.\.?|…|~)\s*[$€£]?$", text, re.I)
+        inner = re.match(r"^([^\W\d_%°$€£]\S{0,11}?|[%°$€£]\S{0,3}?)\s*(-|to|\.\.\.?|…|~)\s*[$€£]?$", text, re.I)
         inner = inner or re.match(r"^(-|to)\s*([$€£])$", text, re.I)
         if inner is None:
             return None
@@ -107,7 +113,7 @@ def as_range(parsed: Parsed) -> tuple[float, float, str] | None:
 
 def split_values(word: str) -> list[str]:
     """The parts of a word that holds several numbers, each with its own units: 190Nm@ 2000rpm."""
-    word = word.translate(_DASHES)
+    word = _plain(word)
     units: list[str] = []
     if (match := _LISTED.match(word)) and _SPLIT.search(match[1]):
         named = re.split(r"\s*(?:@|\bat\b|/|;|,)\s*", match[2].strip())

@@ -116,11 +116,8 @@ def _read(before: str, after: str, end: int) -> Affix:
         if money:  # "$2.3M" is no length
             factor, low, letter = _LETTERS[letter], first[3].strip().lower(), ""
     if before and money is None:
-        known = before.lower() in _UNITS and not low
-        if not known:
-            symbols = not any(c.isalnum() for c in before)
-            return Affix(f"{before} {low}".strip(), None, factor, end=end, prefixed=not symbols)
-        low = before.lower()
+        symbols = not any(c.isalnum() for c in before)
+        return Affix(f"{before} {low}".strip(), None, factor, end=end, prefixed=not symbols)
     if money is None and low in _MONEY and low not in ("ft", "kr."):
         return Affix(_MONEY[low], "money", factor, end=end)
     if money is not None:
@@ -135,6 +132,11 @@ def _read(before: str, after: str, end: int) -> Affix:
 
 def _singular(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def offset_of(unit: str) -> float:
+    """What is added to a number in this unit, after its factor."""
+    return _OFFSETS.get(unit, 0.0)
 
 
 def letter_factor(letter: str) -> float:

@@ -15,7 +15,8 @@ class Data:
 
     ``inputs`` are what the network's ``forward`` takes, one tensor [G, n, …] each; ``targets`` [G, n]; ``train`` and
     ``validation`` hold each part's row numbers. Training rows are shuffled before each epoch, or, not ``shuffled``,
-    taken in their order.
+    taken in their order. With ``weights`` [n] an epoch takes each row about as often as it weighs, and validation
+    losses are weighed.
     """
 
     inputs: tuple[torch.Tensor, ...]
@@ -24,6 +25,7 @@ class Data:
     validation: tuple[torch.Tensor, ...]
     seed: int
     shuffled: bool = True
+    weights: torch.Tensor | None = None
 
     @classmethod
     def of(
@@ -34,6 +36,7 @@ class Data:
         *,
         seed: int,
         device: str = "cpu",
+        weights: np.ndarray | None = None,
     ) -> Data:
         """Stack each part's inputs and targets; ``parts`` are (training rows, validation rows)."""
 
@@ -50,6 +53,7 @@ class Data:
             tuple(rows(train) for train, _ in parts),
             tuple(rows(validation) for _, validation in parts),
             seed,
+            weights=None if weights is None else torch.from_numpy(weights.astype(np.float32)).to(device),
         )
 
     @property
@@ -126,5 +130,18 @@ class Order:
         if not self.data.shuffled:
             return rows[: steps * self.batch].reshape(steps, self.batch)
         generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) * 1009 + part)
+        if self.data.weights is not None:
+            rows = rows[_as_often(self.data.weights[rows].cpu(), generator).to(rows.device)]
         shuffled = torch.randperm(len(rows), generator=generator)[: steps * self.batch]
         return rows[shuffled.to(rows.device)].reshape(steps, self.batch)
+
+
+def _as_often(weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """As many places as there are weights, each as often as its weight is times the mean, rounded up or down by chance.
+
+    Systematic resampling (Kitagawa 1996): the expected number of a row is exactly in proportion to its weight.
+    """
+    n = len(weights)
+    edges = torch.cumsum(weights.double(), 0) * (n / weights.double().sum())
+    points = torch.rand((), generator=generator, dtype=torch.float64) + torch.arange(n, dtype=torch.float64)
+    return torch.searchsorted(edges, points, right=True).clamp(max=n - 1)

@@ -80,7 +80,7 @@ class Evaluation:
             index = rows[part[few]]
             outputs = self._outputs(mine, part[few], index, block)
             targets = self.data.targets[part[few, None], index]
-            scores.append(self._score(mine, outputs, targets))
+            scores.append(self._score(mine, outputs, targets, self._weights(index)))
         return torch.cat(scores)
 
     def errors(self, tensors: Tensors, part: torch.Tensor, *, block: int) -> torch.Tensor:
@@ -92,24 +92,34 @@ class Evaluation:
             mine = {name: t[few] for name, t in tensors.items()}
             index = rows[part[few]]
             outputs = self._outputs(mine, part[few], index, block)
-            found.append(self._error(mine, outputs, self.data.targets[part[few, None], index]))
+            targets = self.data.targets[part[few, None], index]
+            found.append(self._error(mine, outputs, targets, self._weights(index)))
         return torch.cat(found)
 
-    def _error(self, tensors: Tensors, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _weights(self, rows: torch.Tensor) -> torch.Tensor:
+        """Of rows [K, n], with mean 1."""
+        if self.data.weights is None:
+            return torch.ones(rows.shape, device=rows.device)
+        own = self.data.weights[rows]
+        return own / own.mean(1, keepdim=True)
+
+    def _error(
+        self, tensors: Tensors, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
         describe = _Describing(self.learner.likelihood)
 
-        def one(own: Tensors, o: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        def one(own: Tensors, o: torch.Tensor, t: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
             said = functional_call(describe, {f"likelihood.{n}": v for n, v in own.items()}, (o,))
             if "probabilities" not in said:
                 centre = said["mean"] if "mean" in said else said["rate"]
-                return (centre - t).square().mean().sqrt()
+                return (w * (centre - t).square()).mean().sqrt()
             if t.ndim == 1:
-                return (said["probabilities"].argmax(-1) != t).to(o.dtype).mean()
+                return (w * (said["probabilities"].argmax(-1) != t).to(o.dtype)).mean()
             return ((said["probabilities"] > 0.5) != (t > 0.5)).to(o.dtype).mean()
 
         named = {n.removeprefix(_LIKELIHOOD): t for n, t in tensors.items() if n.startswith(_LIKELIHOOD)}
         with torch.no_grad():
-            return vmap(one)(named, outputs, targets)
+            return vmap(one)(named, outputs, targets, weights)
 
     def _outputs(self, tensors: Tensors, part: torch.Tensor, rows: torch.Tensor, block: int) -> torch.Tensor:
         if self.data.parts == 1:
@@ -155,12 +165,15 @@ class Evaluation:
             self._rows_at_once[networks] = evaluation_rows(self.learner, self.data, networks)
         return self._rows_at_once[networks]
 
-    def _score(self, tensors: Tensors, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _score(
+        self, tensors: Tensors, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
         """Likelihoods are our own modules, which vmap can always run."""
+        weighed = self.data.weights is not None
 
-        def one(own: Tensors, o: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-            return functional_call(self.learner.likelihood, own, (o, t))
+        def one(own: Tensors, o: torch.Tensor, t: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+            return functional_call(self.learner.likelihood, own, (o, t, w) if weighed else (o, t))
 
         named = {n.removeprefix(_LIKELIHOOD): t for n, t in tensors.items() if n.startswith(_LIKELIHOOD)}
         with torch.no_grad():
-            return vmap(one)(named, outputs, targets)
+            return vmap(one)(named, outputs, targets, weights)

@@ -10,6 +10,7 @@ answered at once: whoever ends this process keeps the last.
 from __future__ import annotations
 
 import gc
+import inspect
 import io
 import json
 import math
@@ -81,7 +82,7 @@ def fit_growing(
     make: Callable[[], Any],
     job: Mapping[str, Any],
     kind: Mapping[str, Any],
-    arrays: tuple[np.ndarray, np.ndarray, np.ndarray],
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None],
     seconds: float,
     answer: Callable[[dict[str, Any], np.ndarray], None],
 ) -> None:
@@ -89,12 +90,12 @@ def fit_growing(
 
     A regression's noise is the deviation of the residuals on rows that the latest fit with some left out did not see.
     """
-    train, wanted, targets = arrays
+    train, wanted, targets, weights = arrays
     started = time.monotonic()
     size, noise = kind["first"], 1.0
     while True:
         began = time.monotonic()
-        estimator = make().fit(train[:size], targets[:size])
+        estimator = fitted(make(), train[:size], targets[:size], weights)
         unseen = slice(size, min(size + UNSEEN, len(train)))
         if job["task"] == "regression" and len(train) > size:
             residuals = targets[unseen] - estimator.predict(train[unseen])
@@ -114,6 +115,13 @@ def fit_growing(
         if last:
             return
         size = bigger
+
+
+def fitted(estimator: Any, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> Any:
+    """The estimator fitted on these rows, as they weigh where it can weigh them (neighbours cannot)."""
+    if weights is None or "sample_weight" not in inspect.signature(estimator.fit).parameters:
+        return estimator.fit(rows, targets)
+    return estimator.fit(rows, targets, sample_weight=weights[: len(rows)])
 
 
 def best_matrix(make: Callable[[], Any], names: Sequence[str], named: Mapping[str, np.ndarray], size: int) -> str:
@@ -148,7 +156,7 @@ def work(job: Mapping[str, Any], arrays: Sequence[np.ndarray], answer: Callable[
                     make,
                     job,
                     kind,
-                    (named[f"train.{matrix}"], named[f"wanted.{matrix}"], named["targets"]),
+                    (named[f"train.{matrix}"], named[f"wanted.{matrix}"], named["targets"], named.get("weights")),
                     share,
                     lambda record, found: answer(record, [found]),
                 )

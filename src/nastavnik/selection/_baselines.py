@@ -131,6 +131,8 @@ class BaselineProcess:
         self._kinds = _growth(columns, task, len(rows))
         arrays = _arrays(self._kinds, columns, order, wanted, _preparations(columns, rows, self._kinds))
         arrays["targets"] = task.values[order]
+        if task.weights is not None:
+            arrays["weights"] = task.weights[order]
         job = {"task": "classification" if task.is_classification else task.kind, "near": max(1, min(10, len(rows) // 2)), "seed": seed, "threads": self.threads}
         if self._here:
             self._kept = job, arrays

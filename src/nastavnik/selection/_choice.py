@@ -83,7 +83,7 @@ def deliver(
     single, ensemble = {chooser.best(): 1}, chooser.ensemble()
     chosen = single if request.deliver == "single" else ensemble
     model, chosen, numbers, finals = chooser.model(chosen, deadline)  # after folds a final training may have fallen out
-    rows, y = chooser.rows, dataset.task.values
+    rows, y, weigh = chooser.rows, dataset.task.values, dataset.task.weights
     held_out = chooser.held_out(chosen)
     test_rows = dataset.split.test
     test_columns = dataset.columns.take(test_rows)
@@ -93,13 +93,15 @@ def deliver(
     gain = difference(both["single"].neg_log_likelihood(y[rows]), both["ensemble"].neg_log_likelihood(y[rows]))
     comparison: dict[str, Any] = {
         "members": [c.number for c in ensemble],
-        "validation": {name: scores(p, y[rows], seed=request.seed) for name, p in both.items()},
+        "validation": {name: scores(p, y[rows], seed=request.seed, weights=_of(weigh, rows)) for name, p in both.items()},
         "nll_gain_of_ensemble": gain,
     }
     if len(test_rows) and dataset.split.folds is None:
         other = ensemble if request.deliver == "single" else single
         name = "ensemble" if request.deliver == "single" else "single"
-        comparison["test"] = {name: scores(chooser.model(other)[0].predictive(test_columns), y[test_rows])}
+        comparison["test"] = {
+            name: scores(chooser.model(other)[0].predictive(test_columns), y[test_rows], weights=_of(weigh, test_rows))
+        }
     columns = []
     if baselines or len(test_rows):
         held_columns = dataset.columns.take(rows)
@@ -113,10 +115,12 @@ def deliver(
         finals,
         rows,
         held_out,
-        scores(held_out, y[rows], seed=request.seed),
+        scores(held_out, y[rows], seed=request.seed, weights=_of(weigh, rows)),
         test_rows,
         test_predictive,
-        None if test_predictive is None else scores(test_predictive, y[test_rows], seed=request.seed),
+        None
+        if test_predictive is None
+        else scores(test_predictive, y[test_rows], seed=request.seed, weights=_of(weigh, test_rows)),
         touches,
         _baseline_records(baselines, dataset, request.seed, test_predictive),
         comparison,
@@ -126,6 +130,10 @@ def deliver(
         pareto_front(search, seed=request.seed),
         {**training_of(search, chosen), "first_fold": dataset.split.folds is not None and not finals},
     )
+
+
+def _of(weights: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if weights is None else weights[rows]
 
 
 class _Chooser:
@@ -157,7 +165,11 @@ class _Chooser:
             learners = self.search.pool[candidate.number]
             parts = self.bench.of(candidate.recipe).parts
             pairs = [part.rows(rows) for part, rows in zip(parts, self._validation, strict=True)]
-            self._temperatures[candidate.number] = calibrate(learners, [x for x, _ in pairs], [t for _, t in pairs])
+            weights = self.dataset.task.weights
+            own = None if weights is None else weights[np.concatenate(self._validation)]
+            self._temperatures[candidate.number] = calibrate(
+                learners, [x for x, _ in pairs], [t for _, t in pairs], own
+            )
         return self._temperatures[candidate.number]
 
     def prediction(self, candidate: Candidate, repeat: int = 0) -> Predictive:
@@ -174,8 +186,9 @@ class _Chooser:
         return self._predictions[candidate.number, repeat]
 
     def loss(self, candidate: Candidate) -> np.ndarray:
-        """Held-out nats of each row [n], averaged over repeats."""
-        return np.mean(self._by_repeat(candidate, lambda p, y: p.neg_log_likelihood(y)), axis=0)
+        """Held-out nats of each row [n], averaged over repeats, times what the row weighs."""
+        each = np.mean(self._by_repeat(candidate, lambda p, y: p.neg_log_likelihood(y)), axis=0)
+        return self.dataset.task.weighed(each, self.rows)
 
     def r2(self, candidate: Candidate) -> float:
         """The share of the held-out rows' variance that a candidate explains in the target's own units."""
@@ -186,7 +199,8 @@ class _Chooser:
 
     def spread(self, candidate: Candidate) -> list[float]:
         """The mean held-out loss of each repeat."""
-        return [float(each.mean()) for each in self._by_repeat(candidate, lambda p, y: p.neg_log_likelihood(y))]
+        each = self._by_repeat(candidate, lambda p, y: p.neg_log_likelihood(y))
+        return [float(self.dataset.task.weighed(losses, self.rows).mean()) for losses in each]
 
     def _by_repeat(
         self, candidate: Candidate, measure: Callable[[Predictive, np.ndarray], np.ndarray]
@@ -270,7 +284,7 @@ class _Chooser:
         measures = [self.loss(candidate)]
         if self.dataset.task.is_classification:
             wrong = self._by_repeat(candidate, lambda p, y: (p.point() != y).astype(float))
-            measures.append(np.mean(wrong, axis=0))
+            measures.append(self.dataset.task.weighed(np.mean(wrong, axis=0), self.rows))
         return measures
 
     def ensemble(self) -> Votes:
@@ -281,14 +295,17 @@ class _Chooser:
         bench = self.bench.of(self.ranking[0].recipe)
         ranking = [c for c in self.ranking if self.bench.of(c.recipe) is bench]
         ranking = ranking if self.dataset.split.folds is None else ranking[:FINAL_MEMBERS]
-        picks = greedy_ensemble([self.prediction(c) for c in ranking], self.dataset.task.values[self.rows])
+        task = self.dataset.task
+        own = task.weighed(np.ones(len(self.rows)), self.rows)
+        picks = greedy_ensemble([self.prediction(c) for c in ranking], task.values[self.rows], own)
         return dict(Counter(ranking[i] for i in picks))
 
     def finalists(self, chosen: Votes) -> list[dict[str, Any]]:
         """The pool, best first: calibrated loss with its half width (1.96 standard errors), and against the chosen."""
         y = self.dataset.task.values[self.rows]
         repeats = range(self.dataset.split.repeats)
-        reference = np.mean([self.held_out(chosen, r).neg_log_likelihood(y) for r in repeats], axis=0)
+        each = np.mean([self.held_out(chosen, r).neg_log_likelihood(y) for r in repeats], axis=0)
+        reference = self.dataset.task.weighed(each, self.rows)
         numbers = {c.number for c in chosen}
         found = []
         for c in self.ranked:
@@ -395,8 +412,9 @@ def _baseline_records(
         if baseline.failed is not None:
             record["failed"] = baseline.failed
         if len(rows) and baseline.predictive is not None and ours is not None:
-            record["test"] = scores(baseline.predictive, y[rows], seed=seed)
+            record["test"] = scores(baseline.predictive, y[rows], seed=seed, weights=_of(dataset.task.weights, rows))
             gain = _gain(ours.point(), baseline.predictive.point(), y[rows], dataset.task.is_classification)
+            gain = dataset.task.weighed(gain, rows)
             record["ahead"] = difference(gain, np.zeros(len(gain)), seed=seed)
         if 0 < baseline.rows < baseline.all_rows:
             record |= {"trained_on_rows": baseline.rows, "of_rows": baseline.all_rows}

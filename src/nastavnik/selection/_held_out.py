@@ -26,6 +26,7 @@ class HeldOut:
         place = {row: i for i, row in enumerate(rows.tolist())}
         kept = [np.array([row for row in own.tolist() if row in place], dtype=np.int64) for own in validation]
         self._rows = kept
+        self._weigh = bench.task.weighed
         self._kept = [torch.from_numpy(own) for own in kept]
         self._places = [np.array([place[row] for row in own.tolist()], dtype=np.int64) for own in kept]
 
@@ -40,10 +41,12 @@ class HeldOut:
                 profiles.append(torch.stack(each).double().cpu())
                 if isinstance(learner.likelihood, ClassLikelihood):
                     wrong.append((learner.likelihood.log_probabilities(outputs).argmax(-1) != targets).double().cpu())
-        best = int(torch.cat(profiles, dim=1).mean(1).argmin())
+        whole = torch.cat(profiles, dim=1)
+        each = torch.from_numpy(self._weigh(np.ones(whole.shape[1]), np.concatenate(self._rows)))
+        best = int((whole * each).mean(1).argmin())
         nats = [p[best].numpy() + bench.row_offset(g, self._rows[g]) for g, p in enumerate(profiles)]
-        losses = self._averaged(nats)
-        return losses, self._averaged([w.numpy() for w in wrong]) if wrong else None
+        losses = self._weigh(self._averaged(nats), self.rows)
+        return losses, self._weigh(self._averaged([w.numpy() for w in wrong]), self.rows) if wrong else None
 
     def _averaged(self, each: list[np.ndarray]) -> np.ndarray:
         total, times = np.zeros(len(self.rows)), np.zeros(len(self.rows))

@@ -83,6 +83,7 @@ class Workbench:
             pairs,
             seed=seed,
             device=device,
+            weights=task.weights,
         )
 
     @property
@@ -168,6 +169,7 @@ class Workbench:
             [(rows, rows)],
             seed=self.seed,
             device=self.device,
+            weights=self.task.weights,
         )
 
     def learner(self, recipe: Recipe, part: Part) -> Learner:

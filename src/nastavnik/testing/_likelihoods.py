@@ -12,6 +12,7 @@ from nastavnik.gradient_check import check_gradients
 from nastavnik.recipe import Value
 from nastavnik.testing._population import CLASSES, ROWS, check_words, entered, same_as_alone
 from nastavnik.training.likelihoods import LIKELIHOODS, Bernoulli, Categorical, Gaussian, Likelihood
+from nastavnik.training.likelihoods._positive import ZERO
 from nastavnik.training.losses import LOSSES, TrainingLoss
 
 _N = 12
@@ -85,6 +86,10 @@ def sample_targets(kind: str, rows: int, classes: int) -> torch.Tensor:
     made: dict[str, Any] = {
         "class": lambda: torch.randint(0, classes, (rows,), generator=g),
         "real": lambda: torch.randn(rows, generator=g, dtype=torch.float64),
+        "positive": lambda: torch.randn(rows, generator=g, dtype=torch.float64).exp(),
+        "spike": lambda: torch.where(
+            torch.rand(rows, generator=g) < 0.4, ZERO, torch.randn(rows, generator=g, dtype=torch.float64)
+        ),
         "count": lambda: torch.randint(0, 6, (rows,), generator=g).double(),
         "labels": lambda: torch.randint(0, 2, (rows, classes), generator=g).double(),
         "votes": lambda: torch.randint(0, 4, (rows, classes), generator=g).double(),
@@ -102,7 +107,9 @@ def total_mass(likelihood: Likelihood, outputs: torch.Tensor, temperature: float
         with torch.no_grad():
             said = row.expand(len(every), -1)
             density = (-likelihood.neg_log_likelihood(said, every, temperature)).exp()
-        if likelihood.target == "real":
+        if likelihood.target == "spike":
+            masses.append(float(torch.trapezoid(density[1:], every[1:]) + density[0]))
+        elif likelihood.target in ("real", "positive"):
             masses.append(float(torch.trapezoid(density, every)))
         else:
             masses.append(float(density.sum()))
@@ -122,6 +129,10 @@ def _all_targets(likelihood: Likelihood, row: torch.Tensor) -> torch.Tensor:
         voters = 5
         every = itertools.product(range(voters + 1), repeat=classes)
         return torch.tensor([v for v in every if sum(v) == voters], dtype=torch.float64)
+    if likelihood.target == "positive":
+        return torch.exp(torch.linspace(-60, 12, 400_001, dtype=torch.float64))
+    if likelihood.target == "spike":  # the zero first
+        return torch.cat([torch.tensor([ZERO]), torch.linspace(-9.4, 60, 400_001, dtype=torch.float64)])
     return row[0] + torch.sinh(torch.linspace(-21, 21, 400_001, dtype=torch.float64)) * 0.1
 
 

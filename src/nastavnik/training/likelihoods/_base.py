@@ -54,12 +54,18 @@ class Likelihood(nn.Module, ABC):
     ) -> torch.Tensor:
         """outputs [n, o], targets [n] or [n, …] -> nats [n]."""
 
-    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Mean negative log likelihood of these rows at each of ``TEMPERATURES`` (nats per example) [19].
 
         The least of them is a network's calibrated score; folds are averaged first, so that they share a temperature.
+        ``weights`` [n] weigh the rows.
         """
-        return torch.stack([self.neg_log_likelihood(outputs, targets, t).mean() for t in TEMPERATURES])
+        each = [self.neg_log_likelihood(outputs, targets, t) for t in TEMPERATURES]
+        if weights is None:
+            return torch.stack([losses.mean() for losses in each])
+        return torch.stack([(losses * weights).sum() / weights.sum() for losses in each])
 
     @abstractmethod
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
