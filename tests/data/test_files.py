@@ -140,7 +140,7 @@ def test_a_header_is_noticed(tmp_path: Path, text: str, named: bool) -> None:
 def test_blank_names_row_names_and_long_fields(tmp_path: Path) -> None:
     frame = read_source(put(tmp_path / "t.csv", ",a,\n1,2,3\n2,3,4\n")).frame
     assert list(frame.columns) == ["unnamed 0", "a", "unnamed 2"]
-    frame = read_source(put(tmp_path / "r.csv", "a b\none 1.0 2\ntwo 2.0 3\nthree 3.0 4\n")).frame
+    frame = read_source(put(tmp_path / "r.csv", "a b\n" + "".join(f"r{i} {i}.0 2\n" for i in range(20)))).frame
     assert list(frame.columns) == ["unnamed 0", "a", "b"]
     long = "word " * 60_000
     assert read_source(put(tmp_path / "l.csv", f'a,b\n1,"{long}"\n2,x\n')).frame["b"][0] == long.strip()

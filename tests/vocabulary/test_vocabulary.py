@@ -262,15 +262,17 @@ def test_the_card_says_what_penalties_stand_for(tmp_path: Path) -> None:
 
 
 def test_the_worked_example_of_contributing(tmp_path: Path) -> None:
-    """An optimizer, an activation and a likelihood, each one file and one line, as CONTRIBUTING shows them."""
+    """An optimizer, an activation, a likelihood and a kind, each one file and one line, as CONTRIBUTING shows them."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", text, re.S)
-    assert [name for name, _ in blocks] == ["signum.py", "snake.py", "cauchy.py", "try_them.py"]
+    names = ["signum.py", "snake.py", "cauchy.py", "try_them.py", "place.py", "try_place.py"]
+    assert [name for name, _ in blocks] == names
     for name, block in blocks:
         (tmp_path / name).write_text(block, encoding="utf-8")
-    done = subprocess.run([sys.executable, "try_them.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("accuracy")
+    for script, start in (("try_them.py", "accuracy"), ("try_place.py", "place R2 0.9")):
+        done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1].startswith(start)
     entries = sum(len(block.split("OPTIMIZERS[")) - 1 for _, block in blocks)
     assert entries == 1  # one line in the table
 

@@ -34,12 +34,13 @@ def model_card(result: dict[str, Any], delivery: Delivery, dataset: Dataset) -> 
     lines += [f"- {line}" for line in strength_lines(delivery, dataset)]
     lines += ["", "## Data", "", f"{len(dataset.columns)} rows, split {dataset.split.method}. {cost(result)}", ""]
     lines += [f"- {finding['message']}" for finding in dataset.audit]
+    lines += [f"- {note}" for note in dataset.notes]
     lines += [
         "",
         "## Limits",
         "",
-        "The scores hold for rows drawn like these. Unseen categories and missing cells are predicted with a warning; "
-        "values far outside the training rows are extrapolated without one.",
+        "The scores hold for rows drawn like these. Unseen categories, missing cells and values far outside the training "
+        "rows are predicted with a warning.",
         "",
     ]
     return "\n".join(lines)
