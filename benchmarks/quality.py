@@ -6,8 +6,8 @@ python benchmarks/quality.py used_cars --seeds 5 --budget 2m       a synthetic t
 python benchmarks/quality.py mnist --seeds 1 --budget 5m          needs the real data
 
 References: digits and mnist 0.98 itself; breast_cancer scaled logistic regression; diabetes ridge regression;
-king_county gradient boosting; used_cars boosting on columns parsed by hand; each trained on all rows but the test rows, so on more rows than a network that is
-validated on a hold-out.
+king_county gradient boosting; used_cars boosting on columns parsed by hand; each trained
+on all rows but the test rows, so on more rows than a network that is validated on a hold-out.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from used_cars import used_cars
 
 DATA = Path(os.environ.get("NASTAVNIK_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))

@@ -13,7 +13,16 @@ import numpy as np
 import pandas as pd
 
 _ROWS = 6700
-_BRANDS = {"Maruti": 0.0, "Hyundai": 0.1, "Honda": 0.2, "Toyota": 0.45, "Ford": 0.1, "Tata": -0.15, "Skoda": 0.3, "BMW": 1.2}
+_BRANDS = {
+    "Maruti": 0.0,
+    "Hyundai": 0.1,
+    "Honda": 0.2,
+    "Toyota": 0.45,
+    "Ford": 0.1,
+    "Tata": -0.15,
+    "Skoda": 0.3,
+    "BMW": 1.2,
+}
 _MODELS = ("Swift", "City", "Alto", "Indigo", "Verna", "Figo", "Creta", "Rapid", "Nexon", "Etios", "Dzire", "Santro")
 _TRIMS = ("LXI", "VXI", "ZXI", "Sportz", "Titanium", "Base")
 
@@ -54,7 +63,8 @@ def used_cars(seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     )  # fmt: skip
     by_weight = rng.random(n) < 0.15
     told = [
-        f"{t / 9.80665:.1f}@ {r:,}(kgm@ rpm)" if w else f"{t:.0f}Nm@ {r}rpm" for t, r, w in zip(torque, turns, by_weight, strict=True)
+        f"{t / 9.80665:.1f}@ {r:,}(kgm@ rpm)" if w else f"{t:.0f}Nm@ {r}rpm"
+        for t, r, w in zip(torque, turns, by_weight, strict=True)
     ]  # fmt: skip
     table = pd.DataFrame(
         {

@@ -11,7 +11,17 @@ import pandas as pd
 
 from nastavnik.data import Columns, Split, Table, split_rows
 from nastavnik.errors import UserError, nearest
-from nastavnik.kinds import KINDS, Cells, ColumnInfo, audit, describe_columns, is_missing, keys_of, to_columns, told_missing
+from nastavnik.kinds import (
+    KINDS,
+    Cells,
+    ColumnInfo,
+    audit,
+    describe_columns,
+    is_missing,
+    keys_of,
+    to_columns,
+    told_missing,
+)
 from nastavnik.request import check_target
 from nastavnik.task import Task, find_task
 
@@ -97,7 +107,12 @@ def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True)
         raise UserError(f"the table has {len(frame)} rows; at least {options.fewest_rows} are needed")
     options = _with_plain_names(options)
     target = _target(table, options)
-    for option, name in (("--group", options.group), ("--time", options.time), ("--split-column", options.split), ("--weights", options.weights)):
+    for option, name in (
+        ("--group", options.group),
+        ("--time", options.time),
+        ("--split-column", options.split),
+        ("--weights", options.weights),
+    ):
         if name is not None and name not in frame.columns:
             raise UserError(f"{option} names a column {name!r} that is not there{nearest(name, frame.columns)}")
     for name in options.drop:
@@ -168,9 +183,7 @@ def _with_targets(
     return frame[~gone].reset_index(drop=True), np.flatnonzero(~gone), np.flatnonzero(gone)
 
 
-def _with_weight(
-    frame: pd.DataFrame, labelled: np.ndarray, name: str | None
-) -> tuple[pd.DataFrame, np.ndarray]:
+def _with_weight(frame: pd.DataFrame, labelled: np.ndarray, name: str | None) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows that weigh something, their weights as numbers.
 
     Raises:
@@ -198,7 +211,9 @@ def _with_plain_names(options: DatasetOptions) -> DatasetOptions:
     def plain(name: str | None) -> str | None:
         return None if name is None else str(name).strip()
 
-    one: dict[str, Any] = {name: plain(getattr(options, name)) for name in ("target", "group", "time", "split", "weights")}
+    one: dict[str, Any] = {
+        name: plain(getattr(options, name)) for name in ("target", "group", "time", "split", "weights")
+    }
     kinds = {str(name).strip(): kind for name, kind in (options.kinds or {}).items()}
     return replace(options, drop=tuple(str(name).strip() for name in options.drop), kinds=kinds, **one)
 

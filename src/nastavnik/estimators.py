@@ -55,9 +55,7 @@ class _Nastavnik(BaseEstimator):
         tags.target_tags.required = True
         return tags
 
-    def _train(
-        self, x: pd.DataFrame, y: np.ndarray, task: str, kinds: dict[str, str], sample_weight: Any
-    ) -> None:
+    def _train(self, x: pd.DataFrame, y: np.ndarray, task: str, kinds: dict[str, str], sample_weight: Any) -> None:
         frame = x.assign(**{_TARGET: y})
         if sample_weight is not None:
             frame[_WEIGHT] = _check_sample_weight(sample_weight, frame, dtype=np.float64, ensure_non_negative=True)

@@ -23,7 +23,8 @@ def scores(predictive: Predictive, y: np.ndarray, *, seed: int = 0, weights: np.
     Classification: accuracy, balanced_accuracy, nll (nats per example), ece (expected calibration error, 15 bins); of
     grades also r2, rmse and mae of the mean grade.
     Otherwise, in the target's own units: r2, rmse, mae, nll, and coverage of the 95 % intervals.
-    ``weights`` [n] weigh the rows. The interval is a 95 % percentile bootstrap over rows with 1,000 draws; Wilson's where every row is right.
+    ``weights`` weigh rows. The interval is a 95 % percentile bootstrap over rows with 1,000 draws; Wilson's where
+    every row is right.
     """
     table = _class_metrics(predictive, y) if isinstance(predictive, ClassPredictive) else _real_metrics(predictive, y)
     if weights is not None:

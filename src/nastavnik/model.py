@@ -133,17 +133,15 @@ class Model:
         """A raw table's input columns, in the model's order; what is odd about the cells is warned of."""
         preparation = self.preparation
         columns = to_columns(plain_frame(frame), self.columns)
-        columns = columns.ordered(
-            preparation.number_names, preparation.names.word_names, preparation.bags.bag_names
-        )
+        columns = columns.ordered(preparation.number_names, preparation.names.word_names, preparation.bags.bag_names)
         for lost in columns.lost:
             warnings.warn(str(lost), DataWarning, stacklevel=3)
         for name, (count, row) in preparation.beyond(columns).items():
             j = columns.number_names.index(name)
             text = (
                 f"{name}: {count} rows lie far outside the training range ({preparation.lowest[j]:g} to "
-                f"{preparation.highest[j]:g}; first: row {row + 1}, {columns.numbers[row, j]:g}); what is said of them is "
-                "a guess"
+                f"{preparation.highest[j]:g}; first: row {row + 1}, {columns.numbers[row, j]:g}); what is said of them "
+                "is a guess"
             )
             warnings.warn(text, DataWarning, stacklevel=3)
         for name, count in preparation.unseen(columns).items():
@@ -238,7 +236,7 @@ class Model:
 def _tensors(path: Path, record: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """A model's tensors, held against its record: none is missing, left over, or holds what is no number."""
     tensors = read_tensors(path, record["tensors_sha256"])
-    count, names = len(record["members"]), record["preparation"]["number_names"]
+    count = len(record["members"])
     for name, tensor in tensors.items():
         start, _, rest = name.partition(".")
         place = rest.partition(".")[0]

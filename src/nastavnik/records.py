@@ -63,7 +63,9 @@ def believed(record: Any, kind: Kind) -> dict[str, Any]:
     if version > kind.version:
         raise OtherVersion(f"has format_version {version}, this Nastavnik reads up to {kind.version}: update it")
     if version != kind.version and version not in kind.migrations:
-        raise OtherVersion(f"has format_version {version}, of an earlier Nastavnik; this one reads {kind.version}: fit again")
+        raise OtherVersion(
+            f"has format_version {version}, of an earlier Nastavnik; this one reads {kind.version}: fit again"
+        )
     _check_seal(record, kind, version)
     while version != kind.version:
         record = kind.migrations[version](record)

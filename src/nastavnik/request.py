@@ -193,7 +193,9 @@ class FitRequest:
     def from_json(cls, record: Mapping[str, Any]) -> FitRequest:
         """Read what ``to_json`` wrote."""
         known = {f.name for f in fields(cls)}
-        tuples = {name: tuple(record.get(name, ())) for name in ("families", "drop", "pareto", "date_formats", "missing")}
+        tuples = {
+            name: tuple(record.get(name, ())) for name in ("families", "drop", "pareto", "date_formats", "missing")
+        }
         return cls(**{**{k: v for k, v in record.items() if k in known}, **tuples})
 
 

@@ -19,7 +19,9 @@ from nastavnik.training.losses import LOSSES, TrainingLoss
 KINDS = ("classification", "grades", "regression", "count")
 _EDGE = 0.1  # how near a target of shares comes to 0 and 1
 MOST_CLASSES = 20  # whole numbers of more distinct values are numbers
-_CLASS_NAME = re.compile(r"(?i)(^|[_\s.-])(label|labels|class|classes|species|type|cluster|category|digit|kind|group)($|[_\s.-])")
+_CLASS_NAME = re.compile(
+    r"(?i)(^|[_\s.-])(label|labels|class|classes|species|type|cluster|category|digit|kind|group)($|[_\s.-])"
+)
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,8 @@ def find_task(values: pd.Series, info: ColumnInfo, wanted: str | None = None, *,
         raise UserError(f"the target {info.name!r} holds {what}; name a number or category with --target")
     if info.distinct < 2:
         raise UserError(
-            f"the target {info.name!r} has 1 class, {level_word(values.iloc[0])!r}, in every row; there is nothing to learn"
+            f"the target {info.name!r} has 1 class, {level_word(values.iloc[0])!r}, in every row; "
+            "there is nothing to learn"
         )
     numbers = _as_numbers(values, info)
     few = 5 * info.distinct <= len(values)

@@ -104,7 +104,10 @@ def test_a_level_that_a_program_reads_as_a_number_is_found_again() -> None:
     (info,) = describe_columns(pd.DataFrame({"c": ["007", "011", "1e3", "x"] * 10}), {"c": "category"})
     assert read_column(pd.Series([7, 11, 1000.0, 12]), info).words["c"].tolist() == ["007", "011", "1e3", "12"]
     (both,) = describe_columns(pd.DataFrame({"v": ["1.1", "1.10", "b"] * 10}), {"v": "category"})
-    assert read_column(pd.Series(["1.1", "1.10"]), both).words["v"].tolist() == ["1.1", "1.10"]  # two levels of one number stay two
+    assert read_column(pd.Series(["1.1", "1.10"]), both).words["v"].tolist() == [
+        "1.1",
+        "1.10",
+    ]  # two levels of one number stay two
 
 
 def test_one_cell_may_tell_day_from_month() -> None:

@@ -28,7 +28,7 @@ def test_a_written_table_is_read_back(tmp_path: Path, rows: list[list[str]], del
         writer = csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL)
         writer.writerow(["a", "b", "c"])
         writer.writerows(rows)
-    frame = read_csv(path, delimiter=delimiter)
+    frame = read_csv(path, delimiter=delimiter, header=True)
     assert list(frame.columns) == ["a", "b", "c"]
     assert frame.to_numpy().tolist() == rows
 

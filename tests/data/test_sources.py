@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from nastavnik.data import Columns, read_source
-from nastavnik.kinds import KINDS, audit, describe_columns, to_columns
-from nastavnik.kinds._audit import _by_neighbours, _told
 from nastavnik.data._idx import read_idx
 from nastavnik.errors import UserError
+from nastavnik.kinds import KINDS, audit, describe_columns, to_columns
+from nastavnik.kinds._audit import _by_neighbours, _told
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:

@@ -28,7 +28,7 @@ FRAME = pd.DataFrame({"a": np.arange(40.0) % 7, "b": ["x", "y"] * 20})
 # what a value of this kind may be, beside what WRONG holds of it by chance
 FINE = {
     "y": (), "source": (), "family": ("a class",), "try_rule": (), "criteria": (), "out": ("a word",), "force": ("a boolean",),
-    "raw": ("a boolean",), "forecasts": ("a boolean",), "on": ("a boolean",), "measure": ("a boolean",),
+    "raw": ("a boolean",), "header": ("a boolean",), "fill": ("a boolean",), "level": ("a half",), "forecasts": ("a boolean",), "on": ("a boolean",), "measure": ("a boolean",),
     "own_order": ("a boolean",), "loss_fn": ("a class",), "build": ("a class",), "target": ("a word",),
     "advice": ("a half",), "test": ("a half",), "checkpoint": ("a half",), "budget": ("a half",), "epochs": ("a half",),
     "low": ("a half",), "classes": (), "watcher": (), "folder": ("a word",), "suppress": ("a word", "a list in a list"),
@@ -53,7 +53,19 @@ def held(name: str, value: Any, call: Callable[[], Any]) -> None:
 
 
 REQUEST = [(f.name, w) for f in fields(FitRequest) for _, w in words(f.name)]
-PLAIN_WORDS = ("source", "target", "task", "group", "time", "split", "space", "delimiter", "encoding", "device")
+PLAIN_WORDS = (
+    "source",
+    "target",
+    "task",
+    "group",
+    "time",
+    "split",
+    "weights",
+    "space",
+    "delimiter",
+    "encoding",
+    "device",
+)
 
 
 @pytest.mark.parametrize("name,wrong", REQUEST)

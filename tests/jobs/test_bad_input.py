@@ -41,14 +41,14 @@ GOOD = {"a": np.arange(60) % 7 + 0.5, "b": ["x", "y", "z"] * 20}
 @pytest.mark.parametrize(
     ("columns", "words", "sentence"),
     [
-        ({**GOOD, "price": 1.0}, ["--target", "price"], "the target 'price' has 1 class, '1.0', in every row"),
+        ({**GOOD, "price": 1.0}, ["--target", "price"], "the target 'price' has 1 class, '1', in every row"),
         ({**GOOD, "price": np.nan}, ["--target", "price"], "every cell of the target 'price' is missing"),
-        ({**GOOD, "p": [*np.arange(59.0), np.nan]}, ["--target", "p"], "target 'p' is missing in 1 of 60 rows (first: row 60)"),
+        ({**GOOD, "p": [*np.arange(10.0), *[np.nan] * 50]}, ["--target", "p"], "10 rows have a target 'p'; at least 20 are needed"),
         ({**GOOD, "price": 1.0}, ["--target", "prise"], "no column 'prise'; did you mean 'price'?"),
         (GOOD, [], "which column is to be predicted? Name it with --target"),
         ({"a": np.arange(19) / 2, "b": np.arange(19) % 3}, ["--target", "b"], "19 rows; at least 20 are needed"),
         ({**GOOD, "t": [f"free words {i} here" for i in range(60)]}, ["--target", "t"], "is free text (60 distinct values"),
-        ({"b": ["x", "y", "z"] * 20, "t": [f"free {i} words" for i in range(60)]}, ["--target", "b"], "no column is left to predict 'b' from"),
+        ({"b": ["x", "y", "z"] * 20, "id": [f"{i:07x}" for i in range(60)]}, ["--target", "b"], "no column is left to predict 'b' from"),
         (GOOD, ["--target", "b", "--kind", "a=nmber"], "no kind 'nmber'; did you mean 'number'?"),
         (GOOD, ["--target", "b", "--kind", "a"], "--kind 'a' is no COLUMN=KIND"),
         (GOOD, ["--target", "b", "--drop", "aa"], "--drop names a column 'aa' that is not there; did you mean 'a'?"),

@@ -42,7 +42,9 @@ def test_times_in_any_common_form(form: str) -> None:
 
 
 def test_parts_of_a_date_and_times_of_day() -> None:
-    months = pd.DataFrame({"d": TIMES.dt.strftime("%b-%y"), "t": TIMES.dt.strftime("%I:%M %p"), "c": TIMES.dt.strftime("%H:%M")})
+    months = pd.DataFrame(
+        {"d": TIMES.dt.strftime("%b-%y"), "t": TIMES.dt.strftime("%I:%M %p"), "c": TIMES.dt.strftime("%H:%M")}
+    )
     first, half, clock = describe_columns(months)
     found = read_column(months["d"], first).numbers
     np.testing.assert_array_equal(found["d.month"], TIMES.dt.month)
@@ -55,7 +57,14 @@ def test_parts_of_a_date_and_times_of_day() -> None:
 
 def test_epochs_and_whole_numbers_that_are_days() -> None:
     seconds = (TIMES - pd.Timestamp("1970-01-01")) // pd.Timedelta("1s")
-    frame = pd.DataFrame({"timestamp": seconds, "created_at": seconds * 1000, "plain": seconds, "day": DAYS.dt.strftime("%Y%m%d").astype(int)})
+    frame = pd.DataFrame(
+        {
+            "timestamp": seconds,
+            "created_at": seconds * 1000,
+            "plain": seconds,
+            "day": DAYS.dt.strftime("%Y%m%d").astype(int),
+        }
+    )
     infos = describe_columns(frame)
     assert [i.kind for i in infos] == ["date", "date", "number", "date"]
     for info in infos[:2]:

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nastavnik.kinds import ColumnInfo, describe_columns, to_columns
 from nastavnik.errors import UserError
+from nastavnik.kinds import ColumnInfo, describe_columns, to_columns
 
 N = 60
 

@@ -62,7 +62,9 @@ def test_text_is_weighed_words_and_its_whole_where_it_comes_again() -> None:
     counts = np.array([[s.split().count(w) for w in sorted(words)] for s in said])
     rows_with = (counts[:400] > 0).mean(0)
     weight = np.log1p(counts) * np.log1p(1 / rows_with)
-    np.testing.assert_allclose(numbers[:, a:b] / norms[0], weight / np.linalg.norm(weight, axis=1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(
+        numbers[:, a:b] / norms[0], weight / np.linalg.norm(weight, axis=1, keepdims=True), atol=1e-5
+    )
     assert not Preparation.fit(columns, np.arange(400), text="none").bag_ranges
 
 

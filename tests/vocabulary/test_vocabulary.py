@@ -56,7 +56,9 @@ def test_the_page_is_the_generated_one() -> None:
 def table(kind: str) -> pd.DataFrame:
     loaded = load_iris if kind == "class" else load_diabetes
     frame: pd.DataFrame = loaded(as_frame=True).frame
-    return frame.iloc[::2] if kind == "class" else frame.iloc[:80]
+    if kind == "class":  # names, as whole numbers in a row would be grades
+        return frame.iloc[::2].assign(target=lambda f: "class " + f["target"].astype(str))
+    return frame.iloc[:80]
 
 
 FITS: list[tuple[str, dict[str, Any]]] = [
@@ -164,7 +166,9 @@ def test_mistakes_get_one_clear_sentence(settings: dict[str, Any], complaint: st
 
 
 def test_what_does_not_go_together_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    words = table("class").assign(target=lambda f: f["target"].map({0: "low", 1: "mid", 2: "high"}))
+    words = table("class").assign(
+        target=lambda f: f["target"].map({"class 0": "low", "class 1": "mid", "class 2": "high"})
+    )
     refusals: list[tuple[pd.DataFrame, dict[str, Any], str, str]] = [
         (
             words,

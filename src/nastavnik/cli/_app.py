@@ -113,7 +113,9 @@ def fit(
         str, typer.Option(help="How networks run: auto, sequential, batched or compiled (needs a C compiler).")
     ] = "auto",
     checkpoint: Annotated[float, typer.Option(help="Seconds between two savings of the state.")] = 30.0,
-    task: Annotated[str | None, typer.Option(help="classification, grades, regression or count; found by default.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification, grades, regression or count; found by default.")
+    ] = None,
     kind: Annotated[list[str] | None, typer.Option(help="A column's kind: zipcode=category")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="A column to leave out.")] = None,
     group: Annotated[str | None, typer.Option(help="Rows of one value of this column stay in one part.")] = None,

@@ -1,7 +1,7 @@
 """The data room: from a file, a frame or arrays to raw cells; from columns that were read to what a network takes in.
 
 ``read_source`` reads anything a user can name into a ``Table``; what its cells are is for ``kinds`` to say, which give
-``Columns``. ``split_rows`` divides the rows; ``Preparation`` and ``TargetPreparation`` are fitted on training rows only.
+``Columns``. ``split_rows`` divides the rows; ``Preparation`` and ``TargetPreparation`` are fitted on training rows.
 """
 
 from nastavnik.data._built_in import BUILT_IN as BUILT_IN
@@ -16,7 +16,7 @@ from nastavnik.data._split import Split as Split
 from nastavnik.data._split import split_rows as split_rows
 from nastavnik.data._table import Table as Table
 from nastavnik.data._table import plain_frame as plain_frame
-from nastavnik.data._table import row_keys as row_keys
 from nastavnik.data._table import read_source as read_source
+from nastavnik.data._table import row_keys as row_keys
 from nastavnik.data._table import with_weights as with_weights
 from nastavnik.data._target import TargetPreparation as TargetPreparation

@@ -126,7 +126,9 @@ def _vocabulary(bag: Bag) -> tuple[str, ...]:
     """The commonest tokens that stand in several rows, but not in all."""
     rows, n = bag.rows_with(), len(bag)
     least = 2 if bag.weighting == "presence" else max(_FEWEST, round(0.0005 * n))
-    most = min(_MOST_LABELS if bag.weighting == "presence" else _MOST, max(20, n // _ROWS_A_WORD), max(20, _CELLS // max(n, 1)))
+    most = min(
+        _MOST_LABELS if bag.weighting == "presence" else _MOST, max(20, n // _ROWS_A_WORD), max(20, _CELLS // max(n, 1))
+    )
     able = np.flatnonzero((rows >= least) & (rows < n))
     chosen = sorted(able.tolist(), key=lambda t: (-rows[t], bag.vocabulary[t]))[:most]
     return tuple(sorted(bag.vocabulary[t] for t in chosen))

@@ -208,9 +208,7 @@ def _table(
     return _frame(path, names, body)
 
 
-def _without_preamble(
-    rows: list[list[str]], numbers: list[int], notes: list[str]
-) -> tuple[list[list[str]], list[int]]:
+def _without_preamble(rows: list[list[str]], numbers: list[int], notes: list[str]) -> tuple[list[list[str]], list[int]]:
     """Without a title: lines of one field before a table of three columns or more."""
     usual = Counter(len(row) for row in rows[:200]).most_common(1)[0][0]
     start = 0

@@ -28,7 +28,9 @@ def decoded(raw: bytes, name: str, encoding: str | None, notes: list[str]) -> st
     elif b"\x00" in raw[:100_000]:
         head = raw[:2000]
         odd, even = head[1::2].count(0), head[::2].count(0)
-        guesses = ["utf-16-le"] if odd > 0.4 * len(head) / 2 > even else ["utf-16-be"] if even > 0.4 * len(head) / 2 else []
+        guesses = (
+            ["utf-16-le"] if odd > 0.4 * len(head) / 2 > even else ["utf-16-be"] if even > 0.4 * len(head) / 2 else []
+        )
     else:
         guesses = ["utf-8-sig"]
     for guess in guesses:

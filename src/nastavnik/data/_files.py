@@ -16,7 +16,10 @@ from nastavnik.errors import UserError, nearest
 
 _PACKED = (".gz", ".bz2", ".xz", ".zip")
 _TEXT = (".csv", ".tsv", ".txt", ".data", ".dat", ".tab")
-READ = (*_TEXT, ".parquet", ".pq", ".feather", ".arrow", ".xlsx", ".xlsm", ".ods", ".json", ".jsonl", ".ndjson", ".db", ".sqlite", ".sqlite3")  # fmt: skip
+READ = (
+    *_TEXT, ".parquet", ".pq", ".feather", ".arrow", ".xlsx", ".xlsm", ".ods", ".json", ".jsonl", ".ndjson",
+    ".db", ".sqlite", ".sqlite3",
+)  # fmt: skip
 
 
 def read_file(
@@ -59,7 +62,14 @@ def read_file(
         ".json": ("JSON", lambda f, _: _json(f)),
         ".db": ("SQLite", _database),
     }
-    same = {".pq": ".parquet", ".arrow": ".feather", ".xlsm": ".xlsx", ".ndjson": ".jsonl", ".sqlite": ".db", ".sqlite3": ".db"}
+    same = {
+        ".pq": ".parquet",
+        ".arrow": ".feather",
+        ".xlsm": ".xlsx",
+        ".ndjson": ".jsonl",
+        ".sqlite": ".db",
+        ".sqlite3": ".db",
+    }
     suffix = same.get(suffix, suffix)
     if suffix not in readers:
         raise UserError(f"{path} is of no kind we read: give {', '.join(READ)}, also packed as {', '.join(_PACKED)}")
@@ -141,7 +151,9 @@ def _sheet(file: Any, inner: str | None) -> pd.DataFrame:
         if inner is None and len(book.sheet_names) > 1:
             filled = [s for s in book.sheet_names if not pd.read_excel(book, sheet_name=s, nrows=2).empty]
             if len(filled) > 1:
-                raise UserError(f"{file} holds {len(filled)} sheets ({', '.join(map(str, filled[:6]))}); name one: {file}::NAME")
+                raise UserError(
+                    f"{file} holds {len(filled)} sheets ({', '.join(map(str, filled[:6]))}); name one: {file}::NAME"
+                )
             inner = str(filled[0]) if filled else None
         if inner is not None and inner not in book.sheet_names:
             raise UserError(f"{file} has no sheet {inner!r}{nearest(inner, [str(s) for s in book.sheet_names])}")
@@ -177,7 +189,7 @@ def _of_records(records: Any, name: str) -> pd.DataFrame:
     if isinstance(records, dict) and records and all(isinstance(v, (list, dict)) for v in records.values()):
         return pd.DataFrame({k: list(v.values()) if isinstance(v, dict) else v for k, v in records.items()})
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
-        raise UserError(f"{name} must hold a list of records, one a row, such as [{{\"a\": 1}}, …]")
+        raise UserError(f'{name} must hold a list of records, one a row, such as [{{"a": 1}}, …]')
     return pd.json_normalize(records) if records else pd.DataFrame()
 
 

@@ -34,7 +34,9 @@ def as_frame(x: Any) -> pd.DataFrame:
         if not any(lists):
             return pd.DataFrame([dict(x)])
         if not all(lists) or len({len(v) for v in x.values()}) > 1:
-            sizes = ", ".join(f"{k}: {len(v) if own else 'one cell'}" for (k, v), own in zip(x.items(), lists, strict=True))
+            sizes = ", ".join(
+                f"{k}: {len(v) if own else 'one cell'}" for (k, v), own in zip(x.items(), lists, strict=True)
+            )
             raise UserError(f"the columns of a record must be equally long, but they are {sizes}")
         return pd.DataFrame({k: list(v) for k, v in x.items()})
     if isinstance(x, Sequence) and not isinstance(x, (str, bytes)) and len(x) and isinstance(x[0], Mapping):
@@ -46,5 +48,6 @@ def as_frame(x: Any) -> pd.DataFrame:
     if hasattr(x, "__dataframe__"):
         return pd.api.interchange.from_dataframe(x)
     raise UserError(
-        f"rows must be a DataFrame, a dictionary, a list of dictionaries, a Series or an Arrow table, not {type(x).__name__}"
+        "rows must be a DataFrame, a dictionary, a list of dictionaries, a Series or an Arrow table, "
+        f"not {type(x).__name__}"
     )

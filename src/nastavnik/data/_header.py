@@ -15,7 +15,7 @@ def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
 
     One cell alone decides nothing: in a row of numbers a word may be what is missing.
     """
-    names, values = 0, 0
+    names, values, words = 0, 0, 0
     for j, cell in enumerate(first[:_COLUMNS]):
         below = [row[j] for row in rows[:_ROWS] if row[j].lower() not in _GONE]
         if cell.lower() in _GONE or not below:
@@ -32,10 +32,12 @@ def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
             else:
                 names += 1  # a year over figures
         elif cell in below and below.count(cell) < 0.9 * len(below):
-            values += 1
+            words += 1
         elif own is not None and not known:
             names += 1
-    return names >= values if values else True
+    if not values:  # a name may well be met below by chance, but hardly most of them
+        return names > 0 or words < 2 or 2 * words <= min(len(first), _COLUMNS)
+    return names >= values + words
 
 
 def _as_float(word: str) -> float | None:

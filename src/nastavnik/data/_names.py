@@ -54,7 +54,14 @@ class Names:
         counted = tuple(j for j, size in enumerate(sizes) if size > FEW)
         averaged = () if target is None else tuple(j for j, size in enumerate(sizes) if size > _MEANS_FROM)
         found = cls(
-            columns.word_names, tuple(levels), tuple(rare), tuple(sizes), counted, averaged, np.zeros(0), np.zeros((0, 0))
+            columns.word_names,
+            tuple(levels),
+            tuple(rare),
+            tuple(sizes),
+            counted,
+            averaged,
+            np.zeros(0),
+            np.zeros((0, 0)),
         )
         codes = found.codes(columns.take(rows))
         counts = [np.bincount(codes[:, j], minlength=len(levels[j]) + 1) for j in counted]
@@ -84,7 +91,12 @@ class Names:
         """Blocks of numbers: means of the target by name first, then how common each name is."""
         blocks = []
         if self.averaged:
-            blocks.append(np.concatenate([self.means[self._starts(self.averaged)[i] + codes[:, j]] for i, j in enumerate(self.averaged)], axis=1))
+            blocks.append(
+                np.concatenate(
+                    [self.means[self._starts(self.averaged)[i] + codes[:, j]] for i, j in enumerate(self.averaged)],
+                    axis=1,
+                )
+            )
         if self.counted:
             starts = self._starts(self.counted)
             blocks.append(np.stack([self.counts[starts[i] + codes[:, j]] for i, j in enumerate(self.counted)], axis=1))
@@ -129,7 +141,11 @@ class Names:
     def number_names(self) -> list[str]:
         """Of what ``numbers`` gives."""
         m = self.means.shape[1]
-        means = [f"{self.word_names[j]}: mean target" + (f" {k + 1}" if m > 1 else "") for j in self.averaged for k in range(m)]
+        means = [
+            f"{self.word_names[j]}: mean target" + (f" {k + 1}" if m > 1 else "")
+            for j in self.averaged
+            for k in range(m)
+        ]
         return [*means, *(f"{self.word_names[j]}: how common" for j in self.counted)]
 
     def _starts(self, which: tuple[int, ...]) -> list[int]:

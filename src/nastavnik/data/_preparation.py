@@ -15,6 +15,7 @@ from nastavnik.data._names import Names
 
 _HEAVY = 12.0  # standard deviations from the mean at which a column counts as heavy-tailed
 _QUANTILES = 256
+_FAR = 2.0  # widths of the training range beyond it that are far outside
 _FARTHEST = 1e18  # prepared numbers stay inside this, so that their squares fit single precision
 
 
@@ -136,10 +137,10 @@ class Preparation:
         return self.names.unseen(columns)
 
     def beyond(self, columns: Columns) -> dict[str, tuple[int, int]]:
-        """By number column how many rows lie far outside the training rows' range (by its width), and the first."""
+        """By number column how many rows lie outside the training range by more than twice its width, and the first."""
         width = self.highest - self.lowest
         with np.errstate(invalid="ignore"):
-            low, high = self.lowest - width, self.highest + width
+            low, high = self.lowest - _FAR * width, self.highest + _FAR * width
             far = (columns.numbers < low) | (columns.numbers > high)
         far &= width > 0
         return {

@@ -43,9 +43,7 @@ def read_table(request: FitRequest, folder: RunFolder, source: Any, y: Any) -> T
         source = request.source
     if source is None:
         raise UserError("the run was made from a table in memory; give that table again as the source")
-    table = read_source(
-        source, delimiter=request.delimiter, encoding=request.encoding, header=request.header, y=y
-    )
+    table = read_source(source, delimiter=request.delimiter, encoding=request.encoding, header=request.header, y=y)
     given = table.origin.get("kind") == "arrays" and table.target is not None
     if given and request.target not in (None, table.target):
         raise UserError(f"y is the target, so that {request.target!r} cannot be; leave out y, or the target's name")
@@ -129,7 +127,9 @@ def settle_likelihood(dataset: Dataset, families: list[Family], request: FitRequ
     )
     score = "nats a row" if dataset.task.is_classification else "ranked probability score"
     others = ", ".join(f"{name} {loss:.4g}" for name, loss in losses.items())
-    dataset.notes.append(f"likelihood {chosen}, by a short training and {len(validation)} validation rows ({score}: {others})")
+    dataset.notes.append(
+        f"likelihood {chosen}, by a short training and {len(validation)} validation rows ({score}: {others})"
+    )
     return request.settled(likelihood=chosen)
 
 

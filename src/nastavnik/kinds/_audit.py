@@ -146,7 +146,12 @@ def _duplicate_rows(keys: np.ndarray, target: np.ndarray) -> list[dict[str, Any]
 
 def _left_out(infos: Sequence[ColumnInfo]) -> list[dict[str, Any]]:
     return [
-        _finding("left out", "info", [i.name], f"{i.name}: an identifier ({i.reason}), left out; --kind {i.name}=text keeps it")
+        _finding(
+            "left out",
+            "info",
+            [i.name],
+            f"{i.name}: an identifier ({i.reason}), left out; --kind {i.name}=text keeps it",
+        )
         for i in infos
         if i.kind == "identifier"
     ]

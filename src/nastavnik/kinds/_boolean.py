@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from nastavnik.errors import UserError
-from nastavnik.kinds._cells import Cells, level_word
 from nastavnik.kinds._category import level_order
+from nastavnik.kinds._cells import Cells, level_word
 from nastavnik.kinds._kind import Features, Guess, Kind, Wishes
 
 _PAIRS = ({"true", "false"}, {"yes", "no"}, {"t", "f"}, {"y", "n"})
@@ -53,7 +53,9 @@ class Boolean(Kind):
             UserError: a cell is neither of the two.
         """
         levels = [str(level) for level in reading["levels"]]
-        own = {} if {w.lower() for w in levels} <= _TRUE | _FALSE else {w.lower(): float(i) for i, w in enumerate(levels)}
+        own = (
+            {} if {w.lower() for w in levels} <= _TRUE | _FALSE else {w.lower(): float(i) for i, w in enumerate(levels)}
+        )
 
         def truth(word: str) -> float:
             low = word.lower()
@@ -64,7 +66,9 @@ class Boolean(Kind):
             wrong = ~np.isnan(numbers) & (numbers != 0) & (numbers != 1)
         else:
             values = cells.values.astype(object)
-            numbers = np.array([np.nan if gone else truth(level_word(v)) for v, gone in zip(values, cells.missing, strict=True)])
+            numbers = np.array(
+                [np.nan if gone else truth(level_word(v)) for v, gone in zip(values, cells.missing, strict=True)]
+            )
             wrong = np.isnan(numbers) & ~cells.missing
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])

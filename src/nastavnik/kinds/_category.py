@@ -45,7 +45,11 @@ class Category(Kind):
         if distinct <= FEW_LEVELS:
             return Guess(0.7, f"{distinct} distinct words", partial(self._reading, cells))
         if cells.present / distinct >= _OFTEN:
-            return Guess(0.6, f"{distinct} distinct words, each {cells.present / distinct:.0f} times", partial(self._reading, cells))
+            return Guess(
+                0.6,
+                f"{distinct} distinct words, each {cells.present / distinct:.0f} times",
+                partial(self._reading, cells),
+            )
         return Guess(0.2, f"{distinct} distinct words", partial(self._reading, cells))
 
     def given(self, cells: Cells, wishes: Wishes) -> Guess:

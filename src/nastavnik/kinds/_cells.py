@@ -84,7 +84,7 @@ class Cells:
         return pd.api.types.is_numeric_dtype(self.values)
 
     def as_numbers(self) -> Cells | None:
-        """The same cells by their type, where all of them are words for plain numbers; codes with zeros first are not."""
+        """The same cells by their type, where all are words for plain numbers; codes that begin with zeros are not."""
         if self.typed or not is_words(self.values) or not self.present:
             return None
         values = self.values.to_numpy() if self.values.dtype == object else self.values.astype(object).to_numpy()

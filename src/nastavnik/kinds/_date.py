@@ -191,7 +191,7 @@ def _in_numbers(cells: Cells, asked: bool = False) -> Guess | None:
     if not len(numbers) or not np.all(np.isfinite(numbers)) or not np.all(numbers == np.floor(numbers)):
         return None
     low, high = float(numbers.min()), float(numbers.max())
-    if 19_000_101 <= low and high <= 21_001_231:
+    if low >= 19_000_101 and high <= 21_001_231:
         unique = np.unique(numbers).astype(np.int64).astype(str).tolist()
         if not np.isnat(read_form(unique, "%Y%m%d")).any() and (len(unique) >= 5 or asked):
             return Guess(0.93, "whole numbers that are days, as 20240131", {"formats": ["%Y%m%d"], "timed": False})

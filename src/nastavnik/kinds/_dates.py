@@ -22,8 +22,12 @@ _TIME = re.compile(
 )
 _SEP = r"[-/. ]"
 _NUMERIC = re.compile(rf"^(\d{{1,4}})({_SEP})(\d{{1,2}})\2(\d{{1,4}})(?P<rest>$|[T ,_:].*$)", re.I)
-_DAY_MONTH = re.compile(rf"^\d{{1,2}}(?P<a>[-/ .]|, )?{_MONTH}(?P<b>[-/ .,']|, )?(?P<y>\d{{4}}|\d{{2}})(?P<rest>$|[T ,:_].*$)", re.I)
-_MONTH_DAY = re.compile(rf"^{_MONTH}(?P<a>[-/ .]) ?\d{{1,2}}(?P<b>, ?|[-/ ])(?P<y>\d{{4}}|\d{{2}})(?P<rest>$|[T ,:_].*$)", re.I)
+_DAY_MONTH = re.compile(
+    rf"^\d{{1,2}}(?P<a>[-/ .]|, )?{_MONTH}(?P<b>[-/ .,']|, )?(?P<y>\d{{4}}|\d{{2}})(?P<rest>$|[T ,:_].*$)", re.I
+)
+_MONTH_DAY = re.compile(
+    rf"^{_MONTH}(?P<a>[-/ .]) ?\d{{1,2}}(?P<b>, ?|[-/ ])(?P<y>\d{{4}}|\d{{2}})(?P<rest>$|[T ,:_].*$)", re.I
+)
 _YEAR_MONTH_DAY = re.compile(rf"^\d{{4}}(?P<a>[-/ .]){_MONTH}(?P<b>[-/ .])\d{{1,2}}(?P<rest>$|[T ,:_].*$)", re.I)
 _MONTH_YEAR = re.compile(rf"^{_MONTH}(?P<a>[-/ .]|, |'| ')?(?P<y>\d{{4}}|\d{{2}})$", re.I)
 _YEAR_MONTH = re.compile(rf"^(?P<y>\d{{4}}|\d{{2}})(?P<a>[-/ .])?{_MONTH}$", re.I)
@@ -110,7 +114,13 @@ def _time(rest: str) -> str | None:
     seconds += f"{match['f'][0]}%f" if match["f"] else ""
     half = match["half"] or ""
     zone = match["zone"] or ""
-    named = zone if zone.strip().upper() in ("UTC", "GMT") else ("%z" if not zone.startswith(" ") else " %z") if zone else ""
+    named = (
+        zone
+        if zone.strip().upper() in ("UTC", "GMT")
+        else ("%z" if not zone.startswith(" ") else " %z")
+        if zone
+        else ""
+    )
     hours = f"%I:%M{seconds}{' ' if half.startswith(' ') else ''}%p" if half else f"%H:%M{seconds}"
     return f"{match['gap'] or ''}{hours}{named}"
 

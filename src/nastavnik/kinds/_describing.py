@@ -123,9 +123,7 @@ def _spread_out(count: int) -> list[int]:
     return sorted({0, count // 2, count - 1})[:_EXAMPLES] if count else []
 
 
-def to_columns(
-    frame: pd.DataFrame, infos: Sequence[ColumnInfo], known: Mapping[str, Cells] | None = None
-) -> Columns:
+def to_columns(frame: pd.DataFrame, infos: Sequence[ColumnInfo], known: Mapping[str, Cells] | None = None) -> Columns:
     """Read the cells of the input columns; what cannot be taken counts as missing, and is said.
 
     ``known`` are cells of this frame that were looked through before.
@@ -152,7 +150,9 @@ def to_columns(
             each.append((info, place))
         else:
             cells = (known or {}).get(info.name)
-            features = read_column(frame[info.name], info) if cells is None else KINDS[info.kind].read(cells, info.reading)
+            features = (
+                read_column(frame[info.name], info) if cells is None else KINDS[info.kind].read(cells, info.reading)
+            )
             lost += features.lost
             each.append((info, features))
     return _joined(len(frame), block, each, lost)
@@ -165,7 +165,9 @@ def read_column(values: pd.Series, info: ColumnInfo) -> Features:
 
 def _is_plain(values: pd.Series, info: ColumnInfo) -> bool:
     """Whether cells are numbers by their type and nothing is to be done to them: thousands of pixels."""
-    several = info.reading.get("form") in ("several", "range") or len(info.reading.get("scale", {}).get("units", ())) > 1
+    several = (
+        info.reading.get("form") in ("several", "range") or len(info.reading.get("scale", {}).get("units", ())) > 1
+    )
     beside = info.reading.get("words") or several or info.missing_words
     return info.kind == "number" and not beside and pd.api.types.is_numeric_dtype(values)
 
@@ -206,6 +208,4 @@ def _joined(
     cells = np.empty((rows, len(words)), dtype=object)
     for j, column in enumerate(words.values()):
         cells[:, j] = column
-    return Columns(
-        whole, cells, tuple(names), tuple(words), tuple(lost), tuple(bags.values()), tuple(bags), sources
-    )
+    return Columns(whole, cells, tuple(names), tuple(words), tuple(lost), tuple(bags.values()), tuple(bags), sources)

@@ -76,8 +76,12 @@ class Duration(Kind):
             count, row = int(cells.counts[wrong].sum()), min(cells.first_row(int(i)) for i in np.flatnonzero(wrong))
             cell = repr(cells.values.iloc[row])
             if count * 2 >= cells.present and not reading.get("odd"):
-                raise UserError(f"column {cells.name!r} holds spans of time, but row {row + 1} says {cell}; write 2h 50m")
-            found.lost.append(Lost(cells.name, count, row, cell, "is no span of time" if count == 1 else "are no spans of time"))
+                raise UserError(
+                    f"column {cells.name!r} holds spans of time, but row {row + 1} says {cell}; write 2h 50m"
+                )
+            found.lost.append(
+                Lost(cells.name, count, row, cell, "is no span of time" if count == 1 else "are no spans of time")
+            )
         found.numbers[cells.name] = cells.spread(seconds)
         return found
 

@@ -17,7 +17,9 @@ _NAMES = re.compile(
     r"|(^|[_\s.-])row_?(id|number|no|num|nr)?$|(number|no|nr|num)[_\s.-]?id$",
     re.I,
 )
-_CAMEL = re.compile(r"([a-z])(Id|ID|Uid|UUID|Key)$|^(ID|Id)[A-Z]|^(Row|Record|Serial|Loan|Order|Invoice|Ticket|Customer|Employee|Patient|Case)(Number|No|Num|Nr)$")
+_CAMEL = re.compile(
+    r"([a-z])(Id|ID|Uid|UUID|Key)$|^(ID|Id)[A-Z]|^(Row|Record|Serial|Loan|Order|Invoice|Ticket|Customer|Employee|Patient|Case)(Number|No|Num|Nr)$"
+)
 _CODE = re.compile(r"[\w\-]{1,40}")
 
 

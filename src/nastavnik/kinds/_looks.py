@@ -1,7 +1,8 @@
-"""What one word of a column of quantities is: a number with a unit, a sum of such, a range, several numbers, or none."""
+"""What one word of a column of quantities is: a number with a unit, a sum of such, a range, or none."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +13,18 @@ from nastavnik.kinds._quantities import Parsed, as_range, parse
 from nastavnik.kinds._units import DIMENSIONS, MONEY, Affix, affix, letter_factor, offset_of
 
 _TRUTHS = {"true": 1.0, "false": 0.0}
-GONE = frozenset(
-    "- -- --- . .. … * na n/a n.a. n.k. nk nil none no null missing unknown unk undefined undisclosed tba tbd tbc void "
-    "empty blank x / \\ nan -nan #n/a #na #null! #value! #div/0! #num! #ref! #name? inf -inf +inf infinity -infinity "
-    "not-available".split()
-) | {"not available", "not known", "not applicable", "no data", "not given", "not specified", "not reported", "n / a", "no value"}  # fmt: skip
+GONE = frozenset({  # what stands for no number, in small letters
+    "-", "--", "---", ".", "..", "…", "*", "na", "n/a", "n.a.", "n.k.", "nk", "nil", "none", "no", "null",
+    "missing", "unknown", "unk", "undefined", "undisclosed", "tba", "tbd", "tbc", "void", "empty", "blank", "x",
+    "/", "\\", "nan", "-nan", "#n/a", "#na", "#null!", "#value!", "#div/0!", "#num!", "#ref!", "#name?", "inf",
+    "-inf", "+inf", "infinity", "-infinity", "not-available", "n / a", "not available", "not known",
+    "not applicable", "no data", "no value", "not given", "not specified", "not reported",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Look:
-    """One word: ``low`` and ``high`` are equal for a single number; ``around`` is its unit, ``width`` whether a range."""
+    """One word: ``low`` and ``high`` are equal for a single number; ``around`` is its unit."""
 
     low: float
     high: float
@@ -50,11 +53,14 @@ def _sum(parsed: Parsed) -> Look | None:
     """2h 50m, 5 ft 11 in: numbers of units of one dimension, each smaller than the one before."""
     if parsed.before:
         return None
-    units = [affix("", text.strip(" ,").removesuffix(" and").removesuffix(",").strip()) for text in (*parsed.between, parsed.behind)]
+    units = [
+        affix("", text.strip(" ,").removesuffix(" and").removesuffix(",").strip())
+        for text in (*parsed.between, parsed.behind)
+    ]
     if len({u.dimension for u in units}) > 1 or not units[0].dimension or units[0].dimension in ("money", "share"):
         return None
     scales = [u.factor for u in units]
-    if any(a <= b for a, b in zip(scales, scales[1:], strict=False)) or any(u.end or u.offset for u in units):
+    if any(a <= b for a, b in itertools.pairwise(scales)) or any(u.end or u.offset for u in units):
         return None
     total = sum(v * u.factor for v, u in zip(parsed.values, units, strict=True)) / scales[0]
     return Look(total, total, units[0])
@@ -62,7 +68,7 @@ def _sum(parsed: Parsed) -> Look | None:
 
 @dataclass(frozen=True)
 class Scale:
-    """What a column's units are brought to: the unit of each dimension that its numbers are in, and of unknown words."""
+    """What a column's units are brought to: the unit of each dimension, and every word that we do not know."""
 
     units: Mapping[str, str]  # by dimension; unknown units under their own word
     factors: Mapping[str, float]  # of those units, in their dimension

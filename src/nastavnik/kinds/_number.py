@@ -118,8 +118,8 @@ class Number(Kind):
             return ()
         value, count, low, high = lone
         text = (
-            f"{info.name}: {count} cells are {value:g}, far from the others ({low:g} to {high:g}); if that stands for a "
-            f"missing value, say --missing {info.name}={value:g}"
+            f"{info.name}: {count} cells are {value:g}, far from the others ({low:g} to {high:g}); if that stands for "
+            f"a missing value, say --missing {info.name}={value:g}"
         )
         return [("sentinel", "warning", text)]
 
@@ -198,7 +198,11 @@ def sentinel(values: np.ndarray) -> tuple[float, int, float, float] | None:
     for value in (present.min(), present.max()):
         same = present == value
         rest = present[~same]
-        if same.sum() < max(3, 0.002 * len(present)) or len(rest) < 0.3 * len(present) or float(value).is_integer() is False:
+        if (
+            same.sum() < max(3, 0.002 * len(present))
+            or len(rest) < 0.3 * len(present)
+            or float(value).is_integer() is False
+        ):
             continue
         low, high = float(rest.min()), float(rest.max())
         gap = low - value if value < low else value - high
@@ -216,9 +220,7 @@ def _are_codes(cells: Cells) -> bool:
     return cells.share(zeros) >= 0.02 and len(lengths) == 1
 
 
-def _form(
-    cells: Cells, decimal: str | None, least: float = 0.5
-) -> tuple[float, list[str], dict[str, Any], str] | None:
+def _form(cells: Cells, decimal: str | None, least: float = 0.5) -> tuple[float, list[str], dict[str, Any], str] | None:
     """(share of cells that are numbers, words beside them, the reading, the reason).
 
     None for a column of which less than the share ``least`` is numbers.
@@ -263,7 +265,11 @@ def _form(
     repeated = sorted(w for w, c in odd if c >= often)
     beside = float(sum(c for w, c in odd if w in repeated) / max(total, 1))
     few = len(repeated) <= _MOST_WORDS and 1 - share - beside <= _FEW_ODD
-    reading |= {"words": repeated if few else [], "odd": round(1 - share, 4), **_limits(np.repeat(own.low[good], weights[good].astype(int)))}
+    reading |= {
+        "words": repeated if few else [],
+        "odd": round(1 - share, 4),
+        **_limits(np.repeat(own.low[good], weights[good].astype(int))),
+    }
     return share, repeated if few else [], reading, _reason(scale, reading, repeated if few else [])
 
 
@@ -281,7 +287,9 @@ def _scale(looks: list[Look], weights: np.ndarray) -> Scale:
     return scale.kept(0.02, share)
 
 
-def _several_form(words: list[str], weights: np.ndarray, mark: str) -> tuple[float, list[str], dict[str, Any], str] | None:
+def _several_form(
+    words: list[str], weights: np.ndarray, mark: str
+) -> tuple[float, list[str], dict[str, Any], str] | None:
     """Where most cells hold two to four numbers with marks between them: a reading for each."""
     gone = np.array([w.lower() in GONE for w in words])
     parts = [split_values(word) for word in words]

@@ -11,17 +11,25 @@ import pandas as pd
 
 _THOUSANDS = r"[,'\u2019 \u00a0\u202f\u2009_]"
 _BY_MARK = {
-    ".": re.compile(rf"\d{{1,3}}(?:{_THOUSANDS}\d{{2,3}})*{_THOUSANDS}\d{{3}}(?![\d])(?:\.\d+)?|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+(?![\w]))?"),
-    ",": re.compile(r"\d{1,3}(?:[.'\u2019 \u00a0\u202f\u2009]\d{3})+(?!\d)(?:,\d+)?|(?:\d+(?:,\d+)?|,\d+)(?:[eE][+-]?\d+(?![\w]))?"),
+    ".": re.compile(
+        rf"\d{{1,3}}(?:{_THOUSANDS}\d{{2,3}})*{_THOUSANDS}\d{{3}}(?!\d)(?:\.\d+)?"
+        r"|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+(?!\w))?"
+    ),
+    ",": re.compile(
+        r"\d{1,3}(?:[.'\u2019 \u00a0\u202f\u2009]\d{3})+(?!\d)(?:,\d+)?"
+        r"|(?:\d+(?:,\d+)?|,\d+)(?:[eE][+-]?\d+(?!\w))?"
+    ),
 }  # fmt: skip
 _MARKS = re.compile(r"[,.'\u2019 \u00a0\u202f\u2009_]")
-_DASHES = str.maketrans({"−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "‒": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})  # fmt: skip
+_DASHES = str.maketrans({**dict.fromkeys("−–—‐‑‒", "-"), **dict.fromkeys("\u00a0\u202f\u2009", " ")})
 _BETWEEN = re.compile(r"^\s*(-|to|\.\.\.?|…|bis|until|through|till|~|and)\s*(-?)$", re.I)
 _SPLIT = re.compile(r"\s*(?:@|\bat\b|/|×|(?<=[\d\s])x(?=[\s\d])|\*|;|\||:|,(?=\s))\s*(?=[\s$€£¥(+-]*[.]?\d)", re.I)
 _LISTED = re.compile(r"^(.*?)\(([^\d()]+)\)$")  # 12.7@ 2,700(kgm@ rpm): units behind, in the same order
 _POINT = re.compile(r"\d\.\d")
 _COMMA = re.compile(r"\d,\d")
-_COMMA_DECIMAL = re.compile(r"(?<![\d,.])(?:0,\d+|\d+,(?:\d{1,2}|\d{4,})(?!\d))|\.\d{3},\d|\d,\d{3}\d|(?<!\d),\d+(?!\d)")
+_COMMA_DECIMAL = re.compile(
+    r"(?<![\d,.])(?:0,\d+|\d+,(?:\d{1,2}|\d{4,})(?!\d))|\.\d{3},\d|\d,\d{3}\d|(?<!\d),\d+(?!\d)"
+)
 _POINT_DECIMAL = re.compile(r",\d{3}\.\d|\.\d{1,2}(?!\d)|\.\d{4,}|(?<!\d)0\.\d")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from nastavnik.kinds._bags import make_bag
-from nastavnik.kinds._cells import Cells
 from nastavnik.kinds._category import FEW_LEVELS
+from nastavnik.kinds._cells import Cells
 from nastavnik.kinds._kind import Features, Guess, Kind, Wishes
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d+")

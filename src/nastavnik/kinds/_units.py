@@ -26,7 +26,8 @@ _DIMENSIONS: dict[str, dict[str, float]] = {
     "frequency": {"hz": 1, "khz": 1e3, "mhz": 1e6, "ghz": 1e9},
     "speed": {"km/h kmh kph": 1, "mph": 1.609344, "m/s": 3.6, "kn knots knot": 1.852},
     "torque": {"nm": 1, "kgm kg-m kgf-m": 9.80665, "lb-ft lbft ft-lb": 1.3558179483},
-    "pressure": {"pa": 1, "hpa mbar": 100, "kpa": 1e3, "bar": 1e5, "psi": 6894.757293168, "atm": 101325, "mmhg": 133.322},
+    "pressure": {"pa": 1, "hpa mbar": 100, "kpa": 1e3, "bar": 1e5, "psi": 6894.757293168, "atm": 101325,
+                 "mmhg": 133.322},
     "energy": {"j": 1, "kj": 1e3, "cal": 4.184, "kcal": 4184, "wh": 3600, "kwh": 3.6e6, "mwh": 3.6e9},
     "voltage": {"v volt volts": 1, "mv": 1e-3, "kv": 1e3},
     "current": {"a amp amps": 1, "ma": 1e-3},
@@ -61,7 +62,9 @@ _ABOVE = re.compile(r"^(>=?|≥|over|above|more than|at least|from|min\.?)\s*", 
 _ABOUT = re.compile(r"^(~|≈|about|approx\.?|ca\.?|circa|around|#|№)\s*", re.I)
 _PLUS = re.compile(r"^(\+|plus\b|(and|&|or)\s+(over|above|more|older|up|higher)\b|or more\b)\s*", re.I)
 _MINUS = re.compile(r"^(and|or)\s+(under|below|less|younger|fewer|lower)\b\s*", re.I)
-_ENDS = re.compile(r"(\+|\bplus|\b(and|&|or)\s+(over|above|more|older|up|higher|under|below|less|younger|fewer|lower))$", re.I)
+_ENDS = re.compile(
+    r"(\+|\bplus|\b(and|&|or)\s+(over|above|more|older|up|higher|under|below|less|younger|fewer|lower))$", re.I
+)
 _ORDINAL = ("st", "nd", "rd", "th")
 
 
@@ -107,7 +110,11 @@ def affix(before: str, after: str) -> Affix:
 def _read(before: str, after: str, end: int) -> Affix:
     low, factor, letter = after.lower(), 1.0, ""
     first = re.match(r"([^\W\d_]+)\.?(\s*)(.*)$", after)
-    if first and first[1].lower() in _TIMES and (first[1].lower() != "k" or first[2] or not first[3] or not first[3][0].isalpha()):
+    if (
+        first
+        and first[1].lower() in _TIMES
+        and (first[1].lower() != "k" or first[2] or not first[3] or not first[3][0].isalpha())
+    ):
         factor, after = _TIMES[first[1].lower()], first[3].strip()
         low = after.lower()
     money = _MONEY.get(before.lower())

@@ -62,7 +62,7 @@ def log_mean_exp(values: np.ndarray) -> np.ndarray:
 
 
 def bisected(low: np.ndarray, high: np.ndarray, is_below: Any) -> np.ndarray:
-    """Where a rising function crosses, between these ends [n]; ``is_below(middle)`` [n] says whether it is further up."""
+    """Where a rising function crosses, between these ends [n]; ``is_below(middle)`` [n]: it is further up."""
     for _ in range(50):
         middle = (low + high) / 2
         below = is_below(middle)

@@ -46,7 +46,9 @@ class GammaPredictive:
         ends = gammaincinv(self.shape, q) * self.mean / self.shape
         if len(ends) == 1:
             return ends[0] * self.target.scale
-        found = bisected(ends.min(0), ends.max(0), lambda t: gammainc(self.shape, self.shape * t / self.mean).mean(0) < q)
+        found = bisected(
+            ends.min(0), ends.max(0), lambda t: gammainc(self.shape, self.shape * t / self.mean).mean(0) < q
+        )
         return found * self.target.scale
 
     def take(self, rows: np.ndarray) -> GammaPredictive:
@@ -69,7 +71,7 @@ class GammaPredictive:
 
 @dataclass(frozen=True)
 class HurdlePredictive:
-    """Members' chances of zero ``zero`` [m, n], and log-normal distributions beside it: ``mean``, ``deviation`` [m, n]."""
+    """Members' chances ``zero`` [m, n] of zero, and log-normal distributions beside it: ``mean``, ``deviation``."""
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -110,7 +112,9 @@ class HurdlePredictive:
     @classmethod
     def joined(cls, members: Sequence[HurdlePredictive]) -> HurdlePredictive:
         """All members side by side."""
-        mean, deviation, zero = (np.concatenate([getattr(m, n) for m in members]) for n in ("mean", "deviation", "zero"))
+        mean, deviation, zero = (
+            np.concatenate([getattr(m, n) for m in members]) for n in ("mean", "deviation", "zero")
+        )
         return replace(members[0], mean=mean, deviation=deviation, zero=zero)
 
     @classmethod

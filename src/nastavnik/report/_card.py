@@ -39,8 +39,8 @@ def model_card(result: dict[str, Any], delivery: Delivery, dataset: Dataset) -> 
         "",
         "## Limits",
         "",
-        "The scores hold for rows drawn like these. Unseen categories, missing cells and values far outside the training "
-        "rows are predicted with a warning.",
+        "The scores hold for rows drawn like these. Unseen categories, missing cells and values far outside the "
+        "training rows are predicted with a warning.",
         "",
     ]
     return "\n".join(lines)

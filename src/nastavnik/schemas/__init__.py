@@ -24,7 +24,9 @@ __all__ = ["FINDINGS", "HISTORY", "MODEL", "POPULATION", "RESULT", "RUN", "SEARC
 
 _STATUS = one_of("running", "interrupted", "failed", "finished")
 _SHA256 = text
-_TASK = record({"kind": one_of("classification", "grades", "regression", "count"), "target": text}, {"classes": listing(text, 2)})
+_TASK = record(
+    {"kind": one_of("classification", "grades", "regression", "count"), "target": text}, {"classes": listing(text, 2)}
+)
 _SCORES = mapping(anything)
 
 

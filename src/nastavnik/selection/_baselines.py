@@ -133,7 +133,12 @@ class BaselineProcess:
         arrays["targets"] = task.values[order]
         if task.weights is not None:
             arrays["weights"] = task.weights[order]
-        job = {"task": "classification" if task.is_classification else task.kind, "near": max(1, min(10, len(rows) // 2)), "seed": seed, "threads": self.threads}
+        job = {
+            "task": "classification" if task.is_classification else task.kind,
+            "near": max(1, min(10, len(rows) // 2)),
+            "seed": seed,
+            "threads": self.threads,
+        }
         if self._here:
             self._kept = job, arrays
             return

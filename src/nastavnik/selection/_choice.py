@@ -93,7 +93,9 @@ def deliver(
     gain = difference(both["single"].neg_log_likelihood(y[rows]), both["ensemble"].neg_log_likelihood(y[rows]))
     comparison: dict[str, Any] = {
         "members": [c.number for c in ensemble],
-        "validation": {name: scores(p, y[rows], seed=request.seed, weights=_of(weigh, rows)) for name, p in both.items()},
+        "validation": {
+            name: scores(p, y[rows], seed=request.seed, weights=_of(weigh, rows)) for name, p in both.items()
+        },
         "nll_gain_of_ensemble": gain,
     }
     if len(test_rows) and dataset.split.folds is None:

@@ -26,9 +26,9 @@ def importance(
 ) -> list[dict[str, float | str]]:
     """Rise of the negative log likelihood (nats per example) by column, the largest first.
 
-    What was read from one column is shuffled together. Of many rows and columns a sample of rows is used. Columns that the time no
-    longer reached, and those that are the same in every row, are left out. A column whose meaning another one repeats
-    looks unimportant.
+    What was read from one column is shuffled together. Of many rows and columns a sample of rows is used. Columns that
+    the time no longer reached, and those that are the same in every row, are left out. A column whose meaning another
+    one repeats looks unimportant.
 
     Args:
         predict: what the model says of columns that stand for these of the held-out rows (their places in ``y``).

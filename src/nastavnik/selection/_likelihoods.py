@@ -1,4 +1,4 @@
-"""Which likelihood suits a target: the few that may are each given a short training, and compared on validation rows."""
+"""Which likelihood suits a target: the few that may are each trained shortly, and compared on validation rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEVELS = np.arange(1, 20) / 20
 
 
 def suitable(task: Task, split: Split) -> tuple[str, ...]:
-    """The likelihoods to be compared for a target, the usual one first; none where there is no question, or few rows."""
+    """The likelihoods to be compared for a target, the usual one first; none without a question, or with few rows."""
     train, validation = split.parts[0]
     if len(train) < _FEWEST_ROWS or len(validation) < _FEWEST_HELD:
         return ()
@@ -51,7 +51,7 @@ def compare_likelihoods(
     seed: int,
     device: str,
 ) -> tuple[str, dict[str, float]]:
-    """The name to be taken, and each one's mean loss: the first, unless another is better by more than one standard error.
+    """The name to be taken, the first unless another is better by a standard error, and each one's mean loss.
 
     The loss is the negative log likelihood for grades; for values the continuous ranked probability score (Gneiting &
     Raftery 2007, §4.2), as a density and a probability of zero do not compare.
@@ -76,8 +76,14 @@ def compare_likelihoods(
         recipe = Recipe({**point(name), "seed": seed})
         own = bench.parts[0]
         population = Population(
-            [bench.learner(recipe, own)], [recipe], bench.data, total_steps=_STEPS, evaluations=10, instruments={}, engine="batched"
-        )  # fmt: skip
+            [bench.learner(recipe, own)],
+            [recipe],
+            bench.data,
+            total_steps=_STEPS,
+            evaluations=10,
+            instruments={},
+            engine="batched",
+        )
         population.train(_STEPS)
         (outcome,) = population.harvest()
         inputs, _ = own.rows(validation)

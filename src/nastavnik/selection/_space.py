@@ -20,6 +20,10 @@ _MOST_STEPS = 2400  # of a training, where rows do not ask for more
 _MOST_ROWS = 512  # of a batch for second-order optimizers
 _FULL_STEPS = 40  # epochs of such a training
 _KINDS = {True: "class", False: "real"}
+_OF_WORDS: dict[str, Node] = {  # where a table holds such columns
+    "preparation.categories": Choice.of("auto", "embedding", "means", default="auto"),
+    "preparation.text": Choice.of("auto", "words", "none", default="auto"),
+}
 _LIKELIHOOD = ("likelihood.name", "likelihood.noise", "likelihood.freedom")
 
 
@@ -68,8 +72,7 @@ def table_space(
             1, 10_000, log=True, integer=True, default=_FULL_STEPS if whole else default_epochs(rows, batch)
         ),
         "preparation.numbers": Choice.of("auto", "standard", "robust", "quantile", "identity", default="auto"),
-        "preparation.categories": Choice.of("auto", "embedding", "means", default="auto"),
-        "preparation.text": Choice.of("auto", "words", "none", default="auto"),
+        **{n: node for n, node in _OF_WORDS.items() if n in others or n in pins or n in searched.names()},
     }
     settled = {name: default_of(node) for name, node in nodes.items() if name != "network.family"}
     nodes |= _with_plain(nodes, others, settled)

@@ -232,7 +232,7 @@ class Workbench:
         return Part(preparation, target, inputs, target.apply(self.task.values), signature, train, repeat)
 
     def _target_values(self) -> np.ndarray:
-        """The target as numbers [n, m], of which means can be taken: all but one of the commonest classes, or itself."""
+        """The target as numbers [n, m], whose means can be taken: itself, or all but one of the commonest classes."""
         values = self.task.values
         if not self.task.is_classification:
             return values[:, None].astype(np.float64)

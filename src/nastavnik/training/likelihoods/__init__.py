@@ -23,5 +23,17 @@ from nastavnik.training.likelihoods._votes import Votes as Votes
 # of one target the first that suits it is the default
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     likelihood.name: likelihood
-    for likelihood in (Bernoulli, Categorical, Ordinal, Gaussian, Laplace, StudentT, Gamma, Hurdle, Poisson, MultiLabel, Votes)
+    for likelihood in (
+        Bernoulli,
+        Categorical,
+        Ordinal,
+        Gaussian,
+        Laplace,
+        StudentT,
+        Gamma,
+        Hurdle,
+        Poisson,
+        MultiLabel,
+        Votes,
+    )
 }

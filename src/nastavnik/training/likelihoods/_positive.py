@@ -65,7 +65,9 @@ class Hurdle(Likelihood):
     """Zero with a chance of its own, else a log-normal value: rainfall, claims, spending."""
 
     name = "hurdle"
-    formula = "zero: log(1 + exp(a / T)); else: log(1 + exp(-a / T)) + ((log y - z) / Ts)^2 / 2 + log Ts + log(2 pi) / 2"
+    formula = (
+        "zero: log(1 + exp(a / T)); else: log(1 + exp(-a / T)) + ((log y - z) / Ts)^2 / 2 + log Ts + log(2 pi) / 2"
+    )
     prefer = "when many values are exactly zero and none is negative"
     source = "Cragg 1971"
     target = "spike"
@@ -87,7 +89,9 @@ class Hurdle(Likelihood):
         odds, scale = outputs[..., 1] / temperature, (self.log_noise.exp() + _LEAST) * temperature
         none = targets < _BETWEEN
         away = (torch.where(none, outputs[..., 0], targets) - outputs[..., 0]) / scale
-        some = F.softplus(-odds) + 0.5 * away**2 + torch.log(scale * torch.ones_like(odds)) + 0.5 * math.log(2 * math.pi)
+        some = (
+            F.softplus(-odds) + 0.5 * away**2 + torch.log(scale * torch.ones_like(odds)) + 0.5 * math.log(2 * math.pi)
+        )
         return torch.where(none, F.softplus(odds), some)
 
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:

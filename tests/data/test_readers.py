@@ -39,7 +39,7 @@ def put(path: Path, text: str) -> Path:
         "# made by hand\n# twice\n" + CSV,
         "A small table\n\n" + CSV,
         CSV.replace("2.5", "\n,,\n2.5"),
-        " a , b , c \n1.5 , 10,x\n2.5,20,\"y, z\"\n3.5,30,x\n4.5,40,w\n",
+        ' a , b , c \n1.5 , 10,x\n2.5,20,"y, z"\n3.5,30,x\n4.5,40,w\n',
         "\n".join(line + "," for line in CSV.splitlines()),
         'a;b;c\n1.5;"10";x\n2.5;"20";"y, z"\n3.5;30;"x"\n"4.5";40;w\n',
         "a\tb\tc\n1.5\t10\tx\n2.5\t20\ty, z\n3.5\t30\tx\n4.5\t40\tw\n",
@@ -68,7 +68,7 @@ def test_packed_text(tmp_path: Path) -> None:
     assert cells(tmp_path / "t.zip") == (["a", "b", "c"], WORDS)
     with zipfile.ZipFile(tmp_path / "t.zip", "a") as archive:
         archive.writestr("other.csv", "p,q\n1,2\n")
-    with pytest.raises(UserError, match="holds 2 tables .*; name one: .*::NAME"):
+    with pytest.raises(UserError, match=r"holds 2 tables .*; name one: .*::NAME"):
         read_source(tmp_path / "t.zip")
     assert cells(f"{tmp_path / 't.zip'}::other.csv")[0] == ["p", "q"]
 
@@ -133,8 +133,8 @@ def test_a_header_is_noticed(tmp_path: Path, text: str, named: bool) -> None:
     assert list(table.frame.columns) == (first if named else [str(j) for j in range(len(first))])
     assert len(table.frame) == text.count("\n") - named
     assert named or "has no header line" in table.notes[0]
-    assert list(read_source(tmp_path / "t.csv", header=False).frame.columns)[0] == "0"
-    assert list(read_source(tmp_path / "t.csv", header=True).frame.columns)[0] == first[0]
+    assert next(iter(read_source(tmp_path / "t.csv", header=False).frame.columns)) == "0"
+    assert next(iter(read_source(tmp_path / "t.csv", header=True).frame.columns)) == first[0]
 
 
 def test_blank_names_row_names_and_long_fields(tmp_path: Path) -> None:
