@@ -19,6 +19,7 @@ from nastavnik.kinds import (
     describe_columns,
     is_missing,
     keys_of,
+    level_word,
     to_columns,
     told_missing,
 )
@@ -195,9 +196,8 @@ def _with_weight(frame: pd.DataFrame, labelled: np.ndarray, name: str | None) ->
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise UserError(
-            f"--weights {name}: row {labelled[row] + 1} says {frame[name].iloc[row]!r}; weights are numbers from 0 up"
-        )
+        cell = level_word(frame[name].iloc[row])
+        raise UserError(f"--weights {name}: row {labelled[row] + 1} says {cell}; weights are numbers from 0 up")
     if not weights.any():
         raise UserError(f"--weights {name}: every row weighs nothing")
     frame = frame.assign(**{name: weights})
@@ -232,7 +232,7 @@ def _target(table: Table, options: DatasetOptions) -> str:
 def _roles(infos: list[ColumnInfo], target: str, options: DatasetOptions) -> tuple[dict[str, str], list[str]]:
     """What each column is used for, and what the run says about it."""
     roles = {}
-    notes = []
+    notes: list[str] = []
     for info in infos:
         if info.name == target:
             roles[info.name] = "target"

@@ -137,11 +137,11 @@ class Model:
         for lost in columns.lost:
             warnings.warn(str(lost), DataWarning, stacklevel=3)
         for name, (count, row) in preparation.beyond(columns).items():
-            j = columns.number_names.index(name)
+            place = columns.number_names.index(name)
             text = (
-                f"{name}: {count} rows lie far outside the training range ({preparation.lowest[j]:g} to "
-                f"{preparation.highest[j]:g}; first: row {row + 1}, {columns.numbers[row, j]:g}); what is said of them "
-                "is a guess"
+                f"{name}: {count} rows lie far outside the training range ({preparation.lowest[place]:g} to "
+                f"{preparation.highest[place]:g}; first: row {row + 1}, {columns.numbers[row, place]:g}); what is said "
+                "of them is a guess"
             )
             warnings.warn(text, DataWarning, stacklevel=3)
         for name, count in preparation.unseen(columns).items():

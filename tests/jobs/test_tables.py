@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> nastavnik.Run:
     return nastavnik.fit(place / "cars.csv", target="price", networks=6, folds=0, fill=True, out=place / "run")
 
 
+def run_main(words: list[str]) -> object:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return ended.value.code
+
+
+def folder_of(run: nastavnik.Run) -> Path:
+    assert run.folder is not None
+    return run.folder
+
+
 def test_everything_that_columns_know_is_used(run: nastavnik.Run) -> None:
     assert {i.name: i.kind for i in run.dataset.infos} == {
         "km": "number",
@@ -47,19 +59,20 @@ def test_everything_that_columns_know_is_used(run: nastavnik.Run) -> None:
         "tags": "labels",
     }
     assert run.result["test"]["r2"]["value"] > 0.98
-    told = json.loads((run.folder / "dataset.json").read_text())
+    told = json.loads((folder_of(run) / "dataset.json").read_text())
     assert told["not_used"] == {"id": "identifier"}
     assert all(len(c["examples"]) == 3 for c in told["columns"])
-    report = (run.folder / "report.html").read_text()
+    report = (folder_of(run) / "report.html").read_text()
     assert "k km</code> →" in report
 
 
 def test_rows_without_a_target_are_named_and_filled(run: nastavnik.Run) -> None:
-    told = json.loads((run.folder / "dataset.json").read_text())
+    told = json.loads((folder_of(run) / "dataset.json").read_text())
     assert told["rows_without_target"] == list(range(20))
     assert min(told["split"]["train"]) >= 20
-    filled = pd.read_csv(run.folder / "filled.csv")
+    filled = pd.read_csv(folder_of(run) / "filled.csv")
     assert filled["row"].tolist() == list(range(1, 21))
+    assert run.filled is not None
     pd.testing.assert_frame_equal(filled, run.filled)
     assert any("20 of 500 rows have no price" in note for note in told["notes"])
 
@@ -86,7 +99,7 @@ def test_levels_quantiles_and_kept_columns(run: nastavnik.Run, tmp_path: Path) -
     out = tmp_path / "p.csv"
     words = [
         "predict",
-        str(run.folder),
+        str(folder_of(run)),
         str(tmp_path / "new.csv"),
         "--keep",
         "id",
@@ -97,12 +110,12 @@ def test_levels_quantiles_and_kept_columns(run: nastavnik.Run, tmp_path: Path) -
         "--out",
         str(out),
     ]
-    assert main(words) == 0
+    assert run_main(words) == 0
     told = pd.read_csv(out)
     assert list(told) == ["id", "prediction", "low", "high", "q0.5"]
     assert told["id"].tolist() == frame["id"].tolist()
-    assert main([*words[:3], "--keep", "nothing"]) == 2
-    assert main([*words[:3], "--level", "1.5"]) == 2
+    assert run_main([*words[:3], "--keep", "nothing"]) == 2
+    assert run_main([*words[:3], "--level", "1.5"]) == 2
 
 
 def test_grades_keep_their_order_and_names_of_classes_are_asked_for() -> None:
@@ -144,7 +157,12 @@ def test_a_weight_counts_like_repeated_rows() -> None:
         {"x": x, "y": np.where(first, 2 * x, -2 * x) + 0.1 * RNG.normal(size=N), "w": np.where(first, 3, 1)}
     )
     right = np.polyfit(np.repeat(frame.x, frame.w), np.repeat(frame.y, frame.w), 1)[0]
-    options = {"networks": 4, "folds": 0, "family": "linear", "settings": {"optimizer.weight_decay": 0.0}}
+    options: dict[str, Any] = {
+        "networks": 4,
+        "folds": 0,
+        "family": "linear",
+        "settings": {"optimizer.weight_decay": 0.0},
+    }
     ends = pd.DataFrame({"x": [0.0, 1.0]})
     for run in (
         nastavnik.fit(frame, target="y", weights="w", **options),
@@ -157,7 +175,7 @@ def test_a_weight_counts_like_repeated_rows() -> None:
     error = run.model.predict(frame.iloc[rows])["prediction"].to_numpy() - y
     r2 = 1 - (w * error**2).sum() / (w * (y - np.average(y, weights=w)) ** 2).sum()
     assert run.result["test"]["r2"]["value"] == pytest.approx(r2, rel=1e-6)
-    with pytest.raises(UserError, match=r"--weights w: row 1 says -3\.0; weights are numbers from 0 up"):
+    with pytest.raises(UserError, match=r"--weights w: row 1 says -3; weights are numbers from 0 up"):
         nastavnik.fit(frame.assign(w=-3.0), target="y", weights="w", networks=2)
     with pytest.raises(UserError, match="sample_weight must be 500 numbers"):
         nastavnik.fit(frame, target="y", sample_weight=[1, 2], networks=2)
@@ -179,4 +197,4 @@ def test_a_table_without_a_header_is_predicted_row_by_row(tmp_path: Path) -> Non
     (tmp_path / "t.data").write_text("".join(f"{a:.3f} {b:.3f} {a - b:.3f}\n" for a, b in x))
     run = nastavnik.fit(tmp_path / "t.data", target="2", networks=2, folds=0, family="linear", out=tmp_path / "run")
     (tmp_path / "one.data").write_text("0.5 0.25 0.0\n")
-    assert nastavnik.predict(run.folder, tmp_path / "one.data")["prediction"][0] == pytest.approx(0.25, abs=0.05)
+    assert nastavnik.predict(folder_of(run), tmp_path / "one.data")["prediction"][0] == pytest.approx(0.25, abs=0.05)

@@ -67,8 +67,8 @@ def test_units_of_one_dimension_are_brought_to_one_scale() -> None:
         ratio = found.numbers["x"] / VALUES
         np.testing.assert_allclose(ratio, ratio[0], rtol=1e-9)
     warm = [f"{v}°C" if i % 2 else f"{v * 1.8 + 32:.3f}°F" for i, v in enumerate(VALUES)]
-    found = read(warm)[1].numbers["x"]
-    assert np.corrcoef(found, VALUES)[0, 1] > 0.9999
+    told = read(warm)[1].numbers["x"]
+    assert np.corrcoef(told, VALUES)[0, 1] > 0.9999
 
 
 def test_multipliers_stand_beside_bare_numbers() -> None:

@@ -56,6 +56,9 @@ def test_the_page_is_the_generated_one() -> None:
 def table(kind: str) -> pd.DataFrame:
     loaded = load_iris if kind == "class" else load_diabetes
     frame: pd.DataFrame = loaded(as_frame=True).frame
+    if kind == "grades":
+        frame = load_iris(as_frame=True).frame
+        return frame.iloc[::2]
     if kind == "class":  # names, as whole numbers in a row would be grades
         return frame.iloc[::2].assign(target=lambda f: "class " + f["target"].astype(str))
     return frame.iloc[:80]
@@ -73,7 +76,7 @@ FITS: list[tuple[str, dict[str, Any]]] = [
         for name, entry in KINDS["wrappers"].table.items()
     ],
     *[("class", {f"regularization.{n}": entry.settings[n]}) for n, entry in KINDS["regularizers"].table.items()],
-    *[("class", {"likelihood.name": name}) for name in ("categorical", "ordinal")],
+    *[(kind, {"likelihood.name": name}) for kind, name in (("class", "categorical"), ("grades", "ordinal"))],
     *[("real", {"likelihood.name": name}) for name in ("gaussian", "laplace", "student_t")],
     *[
         ("real" if "real" in entry.targets else "class", {"loss.name": name})

@@ -101,7 +101,7 @@ def _unpacked(path: Path, inner: str | None) -> tuple[bytes, str]:
     name = path.with_suffix("").name
     try:
         if path.suffix.lower() != ".zip":
-            opened = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}[path.suffix.lower()]
+            opened: Any = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}[path.suffix.lower()]
             with opened(path, "rb") as file:
                 return file.read(), name
         with zipfile.ZipFile(path) as archive:

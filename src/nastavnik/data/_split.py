@@ -87,8 +87,15 @@ def split_rows(
     """
     if copies is not None and given is None and groups is None and times is None:
         firsts = np.unique(copies)
-        shares = {"folds": folds, "repeats": repeats, "test": test, "validation": validation}
-        own = split_rows(len(firsts), seed=seed, classes=None if classes is None else classes[firsts], **shares)
+        own = split_rows(
+            len(firsts),
+            seed=seed,
+            classes=None if classes is None else classes[firsts],
+            folds=folds,
+            repeats=repeats,
+            test=test,
+            validation=validation,
+        )
         return _with_copies(own, np.searchsorted(firsts, copies))
     rng = np.random.default_rng(seed)
     rows = np.arange(n)

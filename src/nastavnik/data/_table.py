@@ -151,7 +151,9 @@ def _plain_cells(name: str, values: pd.Series) -> pd.Series | None:
     """A column's cells as a file would hold them; None where they are so already."""
     dtype = values.dtype
     if isinstance(dtype, pd.ArrowDtype):
-        own = pd.Series(values.to_numpy(dtype=object, na_value=None), index=values.index, name=name).infer_objects()
+        own = pd.Series(
+            values.astype(object).where(values.notna(), None), index=values.index, name=name
+        ).infer_objects()
         plain = _plain_cells(name, own)
         return own if plain is None else plain
     if pd.api.types.is_timedelta64_dtype(dtype):

@@ -65,10 +65,10 @@ def predict(
     if path is not None and path.exists() and not force:
         raise UserError(f"--out {path} is already there; choose another, or replace it with --force")
     options: dict[str, Any] = {"delimiter": delimiter, "encoding": encoding}
-    frame = read_source(source, **options, header=header).frame
-    numbered = {info.name for info in model.columns} & set(map(str, range(len(frame.columns) + 1)))
-    if header is None and numbered and not numbered & set(frame.columns):  # trained on a table without a header
-        frame = read_source(source, **options, header=False).frame
+    numbered = header is None and all(info.name.isdigit() for info in model.columns)
+    frame = read_source(source, **options, header=False if numbered else header).frame
+    if numbered and len(frame) and [str(cell) for cell in frame.iloc[0]] == [str(name) for name in frame.columns]:
+        frame = read_source(source, **options, header=True).frame  # it names its columns by number
     for name in keep:
         if name not in frame.columns:
             raise UserError(f"--keep names a column {name!r} that is not there{nearest(name, frame.columns)}")

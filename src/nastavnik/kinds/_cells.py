@@ -92,7 +92,7 @@ class Cells:
         few = present[:: max(1, len(present) // 30)]
         if not all(isinstance(word, str) and as_number(word) is not None for word in few):
             return None
-        cells = np.where(self.missing, None, values) if self.missing.any() else values
+        cells = np.where(self.missing, np.array(None, dtype=object), values) if self.missing.any() else values
         found = np.asarray(pd.to_numeric(cells, errors="coerce"), dtype=np.float64)
         if (np.isnan(found) != self.missing).any():
             return None

@@ -157,7 +157,7 @@ def read_forms(words: Sequence[str], forms: Sequence[str]) -> np.ndarray:
         left = np.flatnonzero(np.isnat(found))
         if not len(left):
             break
-        found[left] = read_form([clean[i] for i in left], form)
+        found[left] = read_form([clean[i] for i in left.tolist()], form)
     return found
 
 
@@ -184,11 +184,11 @@ def find_forms(words: Sequence[str], counts: np.ndarray) -> tuple[float, list[st
     total = float(counts.sum())
     best: tuple[float, list[str]] = (0.0, [])
     shares: dict[str, float] = {}
-    for order in rivals or [None]:
-        forms = [*(by_order[order] if order else ()), *free]
+    for order in rivals or [""]:
+        forms = [*(by_order[order] if rivals else ()), *free]
         read = ~np.isnat(read_forms_plain(clean, forms))
         share = float(counts[read].sum()) / total
-        shares[order or ""] = share
+        shares[order] = share
         if share > best[0]:
             best = share, forms
     other = {o: s for o, s in shares.items() if o in ("dmy", "mdy")}
@@ -202,5 +202,5 @@ def read_forms_plain(clean: Sequence[str], forms: Sequence[str]) -> np.ndarray:
     for form in forms:
         left = np.flatnonzero(np.isnat(found))
         if len(left):
-            found[left] = read_form([clean[i] for i in left], form)
+            found[left] = read_form([clean[i] for i in left.tolist()], form)
     return found

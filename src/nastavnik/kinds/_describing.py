@@ -55,10 +55,10 @@ def describe_columns(
     for name in names:
         values = frame[name]
         cells = Cells(name, values, told[name])
-        kind = given.get(name, "date" if forms[name] and any(f"{name}=" in f for f in date_formats) else None)
-        if kind in (None, "number") and decimal != ",":
+        asked = given.get(name, "date" if forms[name] and any(f"{name}=" in f for f in date_formats) else None)
+        if asked in (None, "number") and decimal != ",":
             cells = cells.as_numbers() or cells
-        found.append(_describe(cells, kind, Wishes(decimal, tuple(forms[name]))))
+        found.append(_describe(cells, asked, Wishes(decimal, tuple(forms[name]))))
         if keep is not None and not pd.api.types.is_numeric_dtype(values):
             keep[name] = cells
     return found

@@ -34,7 +34,7 @@ class Labels(Kind):
         listed = cells.where(lambda w: _LIST.match(w) is not None)
         best: Guess | None = None
         for mark in _MARKS:
-            holds = cells.where(lambda w, mark=mark: mark in w)
+            holds = [mark in word for word in cells.words]
             if cells.share(holds) < (0.02 if listed.all() else 0.1):
                 continue
             if _is_several(cells, mark):

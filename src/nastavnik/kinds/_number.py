@@ -146,7 +146,7 @@ class Number(Kind):
         if not strange:
             return
         count = int(cells.counts[strange].sum())
-        row = min(cells.first_row(i) for i in strange)
+        row = min(cells.first_row(int(i)) for i in strange)
         cell = cells.values.iloc[row]
         if count > _most_odd(reading) * cells.present:
             raise UserError(
@@ -230,8 +230,8 @@ def _form(cells: Cells, decimal: str | None, least: float = 0.5) -> tuple[float,
     plain = ~np.isnan(numbers)
     if plain.all():
         whole = bool(np.all(numbers == np.floor(numbers)))
-        reading = {"form": "plain", "decimal": mark, **_limits(np.repeat(numbers, cells.counts))}
-        return 1.0, [], reading, "whole numbers" if whole else "numbers"
+        plainly = {"form": "plain", "decimal": mark, **_limits(np.repeat(numbers, cells.counts))}
+        return 1.0, [], plainly, "whole numbers" if whole else "numbers"
     rest = [w for w, ok in zip(cells.words, plain, strict=True) if not ok]
     mark = decimal or find_decimal(cells.words if len(cells.words) < _SAMPLE else rest[:_SAMPLE])
     places = np.arange(len(cells.words))

@@ -41,9 +41,9 @@ class HeldOut:
                 profiles.append(torch.stack(each).double().cpu())
                 if isinstance(learner.likelihood, ClassLikelihood):
                     wrong.append((learner.likelihood.log_probabilities(outputs).argmax(-1) != targets).double().cpu())
-        whole = torch.cat(profiles, dim=1)
-        each = torch.from_numpy(self._weigh(np.ones(whole.shape[1]), np.concatenate(self._rows)))
-        best = int((whole * each).mean(1).argmin())
+        joined = torch.cat(profiles, dim=1)
+        own = torch.from_numpy(self._weigh(np.ones(joined.shape[1]), np.concatenate(self._rows)))
+        best = int((joined * own).mean(1).argmin())
         nats = [p[best].numpy() + bench.row_offset(g, self._rows[g]) for g, p in enumerate(profiles)]
         losses = self._weigh(self._averaged(nats), self.rows)
         return losses, self._weigh(self._averaged([w.numpy() for w in wrong]), self.rows) if wrong else None
