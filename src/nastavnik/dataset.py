@@ -20,6 +20,7 @@ from nastavnik.kinds import (
     is_missing,
     keys_of,
     level_word,
+    read_column,
     to_columns,
     told_missing,
 )
@@ -170,7 +171,8 @@ def _describe(frame: pd.DataFrame, options: DatasetOptions, known: dict[str, Cel
 def _with_targets(
     frame: pd.DataFrame, target: str, options: DatasetOptions
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """The rows whose target is known, which they are, and which are not.
+    """The rows whose target is known, which they are, and which are not: empty cells, and those that are no number
+    where nearly all are.
 
     Raises:
         UserError: none is.
@@ -179,9 +181,28 @@ def _with_targets(
     gone = is_missing(frame[target], told)
     if gone.all():
         raise UserError(f"every cell of the target {target!r} is missing; choose another with --target")
+    gone = gone | _unread(frame[target], gone, target, options)
     if not gone.any():
         return frame, np.arange(len(frame)), np.arange(0)
     return frame[~gone].reset_index(drop=True), np.flatnonzero(~gone), np.flatnonzero(gone)
+
+
+def _unread(values: pd.Series, gone: np.ndarray, target: str, options: DatasetOptions) -> np.ndarray:
+    """Which cells of a target of numbers are none, such as a word for what is missing."""
+    present = values[~gone].reset_index(drop=True)
+    infinite = pd.api.types.is_float_dtype(values) and bool(np.isinf(values.to_numpy(dtype=np.float64)).any())
+    if infinite or options.task == "classification":  # what is infinite is told, by the task
+        return np.zeros(len(values), dtype=bool)
+    (info,) = _describe(present.to_frame(target), replace(options, kinds=_own(options, target)), {})
+    numbers = read_column(present, info).numbers.get(target) if info.kind in ("number", "duration") else None
+    found = np.zeros(len(values), dtype=bool)
+    if numbers is not None and not info.reading.get("words"):
+        found[np.flatnonzero(~gone)] = np.isnan(numbers)
+    return found
+
+
+def _own(options: DatasetOptions, name: str) -> dict[str, str]:
+    return {name: options.kinds[name]} if options.kinds and name in options.kinds else {}
 
 
 def _with_weight(frame: pd.DataFrame, labelled: np.ndarray, name: str | None) -> tuple[pd.DataFrame, np.ndarray]:

@@ -66,3 +66,14 @@ def test_given_parts_are_kept_and_seeds_differ() -> None:
 def test_an_empty_part_is_refused() -> None:
     with pytest.raises(UserError, match=r"validation part .* would be empty"):
         split_rows(40, seed=0, groups=np.array(["a"] * 20 + ["b"] * 20), test=0.5, validation=0.4)
+
+
+def test_the_only_row_of_a_class_is_always_trained_on() -> None:
+    classes = np.array([0] * 30 + [1] * 20 + [2])
+    split = split_rows(51, seed=0, classes=classes, folds=5)
+    assert 50 not in split.test
+    for train, validation in split.folds or ():
+        assert 50 in train
+        assert 50 not in validation
+    validated = np.sort(np.concatenate([v for _, v in split.folds or ()]))
+    np.testing.assert_array_equal(validated, np.setdiff1d(split.development, [50]))

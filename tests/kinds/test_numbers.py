@@ -132,6 +132,8 @@ def test_words_for_nothing_are_missing_and_other_words_are_kept() -> None:
 @pytest.mark.parametrize(
     ("cells", "kind"),
     [
+        (["<=50K", ">50K"] * 80, "category"),
+        (["5", "5+", "6"] * 60, "number"),
         (["7 Average", "8 Good", "6 Low", "9 Better"] * 40, "category"),
         ([f"0{i % 90:04d}" for i in range(400)], "category"),
         ([f"{c}{i % 9}" for i in range(200) for c in "AB"], "category"),

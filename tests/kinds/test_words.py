@@ -72,6 +72,7 @@ def test_what_tells_nothing_is_left_out_and_nothing_else() -> None:
     frame = pd.DataFrame(
         {
             "Unnamed: 0": np.arange(N),
+            "unnamed 0": np.arange(N),
             "CustomerId": RNG.permutation(90_000)[:N],
             "same": "EU",
             "empty": [None] * N,
@@ -83,7 +84,7 @@ def test_what_tells_nothing_is_left_out_and_nothing_else() -> None:
         }
     )
     kinds = {i.name: i.kind for i in describe_columns(frame)}
-    out = {"Unnamed: 0", "CustomerId", "same", "empty", "code"}
+    out = {"Unnamed: 0", "unnamed 0", "CustomerId", "same", "empty", "code"}
     assert {n for n, k in kinds.items() if k in ("identifier", "constant")} == out
     assert kinds["step"] == "number"
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from nastavnik.errors import UserError
 
+_NEVER = -1
 Fold = tuple[np.ndarray, np.ndarray]  # rows that train, rows that validate
 
 
@@ -187,7 +188,7 @@ def _stratified(rows: np.ndarray, classes: np.ndarray, count: int, rng: np.rando
 def _folds(
     rows: np.ndarray, k: int, rng: np.random.Generator, classes: np.ndarray | None, groups: np.ndarray | None
 ) -> tuple[Fold, ...]:
-    """k pairs (train, validation) that together validate every row once."""
+    """k pairs (train, validation) that together validate every row once, but the only row of a class never."""
     k = min(k, len(rows))
     if groups is not None:
         names = rng.permutation(np.unique(groups[rows]))
@@ -200,4 +201,7 @@ def _folds(
             order = order[np.argsort(classes[rows][order], kind="stable")]
         number = np.empty(len(rows), dtype=int)
         number[order] = np.arange(len(rows)) % k
+        if classes is not None:  # nothing can be learned of a class whose only row is held out
+            names, counts = np.unique(classes[rows], return_counts=True)
+            number[np.isin(classes[rows], names[counts == 1])] = _NEVER
     return tuple((rows[number != i], rows[number == i]) for i in range(k))

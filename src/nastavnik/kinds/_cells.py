@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 MISSING = frozenset({"", "?", "NA", "N/A", "n/a", "na", "nan", "NaN", "NAN", "null", "NULL", "Null", "#N/A", "<NA>"})
+_FEW = 64  # cells that are looked at one by one
 _WHOLE = re.compile(r"-?(0|[1-9]\d*)\.0+")
 
 
@@ -29,6 +30,9 @@ def level_word(value: Any) -> str:
 def is_missing(values: pd.Series, told: Sequence[str] = ()) -> np.ndarray:
     """Which cells hold nothing: None, NaN, NaT, one of the usual words for it, or what was told to stand for it."""
     raw = values.to_numpy() if values.dtype == object else None
+    if raw is not None and len(raw) <= _FEW and all(type(v) in (str, float, int, bool) for v in raw):
+        gone = [v in MISSING if type(v) is str else v != v for v in raw]  # a prediction's row has no time to lose
+        return np.array(gone, dtype=bool) | (_told(values, told) if told else False)
     missing = values.isna().to_numpy() if raw is None else pd.isna(raw)
     if is_words(values):
         cells = values.astype(object).to_numpy() if raw is None else raw

@@ -13,7 +13,7 @@ from nastavnik.kinds._cells import Cells
 from nastavnik.kinds._kind import Features, Guess, Kind, Wishes
 
 _NAMES = re.compile(
-    r"(^|[_\s.-])(id|ids|uid|uuid|guid|key|index|rowid)$|^(id|uuid|guid)[_\s.-]|^unnamed: 0|^$|^index$"
+    r"(^|[_\s.-])(id|ids|uid|uuid|guid|key|index|rowid)$|^(id|uuid|guid)[_\s.-]|^unnamed:?\s*0$|^$|^index$"
     r"|(^|[_\s.-])row_?(id|number|no|num|nr)?$|(number|no|nr|num)[_\s.-]?id$",
     re.I,
 )

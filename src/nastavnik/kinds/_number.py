@@ -260,6 +260,8 @@ def _form(cells: Cells, decimal: str | None, least: float = 0.5) -> tuple[float,
     if ends and not ranges and ends < 0.5:  # "10+" is more than 10
         steps = np.diff(np.unique(own.low[good]))
         reading["usual_width"] = float(np.median(steps)) if len(steps) else 0.0
+    if least and _merges(own, good, float(reading.get("usual_width", 0.0))):
+        return None
     odd = [(w, c) for w, c, g, lost in zip(words, weights, good, gone, strict=True) if not g and not lost]
     often = max(5.0, 0.005 * weights.sum())
     repeated = sorted(w for w, c in odd if c >= often)
@@ -271,6 +273,13 @@ def _form(cells: Cells, decimal: str | None, least: float = 0.5) -> tuple[float,
         **_limits(np.repeat(own.low[good], weights[good].astype(int))),
     }
     return share, repeated if few else [], reading, _reason(scale, reading, repeated if few else [])
+
+
+def _merges(own: _Read, good: np.ndarray, usual: float) -> bool:
+    """Whether words that differ would become one number: "<=50K" and ">50K" are names, not quantities."""
+    middle, width = _middles(own, usual)
+    told = {(m, w, d) for m, w, d, g in zip(middle, width, own.dimension, good, strict=True) if g}
+    return len(told) < (1.0 if good.sum() <= _MOST_WORDS else 0.5) * good.sum()
 
 
 def _scale(looks: list[Look], weights: np.ndarray) -> Scale:
