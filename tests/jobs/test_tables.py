@@ -185,8 +185,8 @@ def test_a_weight_counts_like_repeated_rows() -> None:
         own = frame.iloc[run.dataset.split.train]
         right = np.polyfit(np.repeat(own.x, own.w), np.repeat(own.y, own.w), 1)[0]
         slope = np.diff(run.model.predict(ends)["prediction"])[0]
-        assert abs(slope - right) < 0.1
-        assert abs(slope - np.polyfit(own.x, own.y, 1)[0]) > 0.5
+        plain = np.polyfit(own.x, own.y, 1)[0]
+        assert abs(slope - right) < 0.35 * abs(right - plain)  # it stops early, by the validation rows
     rows = run.dataset.split.test
     y, w = frame.y.to_numpy()[rows], frame.w.to_numpy()[rows]
     error = run.model.predict(frame.iloc[rows])["prediction"].to_numpy() - y
