@@ -238,7 +238,7 @@ def _fit_beside(
         table = read_table(request, folder, source, y)
         dataset = make_dataset(table, dataset_options(request, fewest_rows))
         families = [family] if family is not None else families_named(request.families or tuple(FAMILIES))
-        request = settle_likelihood(dataset, families, request)
+        request = settle_likelihood(dataset, families, request, clock)
         bench, space, strategy = prepare(dataset, families, request)
         refuse_too_short(clock, dataset, bench, space)
         folder.touches()  # says at once if result.json cannot be believed

@@ -31,6 +31,7 @@ from nastavnik.space import Choice, Limits, Space, parse_space, tree_in_words
 from nastavnik.trace import Trace
 
 _MANY_THREADS = 64
+_LITTLE_TIME = 20.0  # seconds, below which likelihoods are not compared
 
 
 def read_table(request: FitRequest, folder: RunFolder, source: Any, y: Any) -> Table:
@@ -95,8 +96,13 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
     return bench, space, _strategy(request, bench, space, limits, dataset)
 
 
-def settle_likelihood(dataset: Dataset, families: list[Family], request: FitRequest) -> FitRequest:
-    """The request with the likelihood that suits the target best on validation rows, where there is a question."""
+def settle_likelihood(dataset: Dataset, families: list[Family], request: FitRequest, clock: Clock) -> FitRequest:
+    """The request with the likelihood that suits the target best on validation rows, where there is a question.
+
+    A short budget has no seconds for it: the usual one is taken.
+    """
+    if clock.budget is not None and clock.left < _LITTLE_TIME * clock.slowness:
+        return request
     names = suitable(dataset.task, dataset.split)
     validation = dataset.split.parts[0][1]
     told = any(n.startswith("likelihood.") or n in ("loss.name", "preparation.target") for n in request.settings)
