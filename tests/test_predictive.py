@@ -18,6 +18,11 @@ def gamma(shape: float = 2.0) -> GammaPredictive:
     return GammaPredictive(np.full((1, 400), 6.0 / target.scale), np.full((1, 400), shape), target)
 
 
+def hurdle(n: int, mean: float, deviation: float, zero: float, target: TargetPreparation) -> HurdlePredictive:
+    one = np.ones((1, n))
+    return HurdlePredictive(mean * one, deviation * one, zero * one, target)
+
+
 def test_a_gamma_is_scipys() -> None:
     own, known = gamma(), stats.gamma(2.0, scale=3.0)
     np.testing.assert_allclose(own.neg_log_likelihood(Y), -known.logpdf(Y))
@@ -40,7 +45,7 @@ def test_a_hurdle_is_a_chance_of_zero_and_a_log_normal() -> None:
     y = np.where(RNG.random(5000) < 0.3, 0.0, np.exp(1 + 0.5 * RNG.normal(size=5000)))
     target = TargetPreparation.fit_positive(y, spike=True)
     mean, deviation = (1 - target.centre) / target.scale, 0.5 / target.scale
-    own = HurdlePredictive(*(np.full((1, 5000), v) for v in (mean, deviation, 0.3)), target)
+    own = hurdle(5000, mean, deviation, 0.3, target)
     known = stats.lognorm(0.5, scale=np.e)
     expected = np.where(y == 0, -np.log(0.3), -np.log(0.7) - known.logpdf(np.where(y == 0, 1, y)))
     np.testing.assert_allclose(own.neg_log_likelihood(y), expected, rtol=1e-5)
@@ -56,7 +61,7 @@ def test_folds_are_put_together_in_the_units_of_the_first() -> None:
     parts = []
     for target in (first, second):
         z = (np.log(6.0) - target.centre) / target.scale
-        parts.append(HurdlePredictive(*(np.full((1, 3), v) for v in (z, 0.5 / target.scale, 0.2)), target))
+        parts.append(hurdle(3, z, 0.5 / target.scale, 0.2, target))
     joined = stitch(parts, [np.array([0, 2, 4]), np.array([1, 3, 5])])
     np.testing.assert_allclose(joined.point(), joined.point()[0])
 
