@@ -11,9 +11,9 @@ import pandas as pd
 
 from nastavnik.data import Columns, Lost
 from nastavnik.errors import UserError, nearest
+from nastavnik.kinds._beyond import LARGEST, within
 from nastavnik.kinds._cells import Cells, level_word
 from nastavnik.kinds._kind import ColumnInfo, Features, Guess, Wishes
-from nastavnik.kinds._number import LARGEST, within
 from nastavnik.kinds._table import KINDS
 
 _EXAMPLES = 3

@@ -12,15 +12,13 @@ import pandas as pd
 
 from nastavnik.data import Lost
 from nastavnik.errors import UserError
+from nastavnik.kinds._beyond import LARGEST, limits, sentinel, within
 from nastavnik.kinds._cells import Cells, level_word
 from nastavnik.kinds._kind import ColumnInfo, Features, Guess, Kind, Wishes
 from nastavnik.kinds._looks import GONE, Look, Scale, look
 from nastavnik.kinds._quantities import find_decimal, plain_numbers, split_values
 from nastavnik.kinds._units import affix
 
-LARGEST = 3.4e38  # beyond it no number fits a network; the ends of single precision are many programs' "no data"
-_HUGE = 1e30, 1e150  # a column whose middle is beyond the first may hold numbers up to the second
-_BEYOND = 1e8  # times what nearly all others stay below: no measurement is that far from its column
 _FEW_ODD = 0.05  # share of cells that may be no numbers
 _MOST_WORDS = 20  # different words beside the numbers, each met several times
 _FEWEST_VALUES = 3  # different numbers before a word that we do not know make it a unit
@@ -55,7 +53,7 @@ class Number(Kind):
         if cells.typed:
             numbers = cells.numbers[~np.isnan(cells.numbers)]
             whole = bool(np.all(np.isfinite(numbers)) and np.all(numbers == np.floor(numbers)))
-            return Guess(0.9, "whole numbers" if whole else "numbers", {"form": "plain", **_limits(numbers)})
+            return Guess(0.9, "whole numbers" if whole else "numbers", {"form": "plain", **limits(numbers)})
         found = _form(cells, wishes.decimal)
         if found is None or _are_codes(cells):
             return None
@@ -162,57 +160,6 @@ def _most_odd(reading: Mapping[str, Any]) -> float:
     return max(0.49, float(reading.get("odd", 0.0)) + 0.2)
 
 
-def within(numbers: np.ndarray, name: str, largest: float, lost: list[Lost]) -> np.ndarray:
-    """Numbers [n] with NaN for what is infinite or not below ``largest``, which is noted."""
-    with np.errstate(invalid="ignore"):
-        beyond = np.abs(numbers) >= largest
-    if not beyond.any():
-        return numbers
-    row = int(np.flatnonzero(beyond)[0])
-    endless = bool(np.isinf(numbers[beyond]).all())
-    verb = "is" if beyond.sum() == 1 else "are"
-    why = f"{verb} infinite" if endless else f"{verb} infinite or beyond ±{largest:.2g}"
-    lost.append(Lost(name, int(beyond.sum()), row, f"{numbers[row]:g}", why))
-    return np.where(beyond, np.nan, numbers)
-
-
-def _limits(numbers: np.ndarray) -> dict[str, float]:
-    """What no cell of the column can reach, where that is another number than usual."""
-    finite = np.abs(numbers[np.isfinite(numbers)])
-    if not len(finite):
-        return {}
-    if np.median(finite) > _HUGE[0]:
-        return {"largest": _HUGE[1]}
-    bound = _BEYOND * float(np.quantile(finite, 0.95))
-    beyond = finite > bound
-    if bound > 0 and beyond.any() and len(finite) >= 20:
-        return {"largest": bound}
-    return {}
-
-
-def sentinel(values: np.ndarray) -> tuple[float, int, float, float] | None:
-    """(value, count, low and high of the others) where one extreme value comes again and again, far from the rest."""
-    present = values[~np.isnan(values)]
-    if len(present) < 20:
-        return None
-    for value in (present.min(), present.max()):
-        same = present == value
-        rest = present[~same]
-        if (
-            same.sum() < max(3, 0.002 * len(present))
-            or len(rest) < 0.3 * len(present)
-            or float(value).is_integer() is False
-        ):
-            continue
-        low, high = float(rest.min()), float(rest.max())
-        gap = low - value if value < low else value - high
-        spread = max(high - low, 1e-12)
-        crosses = value < 0 <= low  # below zero, where no other is
-        if len(np.unique(rest)) > 3 and (gap > 0.5 * spread or (crosses and value in (-1, -9, -99, -999, -9999))):
-            return float(value), int(same.sum()), low, high
-    return None
-
-
 def _are_codes(cells: Cells) -> bool:
     """Words of one length that begin with zeros: a number would lose them."""
     zeros = cells.where(lambda w: _LEADING_ZERO.fullmatch(w) is not None)
@@ -230,7 +177,7 @@ def _form(cells: Cells, decimal: str | None, least: float = 0.5) -> tuple[float,
     plain = ~np.isnan(numbers)
     if plain.all():
         whole = bool(np.all(numbers == np.floor(numbers)))
-        plainly = {"form": "plain", "decimal": mark, **_limits(np.repeat(numbers, cells.counts))}
+        plainly = {"form": "plain", "decimal": mark, **limits(np.repeat(numbers, cells.counts))}
         return 1.0, [], plainly, "whole numbers" if whole else "numbers"
     rest = [w for w, ok in zip(cells.words, plain, strict=True) if not ok]
     mark = decimal or find_decimal(cells.words if len(cells.words) < _SAMPLE else rest[:_SAMPLE])
@@ -270,7 +217,7 @@ def _form(cells: Cells, decimal: str | None, least: float = 0.5) -> tuple[float,
     reading |= {
         "words": repeated if few else [],
         "odd": round(1 - share, 4),
-        **_limits(np.repeat(own.low[good], weights[good].astype(int))),
+        **limits(np.repeat(own.low[good], weights[good].astype(int))),
     }
     return share, repeated if few else [], reading, _reason(scale, reading, repeated if few else [])
 
