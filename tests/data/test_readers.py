@@ -196,3 +196,63 @@ def test_arrow_types(tmp_path: Path) -> None:
     frame = read_source(tmp_path / "t.parquet").frame
     assert [i.kind for i in describe_columns(frame)] == ["number", "date", "date", "category"]
     assert frame["price"].tolist() == [i + 0.5 for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "first"),
+    [
+        ("name;preis\n" + "".join(f"A{i};{i},5\n" for i in range(60)), ["name", "preis"], ["A0", "0,5"]),
+        ("x;y\n" + "".join(f"{i},5;{i},25\n" for i in range(60)), ["x", "y"], ["0,5", "0,25"]),
+        ("id;text\n" + "".join(f"{i};hello, dear\n" for i in range(60)), ["id", "text"], ["0", "hello, dear"]),
+        (
+            "a, b, c\n" + "".join(f'B{i}, "Oslo, NO", {i}\n' for i in range(60)),
+            ["a", "b", "c"],
+            ["B0", "Oslo, NO", "0"],
+        ),
+        ("id,t\n" + "".join(f'{i},"he \\"hi, you\\" ok"\n' for i in range(60)), ["id", "t"], ["0", 'he "hi, you" ok']),
+        ("a\tb\n" + "".join(f'{i}\t"x\n' if i in (3, 40) else f"{i}\tz\n" for i in range(60)), ["a", "b"], ["0", "z"]),
+        (
+            "label,0,1,2\n" + "".join(f"{i % 9},{i},{i * 4},{i * 7}\n" for i in range(60)),
+            ["label", "0", "1", "2"],
+            ["0"] * 4,
+        ),
+        (
+            "".join(f'{i}.0   8   30.5\t"car {i}"\n' for i in range(60)),
+            ["0", "1", "2", "3"],
+            ["0.0", "8", "30.5", "car 0"],
+        ),
+        (
+            "".join(f"number {i} was very good,{'no' if i % 2 else 'yes'}\n" for i in range(60)),
+            ["0", "1"],
+            ["number 0 was very good", "yes"],
+        ),
+        ("# a tool\ntag,n\n" + "".join(f"{['#ai', 'b'][i % 2]},{i}\n" for i in range(60)), ["tag", "n"], ["#ai", "0"]),
+        ("# x\nid,t\n" + "".join(f'{i},"one\n# two"\n' for i in range(60)), ["id", "t"], ["0", "one\n# two"]),
+        ("Report 2020\n\nregion,n\n" + "".join(f"r{i},{i}\n" for i in range(60)), ["region", "n"], ["r0", "0"]),
+    ],
+)
+def test_what_once_shifted_swallowed_or_lost_rows(
+    tmp_path: Path, text: str, columns: list[str], first: list[str]
+) -> None:
+    found, rows = cells(put(tmp_path / "t.csv", text))
+    assert (found, rows[0], len(rows)) == (columns, first, 60)
+
+
+def test_titles_of_sheets_named_indexes_and_lists(tmp_path: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    for row in [["Report"], [], ["code", "share"], *[[f"{k:05d}", k / 9] for k in range(40)]]:
+        sheet.append(row)
+    book.save(tmp_path / "r.xlsx")
+    frame = read_source(tmp_path / "r.xlsx").frame
+    assert list(frame) == ["code", "share"]
+    assert frame["code"][1] == "00001"
+    pd.DataFrame({"day": [1, 2], "y": [3, 4]}).set_index("day").to_parquet(tmp_path / "i.parquet")
+    assert list(read_source(tmp_path / "i.parquet").frame) == ["day", "y"]
+    lists = pd.DataFrame({"v": pd.Series([[1, 250], [3, 400]] * 20)})
+    assert read_source(lists).frame["v"][0] == "1|250"
+    sparse = pd.DataFrame({"x": pd.Series([0, 0, 1] * 20, dtype="Sparse[int]")})
+    assert read_source(sparse).frame["x"].dtype == np.int64

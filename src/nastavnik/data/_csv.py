@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ class _Lines:
     skipped: int  # lines before the first row
     delimiter: str | None = None
     named: str | None = None  # a comment that may hold the columns' names
+    mark: str | None = None  # what comments begin with
     notes: list[str] = field(default_factory=list)
 
 
@@ -85,15 +87,12 @@ def _without_comments(text: str) -> _Lines:
     mark = next((m for m in _COMMENTS if first.startswith(m)), None)
     if mark is None:
         return found
-    commented = [line.lstrip().startswith(mark) for line in lines]
-    if sum(commented) > 0.5 * len(lines):  # names that begin so
+    leading = next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith(mark)), 0)
+    if not leading or leading > 0.5 * len(lines):
         return found
-    leading = next(i for i, c in enumerate(commented) if not c and lines[i].strip())
-    if leading:
-        last = next(line for line in reversed(lines[:leading]) if line.strip())
-        found.named = last.lstrip().removeprefix(mark).strip()
-    # the lines stay, empty, so that messages name the right one
-    found.text = "\n".join("" if c else line for c, line in zip(commented, lines, strict=True))
+    last = next(line for line in reversed(lines[:leading]) if line.strip())
+    found.named, found.mark = last.lstrip().removeprefix(mark).strip(), mark
+    found.text = "\n".join([*[""] * leading, *lines[leading:]])  # so that messages name the right line
     return found
 
 
@@ -107,7 +106,7 @@ def _names_in(lines: _Lines, delimiter: str) -> list[str] | None:
 def _split(lines: Sequence[str], delimiter: str) -> list[list[str]]:
     if delimiter == _BLANKS:
         return [_by_blanks(line) for line in lines]
-    return list(csv.reader(lines, delimiter=delimiter))
+    return list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
 
 
 def _by_blanks(line: str) -> list[str]:
@@ -121,22 +120,30 @@ def _find_delimiter(text: str) -> str:
     """The character that splits the first lines into the same, largest number of fields; else white space."""
     lines = [line for line in text[:200_000].splitlines() if line.strip()][:100]
     lines = lines[:-1] if len(text) > 200_000 and len(lines) > 1 else lines
-    best, best_score = ",", (0.0, 0)
+    best, best_score = ",", (0.0, 0.0, 0)
     for delimiter in DELIMITERS:
         try:
-            counts = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
+            widths = [len(row) for row in _split(lines, delimiter) if row]
         except csv.Error:
             continue  # the whole table is read by the delimiter found, and says what is wrong
-        fields, times = counts.most_common(1)[0]
-        score = (round(times / len(lines), 1) if fields > 1 else 0.0, fields)
+        score = _evenness(widths, len(lines))
         if score > best_score:
             best, best_score = delimiter, score
-    if best_score[0] < 0.9:
-        counts = Counter(len(_by_blanks(line)) for line in lines)
-        fields, times = counts.most_common(1)[0]
-        if fields > 1 and times / len(lines) > max(best_score[0], 0.9):
-            return _BLANKS
+    blanks = _evenness([len(_by_blanks(line)) for line in lines], len(lines))
+    aligned = best == "\t" and blanks[0] == 1 and blanks[2] > best_score[2]  # a tab is white space, too
+    if (best_score[0] < 0.9 and blanks[0] > max(best_score[0], 0.9)) or aligned:
+        return _BLANKS
     return best
+
+
+def _evenness(widths: list[int], lines: int) -> tuple[float, float, int]:
+    """How alike the lines are: the share of the commonest width, the same of the first three lines, and that width."""
+    if not widths:
+        return (0.0, 0.0, 0)
+    fields, times = Counter(widths).most_common(1)[0]
+    if fields < 2:
+        return (0.0, 0.0, fields)
+    return (round(times / lines, 3), float(np.mean([w == fields for w in widths[:3]])), fields)
 
 
 def _rows(path: Path, lines: _Lines, delimiter: str) -> tuple[list[list[str]], list[int]]:
@@ -144,6 +151,8 @@ def _rows(path: Path, lines: _Lines, delimiter: str) -> tuple[list[list[str]], l
     rows: list[list[str]] = []
     numbers: list[int] = []
     for number, row in _read(path, lines.text, delimiter):
+        if lines.mark and row and row[0].startswith(lines.mark) and rows and len(row) != len(rows[-1]):
+            continue  # a comment among the rows
         if any(cell and not cell.isspace() for cell in row):
             rows.append([cell.strip() for cell in row])
             numbers.append(number + lines.skipped)
@@ -154,12 +163,47 @@ def _read(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str
     if delimiter == _BLANKS:
         yield from enumerate(map(_by_blanks, text.splitlines()), 1)
         return
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    options: Any = {"delimiter": delimiter, "skipinitialspace": delimiter != "\t"}
+    if '\\"' in text and _widths(text, options) != 1 == _widths(text, {**options, "escapechar": "\\"}):
+        options["escapechar"] = "\\"  # quotes inside quotes are marked, not doubled
+    if _quotes_are_words(text, delimiter, options):
+        for number, line in enumerate(text.splitlines(), 1):
+            yield number, [_unquoted(cell) for cell in line.split(delimiter)]
+        return
+    reader = csv.reader(io.StringIO(text, newline=""), **options)
     try:
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
         raise UserError(f"{path} line {reader.line_num} cannot be read: {error}") from error
+
+
+def _widths(text: str, options: dict[str, Any]) -> int:
+    """How many different widths the rows have; none where they cannot be read."""
+    try:
+        return len({len(row) for row in csv.reader(io.StringIO(text, newline=""), **options) if row})
+    except csv.Error:
+        return 0
+
+
+def _quotes_are_words(text: str, delimiter: str, options: dict[str, Any]) -> bool:
+    """Whether quotes are no more than marks in words: line by line the table is even, by quotes lines run together."""
+    if '"' not in text:
+        return False
+    lines = [line for line in text.splitlines() if line.strip()]
+    widths = {line.count(delimiter) for line in lines}
+    if len(widths) > 1 or 0 in widths:
+        return False
+    try:
+        return sum(1 for row in csv.reader(lines, **options) if row) < len(lines)
+    except csv.Error:
+        return True
+
+
+def _unquoted(cell: str) -> str:
+    """A cell without the quotes around all of it."""
+    cell = cell.strip()
+    return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
 def _unwrapped(rows: list[list[str]], delimiter: str) -> tuple[list[list[str]], str]:
@@ -186,6 +230,8 @@ def _table(
     if len(rows[0]) < width:  # a header without a name for the rows' names, or for a mark at each row's end
         trailing = all(not row[-1] for row in rows[1:])
         rows = [rows[0], *(row[:-1] for row in rows[1:])] if trailing else [["", *rows[0]], *rows[1:]]
+        if not trailing:
+            notes.append(f"{path}: the header has a name less than the rows have fields; the first is called unnamed 0")
     elif len(rows) > 1 and len(rows[0]) > width:
         rows[0] = rows[0][:width]
     given = header
@@ -212,7 +258,9 @@ def _without_preamble(rows: list[list[str]], numbers: list[int], notes: list[str
     """Without a title: lines of one field before a table of three columns or more."""
     usual = Counter(len(row) for row in rows[:200]).most_common(1)[0][0]
     start = 0
-    while start < min(_PREAMBLE, len(rows) - 2) and usual >= 3 and rows[start][0] and not any(rows[start][1:]):
+    while start < min(_PREAMBLE, len(rows) - 2) and rows[start][0] and not any(rows[start][1:]):
+        if usual < 2 or (usual == 2 and len(rows[start]) == 2):
+            break
         start += 1
     if start:
         notes.append(f"{start} lines before the header are left out ({' '.join(rows[0])[:60]!r})")
@@ -223,7 +271,7 @@ def _check_widths(path: Path, rows: list[list[str]], numbers: list[int]) -> None
     """Refuse rows of other widths than the header's; all rows may have one field more, or an empty one at their end."""
     first = len(rows[0])
     usual = len(rows[1]) if len(rows) > 1 else first
-    allowed = usual if usual == first + 1 else first
+    allowed = usual if usual == first + 1 and first > 1 else first
     for i, row in enumerate(rows[1:], 1):
         if len(row) == allowed + 1 and not row[-1]:
             row.pop()

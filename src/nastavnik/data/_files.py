@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from nastavnik.data._csv import read_csv
+from nastavnik.data._header import has_header
 from nastavnik.errors import UserError, nearest
 
 _PACKED = (".gz", ".bz2", ".xz", ".zip")
@@ -143,7 +144,9 @@ def _arrow_frame(table: Any) -> pd.DataFrame:
     for j, field in enumerate(table.schema):
         if pa.types.is_decimal(field.type):
             table = table.set_column(j, field.name, table.column(j).cast(pa.float64()))
-    return table.to_pandas(date_as_object=False, ignore_metadata=False)
+    frame = table.to_pandas(date_as_object=False)
+    named = [name for name in frame.index.names if name is not None]
+    return frame.reset_index(level=named) if named else frame
 
 
 def _sheet(file: Any, inner: str | None) -> pd.DataFrame:
@@ -157,10 +160,23 @@ def _sheet(file: Any, inner: str | None) -> pd.DataFrame:
             inner = str(filled[0]) if filled else None
         if inner is not None and inner not in book.sheet_names:
             raise UserError(f"{file} has no sheet {inner!r}{nearest(inner, [str(s) for s in book.sheet_names])}")
-        frame = pd.read_excel(book, sheet_name=inner if inner is not None else 0, dtype=object)
-    frame = frame.dropna(how="all").dropna(axis=1, how="all").reset_index(drop=True)
-    named = {c: f"unnamed {j}" for j, c in enumerate(frame.columns) if str(c).startswith("Unnamed:")}
-    return frame.rename(columns=named).infer_objects()
+        cells = pd.read_excel(book, sheet_name=inner if inner is not None else 0, dtype=object, header=None)
+    return _with_names(cells.dropna(how="all").dropna(axis=1, how="all"))
+
+
+def _with_names(cells: pd.DataFrame) -> pd.DataFrame:
+    """A sheet's cells as a table: titles left out, names taken from the first row where it is one of names."""
+    rows = cells.to_numpy().tolist()
+    while len(rows) > 2 and len(rows[0]) > 1 and sum(not pd.isna(cell) for cell in rows[0]) <= 1:
+        rows = rows[1:]
+    if not rows:
+        return pd.DataFrame()
+    words = [["" if pd.isna(cell) else str(cell) for cell in row] for row in rows[:200]]
+    named = len(rows) == 1 or has_header(words[0], words[1:])
+    names = (
+        [name or f"unnamed {j}" for j, name in enumerate(words[0])] if named else [str(j) for j in range(len(words[0]))]
+    )
+    return pd.DataFrame(rows[named:], columns=names, dtype=object).infer_objects()
 
 
 def _json_lines(file: Any) -> pd.DataFrame:

@@ -156,6 +156,8 @@ def _plain_cells(name: str, values: pd.Series) -> pd.Series | None:
         ).infer_objects()
         plain = _plain_cells(name, own)
         return own if plain is None else plain
+    if isinstance(dtype, pd.SparseDtype):
+        return pd.Series(np.asarray(values), index=values.index, name=name)
     if pd.api.types.is_timedelta64_dtype(dtype):
         return values.dt.total_seconds()
     if pd.api.types.is_complex_dtype(dtype):
@@ -173,9 +175,9 @@ def _plain_cells(name: str, values: pd.Series) -> pd.Series | None:
 
 
 def _as_words(cell: Any) -> Any:
-    """A list as its members with commas between them, other things by their own words."""
+    """A list as its members with bars between them, other things by their own words."""
     if isinstance(cell, (list, tuple, set, frozenset, np.ndarray)):
-        return ",".join(str(part) for part in (sorted(cell, key=str) if isinstance(cell, (set, frozenset)) else cell))
+        return "|".join(str(part) for part in (sorted(cell, key=str) if isinstance(cell, (set, frozenset)) else cell))
     return cell if pd.api.types.is_hashable(cell) else str(cell)
 
 
