@@ -104,7 +104,7 @@ def _targets(kind: str) -> torch.Tensor:
     if kind == "positive":
         return torch.tensor(rng.gamma(2.0, 0.5, 301), dtype=torch.float32)
     if kind == "spike":
-        return torch.tensor(np.where(rng.random(301) < 0.3, -10.0, rng.normal(0.4, 0.7, 301)), dtype=torch.float32)
+        return torch.tensor(np.where(rng.random(301) < 0.3, -30.0, rng.normal(0.4, 0.7, 301)), dtype=torch.float32)
     if kind == "count":
         return torch.tensor(rng.poisson(2.5, 301), dtype=torch.float32)
     if kind == "labels":

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 _SKEW = 1.0  # beyond this a target counts as skewed
-_ZERO, _LOWEST = -10.0, -9.0  # of standardized logarithms: a zero, and what no other value is below
+_ZERO, _LOWEST = -30.0, -29.0  # of standardized logarithms: a zero, and what no other value is below
 _NODES = 20  # Gauss–Hermite nodes for means in the target's own units
 
 
@@ -20,7 +20,7 @@ class TargetPreparation:
 
     kind "class": words to 0…C-1 by ``classes``; "grade": the same, the classes being numbers. "real":
     ``(t(y) - centre) / scale`` where t is the identity, the logarithm or Yeo–Johnson's transform with ``power``.
-    "positive": y / scale. "spike": zero as -10, others as the standardized logarithm. "count": unchanged. What is
+    "positive": y / scale. "spike": zero as -30, others as the standardized logarithm. "count": unchanged. What is
     brought back to own units stays between ``low`` and ``high``.
     """
 

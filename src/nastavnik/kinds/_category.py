@@ -33,7 +33,7 @@ class Category(Kind):
         if isinstance(cells.values.dtype, pd.CategoricalDtype) and not pd.api.types.is_numeric_dtype(
             cells.values.cat.categories
         ):
-            return Guess(0.99, "a categorical column", partial(self._reading, cells))
+            return Guess(0.8, "a categorical column", partial(self._reading, cells))
         distinct, rows = cells.distinct, max(len(cells), 1)
         if cells.typed or _all_whole(cells.words):
             named = _CODE_NAME.search(cells.name) is not None and 2 < distinct <= max(rows / 5, 2)

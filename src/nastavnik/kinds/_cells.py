@@ -12,6 +12,7 @@ import pandas as pd
 
 MISSING = frozenset({"", "?", "NA", "N/A", "n/a", "na", "nan", "NaN", "NAN", "null", "NULL", "Null", "#N/A", "<NA>"})
 _FEW = 64  # cells that are looked at one by one
+_MAY_MISLEAD = re.compile(r"^[1-9]\d{0,2}\.\d{3}$")
 _WHOLE = re.compile(r"-?(0|[1-9]\d*)\.0+")
 
 
@@ -96,6 +97,8 @@ class Cells:
         few = present[:: max(1, len(present) // 30)]
         if not all(isinstance(word, str) and as_number(word) is not None for word in few):
             return None
+        if _MAY_MISLEAD.search(few[0]) or any("e" in word.lower() and "." not in word for word in few):
+            return None  # 22.256 may be thousands, 76E9 a code: the kinds look closer
         cells = np.where(self.missing, np.array(None, dtype=object), values) if self.missing.any() else values
         found = np.asarray(pd.to_numeric(cells, errors="coerce"), dtype=np.float64)
         if (np.isnan(found) != self.missing).any():

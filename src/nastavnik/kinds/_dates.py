@@ -48,6 +48,7 @@ def cleaned(word: str) -> str:
     word = re.sub(r"\b([Ss])ept\b", r"\1ep", word)
     word = re.sub(r"(?<=\d)(st|nd|rd|th)\b", "", word)
     word = re.sub(r"(?<=\d)\. (?=\d)", ".", word)
+    word = re.sub(r"^(\d{1,2})h(\d{2})$", r"\1:\2", word)
     return re.sub(r"\b([ap])\.m\.?(?=$|\s)", r"\1m", word, flags=re.I)
 
 

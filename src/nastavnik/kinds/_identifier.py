@@ -11,9 +11,10 @@ import numpy as np
 
 from nastavnik.kinds._cells import Cells
 from nastavnik.kinds._kind import Features, Guess, Kind, Wishes
+from nastavnik.kinds._quantities import plain_numbers
 
 _NAMES = re.compile(
-    r"(^|[_\s.-])(id|ids|uid|uuid|guid|key|index|rowid)$|^(id|uuid|guid)[_\s.-]|^unnamed:?\s*0$|^$|^index$"
+    r"(^|[_\s.-])(id|ids|uid|uuid|guid|key|rowid)$|^(id|uuid|guid)[_\s.-](?!\d)|^unnamed:?\s*0$|^$|^index$"
     r"|(^|[_\s.-])row_?(id|number|no|num|nr)?$|(number|no|nr|num)[_\s.-]?id$",
     re.I,
 )
@@ -47,6 +48,8 @@ class Identifier(Kind):
             numbers = cells.numbers[~np.isnan(cells.numbers)]
             if not np.all(np.isfinite(numbers)) or not np.all(numbers == np.floor(numbers)):
                 return None
+        elif _measures(cells.words):
+            return None
         if is_id_name(cells.name):
             what = "distinct whole numbers" if cells.typed else "distinct values"
             return Guess(0.94, f"its name, and {distinct} {what} in {rows} rows")
@@ -64,6 +67,13 @@ class Identifier(Kind):
     def read(self, cells: Cells, reading: Mapping[str, Any]) -> Features:
         """Nothing."""
         return Features()
+
+
+def _measures(words: list[str]) -> bool:
+    """Whether the words are numbers, most of them with a fraction."""
+    numbers = plain_numbers(words[:: max(1, len(words) // 500)])
+    with np.errstate(invalid="ignore"):
+        return bool(np.mean(numbers % 1 > 0) > 0.5)
 
 
 def _share_nothing(words: list[str]) -> bool:

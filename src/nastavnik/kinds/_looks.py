@@ -12,6 +12,7 @@ import numpy as np
 from nastavnik.kinds._quantities import Parsed, as_range, parse
 from nastavnik.kinds._units import DIMENSIONS, MONEY, Affix, affix, letter_factor, offset_of
 
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
 _TRUTHS = {"true": 1.0, "false": 0.0}
 GONE = frozenset({  # what stands for no number, in small letters
     "-", "--", "---", ".", "..", "…", "*", "na", "n/a", "n.a.", "n.k.", "nk", "nil", "none", "no", "null",
@@ -45,8 +46,15 @@ def look(word: str, decimal: str) -> Look | None:
         return Look(parsed.values[0], parsed.values[0], own)
     pair = as_range(parsed)
     if pair is not None:
-        return Look(pair[0], pair[1], affix(parsed.before, parsed.behind or pair[2]), True)
+        around = affix(parsed.before, parsed.behind or pair[2])
+        ratio = _size(affix(parsed.before, pair[2])) / _size(around) if pair[2] else 1.0  # $800K - $1M
+        return Look(pair[0] * ratio, pair[1], around, True) if pair[0] * ratio <= pair[1] else None
     return _sum(parsed)
+
+
+def _size(around: Affix) -> float:
+    """What a number with these words around it is multiplied by, a letter included."""
+    return letter_factor(around.letter) if around.letter else around.factor
 
 
 def _sum(parsed: Parsed) -> Look | None:
@@ -90,6 +98,9 @@ class Scale:
             key = (own.dimension if own.dimension not in (None, "money") else own.unit), own.unit
             total[key] = total.get(key, 0.0) + float(weight)
             sizes[key] = own.factor if own.dimension not in (None, "money") else 1.0
+        lone = {dimension for dimension, unit in total if unit.strip("°") in _LETTERS}
+        if len(lone) > 1:  # 34B, 32C, 36D: letters of a code
+            total = {key: n for key, n in total.items() if key[1].strip("°") not in _LETTERS}
         units: dict[str, str] = {}
         factors: dict[str, float] = {}
         for dimension, unit in sorted(total, key=lambda k: -total[k]):

@@ -16,7 +16,7 @@ from nastavnik.kinds._beyond import LARGEST, limits, sentinel, within
 from nastavnik.kinds._cells import Cells, level_word
 from nastavnik.kinds._kind import ColumnInfo, Features, Guess, Kind, Wishes
 from nastavnik.kinds._looks import GONE, Look, Scale, look
-from nastavnik.kinds._quantities import find_decimal, plain_numbers, split_values
+from nastavnik.kinds._quantities import find_decimal, plain_numbers, points_group, split_values
 from nastavnik.kinds._units import affix
 
 _FEW_ODD = 0.05  # share of cells that may be no numbers
@@ -26,6 +26,7 @@ _SAMPLE = 3000
 _MANY_ALIKE = 200  # words worth reading at once
 _ONE = re.compile(r"([^\d.,()+-]*)[\d][\d.,]*([^\d]*)")
 _GROUPS = re.compile(r"\d{1,3}(,\d{3})+(\.\d*)?")
+_EXPONENT = re.compile(r"\d{1,4}E\d{1,2}", re.I)
 _LEADING_ZERO = re.compile(r"0\d+")
 
 
@@ -58,6 +59,9 @@ class Number(Kind):
         if found is None or _are_codes(cells):
             return None
         share, words, reading, reason = found
+        if 1 - share > _FEW_ODD and reading["form"] == "range":  # 122-98 is no range
+            found = _several_of(cells, wishes.decimal) or found
+            share, words, reading, reason = found
         odd = 1 - share
         if odd > _FEW_ODD and not (share >= 0.5 and words):
             return None
@@ -94,7 +98,7 @@ class Number(Kind):
             self._several(found, cells, reading)
             return found
         own = _read(cells.words, reading)
-        middle, width = _middles(own, float(reading.get("usual_width", 0.0)))
+        middle, width = _middles(own, float(reading.get("usual_width", 0.0)), bool(reading.get("positive")))
         odd = np.isnan(middle)
         self._say_odd(found, cells, odd, reading)
         self._put(found, cells, cells.name, cells.spread(middle), reading)
@@ -162,6 +166,8 @@ def _most_odd(reading: Mapping[str, Any]) -> float:
 
 def _are_codes(cells: Cells) -> bool:
     """Words of one length that begin with zeros: a number would lose them."""
+    if cells.share(cells.where(lambda w: _EXPONENT.fullmatch(w) is not None)) > _FEW_ODD:
+        return True  # 76E9 beside 13A2
     zeros = cells.where(lambda w: _LEADING_ZERO.fullmatch(w) is not None)
     lengths = {len(w) for w in cells.words}
     return cells.share(zeros) >= 0.02 and len(lengths) == 1
@@ -172,8 +178,8 @@ def _form(cells: Cells, decimal: str | None, least: float = 0.5) -> tuple[float,
 
     None for a column of which less than the share ``least`` is numbers.
     """
-    mark = decimal or "."
-    numbers = plain_numbers(cells.words, mark)
+    mark = decimal or ("," if points_group(cells.sampled().words) else ".")
+    numbers = plain_numbers(cells.words, mark) if mark == decimal or mark == "." else np.full(len(cells.words), np.nan)
     plain = ~np.isnan(numbers)
     if plain.all():
         whole = bool(np.all(numbers == np.floor(numbers)))
@@ -203,6 +209,7 @@ def _form(cells: Cells, decimal: str | None, least: float = 0.5) -> tuple[float,
     if ranges >= 0.05:
         width = (own.high - own.low)[own.is_range]
         reading |= {"form": "range", "usual_width": float(np.median(width))}
+    reading["positive"] = bool((own.low[good] >= 0).all())
     ends = float(weights[(own.end != 0) & good].sum() / weights[good].sum())
     if ends and not ranges and ends < 0.5:  # "10+" is more than 10
         steps = np.diff(np.unique(own.low[good]))
@@ -220,6 +227,11 @@ def _form(cells: Cells, decimal: str | None, least: float = 0.5) -> tuple[float,
         **limits(np.repeat(own.low[good], weights[good].astype(int))),
     }
     return share, repeated if few else [], reading, _reason(scale, reading, repeated if few else [])
+
+
+def _several_of(cells: Cells, decimal: str | None) -> tuple[float, list[str], dict[str, Any], str] | None:
+    few = cells.sampled(_SAMPLE)
+    return _several_form(few.words, few.counts.astype(np.float64), decimal or ".")
 
 
 def _merges(own: _Read, good: np.ndarray, usual: float) -> bool:
@@ -329,11 +341,15 @@ def _around(word: str) -> tuple[str, str] | None:
     return None if match is None else (match[1], match[2])
 
 
-def _middles(own: _Read, usual: float) -> tuple[np.ndarray, np.ndarray]:
-    """Middle and width of each word; what is open at one end is as wide as the column's ranges usually are."""
+def _middles(own: _Read, usual: float, positive: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Middle and width of each word; what is open at one end is as wide as the column's ranges usually are.
+
+    Where no number is ``positive`` (from 0 up) but those, "less than 10" lies between 0 and 10.
+    """
     width = np.where(own.is_range, own.high, 0.0) - np.where(own.is_range, own.low, 0.0)
     width = np.where(np.isnan(own.low), np.nan, width)
     middle = own.low + width / 2 + own.end * usual / 2
+    middle = np.where((own.end < 0) & positive, np.maximum(middle, own.low / 2), middle)
     return middle, np.where(own.end != 0, usual, width)
 
 

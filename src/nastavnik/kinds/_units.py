@@ -13,10 +13,11 @@ _DIMENSIONS: dict[str, dict[str, float]] = {
     "length": {"m metre metres meter meters": 1, "mm": 1e-3, "cm cms": 1e-2, "km kms": 1e3, "µm um micron": 1e-6,
                "nm_": 1e-9, "ft feet foot ' ′": 0.3048, 'in inch inches " ″ \'\'': 0.0254, "mi mile miles": 1609.344,
                "yd yard yards yds": 0.9144},
-    "area": {"m2 m² sqm sq.m qm": 1, "sqft ft2 ft² sq.ft sq.feet": 0.09290304, "ha hectare hectares": 1e4,
-             "acre acres ac": 4046.8564224, "km2 km²": 1e6, "sqyd sqyrd": 0.83612736},
-    "volume": {"l litre litres liter liters lt": 1, "ml": 1e-3, "cl": 1e-2, "dl": 0.1, "cc cm3 cm³ ccm": 1e-3,
-               "m3 m³": 1e3, "gal gallon gallons": 3.785411784},
+    "area": {"sqm m² sq.m qm": 1, "sqft sq.ft sq.feet": 0.09290304, "sqcm": 1e-4, "sqmm": 1e-6,
+             "sqmi": 2589988.11, "ha hectare hectares": 1e4,
+             "acre acres ac": 4046.8564224, "sqkm": 1e6, "sqyd sqyrd": 0.83612736},
+    "volume": {"l litre litres liter liters lt": 1, "ml": 1e-3, "cl": 1e-2, "dl": 0.1, "cc cucm ccm": 1e-3,
+               "cum": 1e3, "cuft": 28.316846592, "gal gallon gallons": 3.785411784},
     "time": {"s sec secs second seconds": 1, "ms": 1e-3, "min mins minute minutes": 60, "h hr hrs hour hours": 3600,
              "d day days": 86400, "w wk wks week weeks": 604800, "mo mon mos mth month months": 2629746,
              "y yr yrs year years": 31556952},
@@ -108,6 +109,7 @@ def affix(before: str, after: str) -> Affix:
 
 
 def _read(before: str, after: str, end: int) -> Affix:
+    after = after if after.upper() != "CR" or not after.isupper() else "credit"  # beside DR, and no crore
     low, factor, letter = after.lower(), 1.0, ""
     first = re.match(r"([^\W\d_]+)\.?(\s*)(.*)$", after)
     if (
@@ -125,6 +127,9 @@ def _read(before: str, after: str, end: int) -> Affix:
     if before and money is None:
         symbols = not any(c.isalnum() for c in before)
         return Affix(f"{before} {low}".strip(), None, factor, end=end, prefixed=not symbols)
+    low = low.strip("() ")
+    if money is not None and low in _MONEY:
+        low = ""  # said twice: $5 (USD)
     if money is None and low in _MONEY and low not in ("ft", "kr."):
         return Affix(_MONEY[low], "money", factor, end=end)
     if money is not None:

@@ -132,7 +132,7 @@ def _all_targets(likelihood: Likelihood, row: torch.Tensor) -> torch.Tensor:
     if likelihood.target == "positive":
         return torch.exp(torch.linspace(-60, 12, 400_001, dtype=torch.float64))
     if likelihood.target == "spike":  # the zero first
-        return torch.cat([torch.tensor([ZERO]), torch.linspace(-9.4, 60, 400_001, dtype=torch.float64)])
+        return torch.cat([torch.tensor([ZERO]), torch.linspace(-29.4, 60, 400_001, dtype=torch.float64)])
     return row[0] + torch.sinh(torch.linspace(-21, 21, 400_001, dtype=torch.float64)) * 0.1
 
 

@@ -17,8 +17,8 @@ from nastavnik.training.likelihoods._base import Likelihood
 if TYPE_CHECKING:
     from nastavnik.data import TargetPreparation
 
-ZERO = -10.0  # how a zero is written among standardized logarithms
-_BETWEEN = -9.5
+ZERO = -30.0  # how a zero is written among standardized logarithms
+_BETWEEN = -29.5
 _LEAST = 1e-4
 
 
@@ -85,7 +85,7 @@ class Hurdle(Likelihood):
     def neg_log_likelihood(
         self, outputs: torch.Tensor, targets: torch.Tensor, temperature: torch.Tensor | float = 1.0
     ) -> torch.Tensor:
-        """See ``formula``; a zero is written as -10 among the standardized logarithms."""
+        """See ``formula``; a zero is written as -30 among the standardized logarithms."""
         odds, scale = outputs[..., 1] / temperature, (self.log_noise.exp() + _LEAST) * temperature
         none = targets < _BETWEEN
         away = (torch.where(none, outputs[..., 0], targets) - outputs[..., 0]) / scale
