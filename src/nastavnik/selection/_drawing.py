@@ -124,8 +124,8 @@ class Drawing:
             self.sampler.tell([c.keys for c in own], [c.values for c in own])
 
     def to_record(self) -> dict[str, Any]:
-        """What a resumed search needs beside the history."""
-        return {"queue": self.queue, "refused": self.refused}
+        """What a resumed search needs beside the history, as it is now: it is written while the search goes on."""
+        return {"queue": list(self.queue), "refused": list(self.refused)}
 
     def restore(self, record: Mapping[str, Any], history: Sequence[Candidate]) -> None:
         """Take up where ``to_record`` was written."""

@@ -418,7 +418,7 @@ class Search:
     def to_record(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """What a resumed search needs: plain JSON and tensors."""
         record: dict[str, Any] = {name: getattr(self, name) for name in ("generation", "network_steps", "seconds")}
-        record |= {"ways": dict(self.ways), "ladder": self.ladder, "drawing": self.drawing.to_record()}
+        record |= {"ways": dict(self.ways), "ladder": list(self.ladder), "drawing": self.drawing.to_record()}
         record |= {"history": [c.to_json() for c in self.history], "forecasts": [f.to_json() for f in self.forecasts]}
         record["of"] = self._of
         tensors = pool_tensors(self.pool)
