@@ -183,3 +183,62 @@ def test_what_is_written_is_read_back(values: list[float], form: str) -> None:
     assert info.kind == "number"
     np.testing.assert_allclose(found.numbers["x"], values, atol=0.005 + 1e-9)
     assert all(math.isfinite(v) for v in found.numbers["x"])
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["($1,234.50)", "$99.00", "($5.00)"], [-1234.5, 99, -5]),
+        (["(12.19%)", "29.49%", "(0.5%)"], [-12.19, 29.49, -0.5]),
+        (["158.59-", "465.46", "332.50-"], [-158.59, 465.46, -332.5]),
+        (["₹1,07,990", "₹54,999", "₹1,02,990", "₹999"], [107990, 54999, 102990, 999]),
+        ([*(f"{k},{k * 7 % 900 + 100}" for k in range(10, 99)), "12,5"], [10170, 11177, 12184]),
+        ([*(f"€ {k}.{k * 7 % 900 + 100}" for k in range(10, 99)), "€ 850", "€ 90"], [10170, 11177, 12184]),
+        (["€ 48.490,-", "€ 9.990,-", "€ 850,-"], [48490, 9990, 850]),
+        ([f"{k / 1000:.3f}" for k in range(1001, 1400)], [1.001, 1.002, 1.003]),
+        (["$500 million to $1 billion (USD)", "$1 to $5 million (USD)", "$2 to $5 billion (USD)"], [7.5e8, 3e6, 3.5e9]),
+        (["<10", "10-49", "50-99", "100-500", "500-999", "1000-4999"], [5, 29.5, 74.5, 300]),
+        ([f"{k} m²" for k in range(30, 200)], [30, 31, 32]),
+        ([f"{k} m2" for k in range(30, 200)], [30, 31, 32]),
+        (["0.78 Cr", "54 Lakh", "1.2 Cr"], [7.8e6, 5.4e6, 1.2e7]),
+        (["1999-00", "2000-01", "2013-14"], [1999.5, 2000.5, 2013.5]),
+    ],
+)
+def test_what_was_once_misread(cells: list[str], values: list[float]) -> None:
+    info, found = read(cells * 10)
+    assert info.kind == "number"
+    np.testing.assert_allclose(found.numbers["x"][: len(values)], values)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["34B", "32C", "36D", "34A"],
+        [f"{k % 30 + 1}{'ABCDEF'[k * 7 % 6]}" for k in range(120)],
+        ["464.75 CR", "328.04 DR", "120.00 CR", "99.10 DR"],
+        [f"{k}E{k % 9 + 1}" for k in range(10, 40)],
+    ],
+)
+def test_letters_of_codes_are_no_units(cells: list[str]) -> None:
+    assert read(cells * 10)[0].kind == "category"
+
+
+def test_a_score_is_two_numbers_and_no_range() -> None:
+    _, found = read(["122-98", "109-111", "103-93", "110-104"] * 30)
+    np.testing.assert_array_equal(found.numbers["x.2"][:4], [98, 111, 93, 104])
+
+
+@pytest.mark.parametrize("name", ["Air Quality Index", "price_index", "id_02"])
+def test_measures_are_no_identifiers_by_their_name(name: str) -> None:
+    frame = pd.DataFrame({name: [*(f"{k * 37 % 401}" for k in range(120)), "-"]})
+    assert describe_columns(frame)[0].kind == "number"
+
+
+def test_categoricals_are_what_their_words_are() -> None:
+    for cells, kind in (
+        (["5 kg", "300 g", "7 kg"], "number"),
+        (["2019-09-13", "2018-02-16"], "date"),
+        (["Y", "N"], "boolean"),
+        (["a b", "c d"], "category"),
+    ):
+        assert describe_columns(pd.DataFrame({"x": pd.Series(cells * 30).astype("category")}))[0].kind == kind
