@@ -97,8 +97,11 @@ class Cells:
         few = present[:: max(1, len(present) // 30)]
         if not all(isinstance(word, str) and as_number(word) is not None for word in few):
             return None
-        if _MAY_MISLEAD.search(few[0]) or any("e" in word.lower() and "." not in word for word in few):
-            return None  # 22.256 may be thousands, 76E9 a code: the kinds look closer
+        pointed = [word for word in few if "." in word]
+        if pointed and all(_MAY_MISLEAD.search(word) for word in pointed):
+            return None  # 22.256 may be thousands: the kinds look closer
+        if any("e" in word.lower() and "." not in word for word in few):
+            return None  # 76E9 may be a code
         cells = np.where(self.missing, np.array(None, dtype=object), values) if self.missing.any() else values
         found = np.asarray(pd.to_numeric(cells, errors="coerce"), dtype=np.float64)
         if (np.isnan(found) != self.missing).any():
