@@ -119,3 +119,23 @@ def test_a_column_of_other_things_than_dates_is_refused_but_a_few_are_missing() 
     with pytest.raises(UserError, match="'d' holds dates, but row 1 says 'soon'; write dates as %d-%m-%Y"):
         read_column(pd.Series(["soon", "later", "01-02-2013"]), info)
     assert read_column(pd.Series(["soon", *frame["d"][:30]]), info).lost[0].count == 1
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("1927-02-03", "1969-11-11"),
+        ("1995-01-01", "2010-12-31"),
+        ("2013-01-01", "2017-06-01"),
+        ("1940-05-05", "2004-02-29"),
+    ],
+)
+def test_two_digits_of_a_year_are_those_of_the_columns_own_century(start: str, end: str) -> None:
+    days = pd.Series(pd.date_range(start, end, periods=300).normalize())
+    for form in ("%d/%m/%y", "%b %d, %y"):
+        frame = pd.DataFrame({"d": days.dt.strftime(form)})
+        (info,) = describe_columns(frame)
+        assert info.kind == "date"
+        np.testing.assert_array_equal(
+            read_column(frame["d"], info).numbers["d.days"], (days - pd.Timestamp("2000-01-01")).dt.days
+        )

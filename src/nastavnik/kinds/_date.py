@@ -12,7 +12,7 @@ import pandas as pd
 from nastavnik.data import Lost
 from nastavnik.errors import UserError
 from nastavnik.kinds._cells import Cells, level_word
-from nastavnik.kinds._dates import ISO, find_forms, read_form, read_forms
+from nastavnik.kinds._dates import ISO, find_forms, first_year, in_century, read_form, read_forms
 from nastavnik.kinds._kind import ColumnInfo, Features, Guess, Kind, Wishes
 from nastavnik.kinds._looks import GONE
 
@@ -113,6 +113,8 @@ class Date(Kind):
         if forms[0] in _UNITS:
             return cells.spread(_of_numbers(words, forms[0]), np.datetime64("NaT"))
         found = read_forms([w.split(".")[0] if w.endswith(".0") else w for w in words], forms)
+        if reading.get("first_year") is not None:
+            found = in_century(found, int(reading["first_year"]))
         wrong = np.isnat(found) & cells.where(lambda w: w.lower() not in GONE)
         if wrong.any():
             self._say_wrong(cells, wrong, forms, reading, lost)
@@ -169,7 +171,10 @@ def _reading(cells: Cells, forms: Sequence[str]) -> dict[str, Any]:
     joined = " ".join(forms)
     timed = forms == [ISO] or any(mark in joined for mark in ("%H", "%I"))
     dated = forms == [ISO] or any(mark in joined for mark in ("%d", "%m", "%b", "%B"))
-    return {"formats": list(forms), "timed": timed, "dated": dated, "zoned": "%z" in joined}
+    reading = {"formats": list(forms), "timed": timed, "dated": dated, "zoned": "%z" in joined}
+    if all("%y" in form for form in forms):
+        reading["first_year"] = first_year(read_forms(_said(cells)[0], forms))
+    return reading
 
 
 def _by_order(cells: Cells, forms: Sequence[str]) -> list[str] | None:

@@ -37,6 +37,7 @@ _ISO = re.compile(r"^\d{4}-\d\d-\d\d")
 _DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 ISO = "ISO8601"
 _SAMPLE = 300
+_LIFETIME, _LATEST = 85, 2035  # years that a column of two digits spans at most, and where it ends
 _RIVALS = ("dmy", "mdy", "ymd", "ydm", "db", "yb")  # orders of day, month and year that may be taken for each other
 
 
@@ -160,6 +161,32 @@ def read_forms(words: Sequence[str], forms: Sequence[str]) -> np.ndarray:
             break
         found[left] = read_form([clean[i] for i in left.tolist()], form)
     return found
+
+
+def first_year(stamps: np.ndarray) -> int | None:
+    """The year that years of two digits begin with: they lie on one side of the widest gap, and before 2036.
+
+    None where they fill the century.
+    """
+    years = np.unique(stamps[~np.isnat(stamps)].astype("datetime64[Y]").astype(np.int64) + 1970) % 100
+    years = np.unique(years)
+    if not len(years):
+        return None
+    gaps = np.diff(np.append(years, years[0] + 100))
+    start = int(years[(int(gaps.argmax()) + 1) % len(years)])
+    span = 100 - int(gaps.max())
+    if span > _LIFETIME:
+        return None
+    return 2000 + start if 2000 + start + span <= _LATEST else 1900 + start
+
+
+def in_century(stamps: np.ndarray, first: int) -> np.ndarray:
+    """The same days in the hundred years from ``first``."""
+    year = stamps.astype("datetime64[Y]")
+    shift = first + (year.astype(np.int64) + 1970 - first) % 100 - (year.astype(np.int64) + 1970)
+    month = stamps.astype("datetime64[M]")
+    moved = (month + np.where(np.isnat(stamps), 0, shift) * 12).astype("datetime64[us]") + (stamps - month)
+    return np.where(np.isnat(stamps) | (shift == 0), stamps, moved)
 
 
 def find_forms(words: Sequence[str], counts: np.ndarray) -> tuple[float, list[str], bool]:
