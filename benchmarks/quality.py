@@ -77,7 +77,7 @@ def run(case: str, seed: int, budget: str, threads: str | None) -> dict[str, Any
         "ours": result["test"][head]["value"],
         "validation": result["validation"][head]["value"],
         "reference": reference(case, split),
-        "baselines": {name: b["test"][head]["value"] for name, b in result["baselines"].items()},
+        "baselines": {name: b["test"][head]["value"] for name, b in result["baselines"].items() if "test" in b},
         "family": result["chosen"]["recipe"]["network"]["family"],
         "networks": result["cost"]["networks"],
         "seconds": result["cost"]["seconds"],
