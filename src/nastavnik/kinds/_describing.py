@@ -17,7 +17,6 @@ from nastavnik.kinds._kind import ColumnInfo, Features, Guess, Wishes
 from nastavnik.kinds._table import KINDS
 
 _EXAMPLES = 3
-_FOR_NUMBERS = ("number", "category", "boolean", "date", "identifier")  # what cells that are numbers by type may be
 
 
 def describe_columns(
@@ -87,19 +86,14 @@ def _describe(cells: Cells, given: str | None, wishes: Wishes) -> ColumnInfo:
 
 
 def _surest(cells: Cells, wishes: Wishes) -> tuple[str, Guess]:
-    names = _FOR_NUMBERS if cells.typed and cells.present else tuple(KINDS)
-    names = tuple(dict.fromkeys((*names, *(n for n in KINDS if n not in _BUILT_IN))))
     best: tuple[str, Guess] | None = None
-    for name in names:
-        guess = KINDS[name].recognise(cells, wishes)
+    for name, kind in KINDS.items():
+        guess = kind.recognise(cells, wishes)
         if guess is not None and (best is None or guess.confidence > best[1].confidence):
             best = name, guess
             if guess.confidence >= 1:
                 break
     return best or ("category", KINDS["category"].given(cells, wishes))
-
-
-_BUILT_IN = frozenset(KINDS)
 
 
 def _examples(cells: Cells, info: ColumnInfo) -> tuple[tuple[str, str], ...]:
