@@ -63,19 +63,11 @@ def dataset_options(request: FitRequest, fewest_rows: int | None) -> DatasetOpti
 
 def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tuple[Workbench, Space, Strategy]:
     """The table prepared for training, the space of recipes that suits its size, and how it is searched."""
-    rows = min(len(train) for train, _ in dataset.split.parts)
     given, limits = (Space(), Limits()) if request.space is None else parse_space(request.space)
 
     def tree(alternatives: Mapping[str, Value]) -> Space:
-        return table_space(
-            rows,
-            dataset.columns.numbers.shape[1],
-            families=families,
-            classification=dataset.task.is_classification,
-            pinned=_pinned(request),
-            given=given,
-            alternatives=alternatives,
-        )
+        """The space, with these preparations tried beside the usual ones."""
+        return _space_for(dataset, families, _pinned(request), given, alternatives)
 
     space = tree({})
     settings = {name: v for name, v in space.fixed.items() if name.startswith(("preparation.", "likelihood."))}
@@ -96,6 +88,24 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
     return bench, space, _strategy(request, bench, space, limits, dataset)
 
 
+def _space_for(
+    dataset: Dataset,
+    families: list[Family],
+    pinned: Mapping[str, Value],
+    given: Space | None = None,
+    alternatives: Mapping[str, Value] | None = None,
+) -> Space:
+    return table_space(
+        min(len(train) for train, _ in dataset.split.parts),
+        dataset.columns.numbers.shape[1],
+        families=families,
+        classification=dataset.task.is_classification,
+        pinned=pinned,
+        given=given,
+        alternatives=alternatives,
+    )
+
+
 def settle_likelihood(dataset: Dataset, families: list[Family], request: FitRequest, clock: Clock) -> FitRequest:
     """The request with the likelihood that suits the target best on validation rows, where there is a question.
 
@@ -108,18 +118,10 @@ def settle_likelihood(dataset: Dataset, families: list[Family], request: FitRequ
     told = any(n.startswith("likelihood.") or n in ("loss.name", "preparation.target") for n in request.settings)
     if len(names) < 2 or told or request.space is not None or not _by_likelihood(request):
         return request
-    rows = min(len(train) for train, _ in dataset.split.parts)
 
     def point(name: str) -> Mapping[str, Value]:
-        pinned = {**_pinned(request), "likelihood.name": name}
-        space = table_space(
-            rows,
-            dataset.columns.numbers.shape[1],
-            families=families,
-            classification=dataset.task.is_classification,
-            pinned=pinned,
-        )
-        return space.default()
+        """The default recipe with this likelihood."""
+        return _space_for(dataset, families, {**_pinned(request), "likelihood.name": name}).default()
 
     chosen, losses = compare_likelihoods(
         names,
