@@ -14,6 +14,7 @@ from nastavnik.data._columns import Columns
 FEW = 50  # so many names are all known, however rare; of more, those that training met once share a place
 _MOST = 2000  # names that have a place of their own
 _MEANS_FROM = 10  # names of which the target's mean is taken, where that is asked for
+_ENOUGH = 30  # rows a name: then its own place in an embedding is learned well enough
 _PRIOR = 10.0  # rows that the mean over all names counts for beside those of one name
 _FOLDS = 5
 _GONE = ""  # the level of a missing cell
@@ -117,6 +118,10 @@ class Names:
                 own[mine] = _means(codes[~mine, j], target[rows][~mine], size, scale)[codes[mine, j]]
             blocks.append(own)
         return np.concatenate(blocks, axis=1).astype(np.float32)
+
+    def thin(self, rows: int) -> bool:
+        """Whether some column has so few of these rows for each name that means may tell more than embeddings."""
+        return any(rows < _ENOUGH * self.all_sizes[j] for j in self.counted)
 
     def unseen(self, columns: Columns) -> dict[str, int]:
         """How many cells of each column hold a word that training never saw."""

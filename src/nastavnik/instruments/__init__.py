@@ -13,6 +13,7 @@ from nastavnik.instruments._describing import batch_facts as batch_facts
 from nastavnik.instruments._describing import data_facts as data_facts
 from nastavnik.instruments._describing import looks_fresh as looks_fresh
 from nastavnik.instruments._describing import network_facts as network_facts
+from nastavnik.instruments._layout import layout_facts as layout_facts
 from nastavnik.instruments._losses import stuck_share as stuck_share
 from nastavnik.instruments._norms import INSTRUMENTS as INSTRUMENTS
 from nastavnik.instruments._norms import Instrument as Instrument
@@ -29,5 +30,6 @@ from nastavnik.instruments._rows import forgetting_events as forgetting_events
 from nastavnik.instruments._rows import order_dispersion as order_dispersion
 from nastavnik.instruments._sight import Sight as Sight
 from nastavnik.instruments._sight import Subject as Subject
+from nastavnik.instruments._sight import has_matrix as has_matrix
 from nastavnik.instruments._sight import look as look
 from nastavnik.instruments._sight import plain_grad as plain_grad

@@ -9,7 +9,7 @@ from torch import nn
 
 from nastavnik.errors import UserError
 from nastavnik.instruments import COSTS
-from nastavnik.mentor._live import flat_batch
+from nastavnik.mentor._batch import flat_batch
 
 
 def bare(model: Any) -> Any:
@@ -35,8 +35,13 @@ def cadences(costs: Any, every: Any) -> tuple[list[str], dict[str, Any]]:
     return [*costs, *(c for c in own if c not in costs)], own
 
 
+def optimizers_of(given: Any) -> list[Any]:
+    """What trains the model, as a list."""
+    return [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
+
+
 def check_arguments(
-    model: Any, optimizer: Any, loss_fn: Any, costs: Sequence[str], own: Mapping[str, Any], budget: Any
+    model: Any, optimizers: Sequence[Any], loss_fn: Any, costs: Sequence[str], own: Mapping[str, Any], budget: Any
 ) -> None:
     """Refuse what is no model, no optimizer, no loss, no class of instruments, no cadence or no share.
 
@@ -45,9 +50,9 @@ def check_arguments(
     """
     if not isinstance(model, nn.Module):
         raise UserError(f"Mentor watches a torch.nn.Module, but got {type(model).__name__}")
-    if optimizer is not None and not hasattr(optimizer, "param_groups"):
+    for wrong in [optimizer for optimizer in optimizers if not hasattr(optimizer, "param_groups")]:
         raise UserError(
-            f"Mentor takes (model, optimizer, loss_fn) in this order, but its optimizer is {type(optimizer).__name__}"
+            f"Mentor takes (model, optimizer, loss_fn) in this order, but its optimizer is {type(wrong).__name__}"
         )
     if loss_fn is not None and not callable(loss_fn):
         raise UserError(f"Mentor's loss_fn is called with (outputs, targets), but got {type(loss_fn).__name__}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from nastavnik.instruments import order_dispersion
+from nastavnik.mentor._batch import Batch
 from nastavnik.mentor._cadence import NEVER
-from nastavnik.mentor._live import Batch
 
 _MANY = 64  # batches a window has; of so many, inputs may be kept
 _REST = 4  # times the step at which a window was full, the next begins

@@ -11,7 +11,7 @@ NEVER = 10**12
 _LATER = 1.05  # times the step at which there was no time left for a look, the next is asked for
 _GROWTH = 1.5  # a look's step over that of the look before
 _DENSE = 8  # steps up to which the growth is twofold, and the budget does not hold
-_GRACE = 2.0  # seconds of looking that are free, so that short trainings are seen too
+_HORIZON = 400  # steps: as much as they allow may be spent from the beginning, so that short trainings are seen too
 _TRIES = 3  # of a class of instruments that fails
 
 
@@ -58,7 +58,8 @@ class Cadence:
             return False
         if not trains_alone():  # all processes must look at the same steps
             elapsed = math.inf
-        if looked > _GRACE + self.budget * max(elapsed - looked, 0.0) and step > _DENSE:
+        a_step = max(elapsed - looked, 0.0) / max(step, 1)
+        if looked > self.budget * a_step * max(step, _HORIZON) and step > 1:
             self.shared_at = math.ceil(_LATER * step)  # and not step after step, as being awake costs as well
             return False
         self.shared_at = max(step + 1, math.ceil(step * (_GROWTH if step >= _DENSE else 2)))

@@ -84,7 +84,7 @@ def diagnose(
 
 def _finding(rule: Rule, sign: Sign, history: History) -> Finding:
     evidence = {**sign.evidence, "score": sign.score, "threshold": rule.threshold}
-    severity, well = rule.severity, fared_well(history) if rule.hinders else None
+    severity, well = sign.severity or rule.severity, fared_well(history) if rule.hinders else None
     if severity == "error" and well is not None:
         severity, evidence = "warning", {"learned all the same": well, **evidence}
     explanation = f"{rule.symptom} {rule.mechanism}".strip()

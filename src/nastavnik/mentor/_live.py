@@ -1,4 +1,4 @@
-"""A live module as instruments see it: batches of any form as tensors in a row, the module as a function of them."""
+"""A live module as instruments see it: a function of its tensors and a batch, run without a trace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -14,141 +13,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call
 from torch.nn.utils.stateless import _reparametrize_module
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten
 
 from nastavnik.errors import UserError
 from nastavnik.instruments import Subject
+from nastavnik.mentor._batch import Batch
 
 _FEW = 100  # things in a collection that modules are looked for in
 _MOST_THINGS = 1000  # looked into for modules
-_LABELS = ("labels", "label", "targets", "target", "y")
 Loss = Callable[[Any, Any], torch.Tensor]
+Table = Callable[[torch.Tensor], torch.Tensor]
+Tensors = dict[str, torch.Tensor]
 RandomState = tuple[Any, ...]  # of torch, its devices, numpy and Python
 
-_ROW = object()  # stands in a batch's tree where a tensor of rows was taken out
 
-
-@dataclass(frozen=True)
-class Batch:
-    """What a model and its loss were given: arguments, keywords and targets, their tensors of rows taken out in a row.
-
-    ``inputs`` are those tensors, ``leaves`` everything else in its place; ``target_at`` is the place among the tensors
-    of what rows are judged by, None if there is no one tensor of them.
-    """
-
-    inputs: tuple[torch.Tensor, ...]
-    target_at: int | None
-    leaves: tuple[Any, ...]
-    spec: TreeSpec
-
-    @classmethod
-    def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], y: Any) -> Batch:
-        """Of a model's call and the targets given to the loss; without any, what the keywords call labels."""
-        leaves, spec = tree_flatten((args, dict(kwargs), y))
-        tensors = [leaf for leaf in leaves if _has_rows(leaf)]
-        if y is None:
-            y = next((kwargs[name] for name in _LABELS if _has_rows(kwargs.get(name))), None)
-        at = next((i for i, t in enumerate(tensors) if t is y), None)
-        places = tuple(_ROW if _has_rows(leaf) else leaf for leaf in leaves)
-        alike = len({len(t) for t in tensors}) == 1
-        return cls(tuple(t.detach() for t in tensors), at if alike else None, places, spec)
-
-    @property
-    def targets(self) -> torch.Tensor | None:
-        """What rows are judged by [n, …]."""
-        return None if self.target_at is None else self.inputs[self.target_at]
-
-    @property
-    def numbers(self) -> tuple[torch.Tensor, ...]:
-        """The tensors that are not the targets."""
-        return tuple(t for i, t in enumerate(self.inputs) if i != self.target_at)
-
-    def rebuilt(self, inputs: Sequence[torch.Tensor]) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
-        """Arguments and keywords of the model's call, and the loss's targets, of these tensors."""
-        own = iter(inputs)
-        args, kwargs, y = tree_unflatten([next(own) if x is _ROW else x for x in self.leaves], self.spec)
-        return args, kwargs, y
-
-    def mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
-        """The same with each tensor changed."""
-        return replace(self, inputs=tuple(change(t) for t in self.inputs))
-
-    def first(self, rows: int) -> Batch:
-        """Its first rows."""
-        return self.mapped(lambda t: t[:rows])
-
-    def kept(self) -> Batch:
-        """A copy that stays as it is when the loop writes over its buffers."""
-        return self.mapped(torch.clone)
-
-    def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
-        return self.mapped(lambda t: t.to(device))
-
-    @staticmethod
-    def joined(batches: Sequence[Batch]) -> Batch | None:
-        """Several batches of one form as one; None where there are none, or shapes differ."""
-        usable = [b for b in batches if b.targets is not None]
-        if not usable or len({tuple(t.shape[1:] for t in b.inputs) for b in usable}) > 1:
-            return None
-        return replace(
-            usable[0], inputs=tuple(torch.cat(parts) for parts in zip(*(b.inputs for b in usable), strict=True))
-        )
-
-
-def flat_batch(x: Any, y: Any = None) -> Batch:
-    """A batch of any form: ``x`` a tensor, a tuple of arguments or a mapping of keywords; ``y`` as the loss has it."""
-    if isinstance(x, Mapping):
-        return Batch.of((), x, y)
-    return Batch.of(tuple(x) if isinstance(x, (tuple, list)) else (x,), {}, y)
-
-
-def _has_rows(leaf: Any) -> bool:
-    """Whether a part of a batch is a tensor of rows, and no single number; ragged ones have none."""
-    return isinstance(leaf, torch.Tensor) and not leaf.is_nested and leaf.ndim > 0
-
-
-class Capture:
-    """Takes down what the model is first called with; goes off the model then, or when it is told to ``end``.
-
-    A copy of it, as in a model that is copied or saved meanwhile, does nothing.
-    """
-
-    def __init__(self, model: nn.Module, y: Any, failed: Callable[[Exception], None]) -> None:
-        self.batch: Batch | None = None
-        self._y, self._failed = y, failed
-        self._handle = model.register_forward_pre_hook(self, with_kwargs=True)
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.end()
-        try:
-            self.batch = Batch.of(args, kwargs, self._y)
-        except Exception as error:
-            self._failed(error)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Nothing, ()
-
-    def end(self) -> None:
-        """Take it off the model."""
-        self._handle.remove()
-
-
-class _Nothing:
-    """A hook that does nothing."""
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        pass
-
-
-def live_tensors(model: nn.Module, *, trained: bool) -> dict[str, torch.Tensor]:
-    """Copies of the trained parameters, or of everything else, by name."""
-    if trained:
-        return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
-    fixed = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}
-    return {**fixed, **{n: b.detach().clone() for n, b in model.named_buffers()}}
+def live_tensors(model: nn.Module) -> Tensors:
+    """Copies of the trained parameters, by name."""
+    return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
 
 
 def unhooked(p: torch.Tensor) -> None:
@@ -171,37 +53,33 @@ def own_copy(loss_fn: Loss) -> Loss:
         return loss_fn
 
 
-def live_subject(model: nn.Module, loss_fn: Loss | None, batch: Batch, noise: RandomState) -> Subject:
+def live_subject(
+    model: nn.Module, loss_fn: Loss | None, batch: Batch, noise: RandomState, table: Table | None = None
+) -> Subject:
     """The model and its loss as functions of tensors, in training mode as it stands and in evaluation mode.
 
     Every call in training mode draws the random numbers of the state ``noise``. The loss is a copy, as it may have a
-    state of its own; one that sums over rows is divided by them.
+    state of its own; one that sums over rows is divided by them. ``table`` says which outputs belong to one target.
     """
     loss_fn = None if loss_fn is None else own_copy(loss_fn)
     summed = getattr(loss_fn, "reduction", "mean") == "sum"
 
-    def run(tensors: dict[str, torch.Tensor], inputs: Sequence[torch.Tensor]) -> Any:
+    def run(tensors: Tensors, inputs: Sequence[torch.Tensor]) -> Any:
         args, kwargs, y = batch.rebuilt([t.clone() for t in inputs])  # a forward may write into what it is given
-        said = functional_call(model, tensors, args, kwargs)
-        if loss_fn is not None:
-            loss = loss_fn(said, y)
-        else:
-            loss = said["loss"] if isinstance(said, Mapping) else said.loss
-        return outputs_of(said), loss.reshape(-1) / (len(inputs[0]) if summed else 1)
+        with _reparametrize_module(model, tensors, tie_weights=True):  # for losses that hold the model, too
+            said = model(*args, **kwargs)
+            loss = loss_of(loss_fn, said, y)
+        outputs = outputs_of(said)
+        outputs = outputs if table is None else table(outputs)
+        return outputs, loss.reshape(-1) / (len(inputs[0]) if summed else 1)
 
-    def trained(tensors: dict[str, torch.Tensor], inputs: Sequence[torch.Tensor], targets: torch.Tensor) -> Any:
-        _set_random_state(noise)
+    def trained(tensors: Tensors, inputs: Sequence[torch.Tensor], targets: torch.Tensor) -> Any:
+        set_random_state(noise)
         return run(tensors, inputs)
 
-    def evaluated(tensors: dict[str, torch.Tensor], inputs: Sequence[torch.Tensor], targets: torch.Tensor) -> Any:
-        modes = {module: module.training for module in model.modules()}
-        for module in modes:
-            module.training = False
-        try:
+    def evaluated(tensors: Tensors, inputs: Sequence[torch.Tensor], targets: torch.Tensor) -> Any:
+        with in_modes(model, dict.fromkeys(model.modules(), False)):
             return run(tensors, inputs)
-        finally:
-            for module, training in modes.items():
-                module.training = training
 
     return Subject(
         model,
@@ -211,6 +89,26 @@ def live_subject(model: nn.Module, loss_fn: Loss | None, batch: Batch, noise: Ra
         alone=True,
         wearing=lambda own: _reparametrize_module(model, own, tie_weights=True),
     )
+
+
+def loss_of(loss_fn: Loss | None, said: Any, y: Any) -> torch.Tensor:
+    """What the loss is of what the model said; without a loss, the one that it gives itself."""
+    if loss_fn is not None:
+        return loss_fn(said, y)
+    return said["loss"] if isinstance(said, Mapping) else said.loss
+
+
+@contextmanager
+def in_modes(model: nn.Module, modes: Mapping[nn.Module, bool]) -> Iterator[None]:
+    """Some of its modules in training or evaluation mode; afterwards as they were, and no hook or override was run."""
+    own = {module: module.training for module in model.modules()}
+    for module, training in modes.items():
+        module.training = training
+    try:
+        yield
+    finally:
+        for module, training in own.items():
+            module.training = training
 
 
 def outputs_of(said: Any) -> torch.Tensor:
@@ -231,13 +129,6 @@ def outputs_of(said: Any) -> torch.Tensor:
     raise UserError(f"the model says {type(said).__name__}, in which there is no tensor of outputs")
 
 
-def said_by(model: nn.Module, tensors: Mapping[str, torch.Tensor], batch: Batch) -> Any:
-    """Everything that the model says of a batch with these tensors."""
-    args, kwargs, _ = batch.rebuilt([t.clone() for t in batch.inputs])
-    with torch.no_grad():
-        return functional_call(model, dict(tensors), args, kwargs)
-
-
 def unused_parameters(
     subject: Subject, parameters: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor], batch: Batch
 ) -> list[str]:
@@ -255,7 +146,7 @@ def unused_parameters(
 
 
 @contextmanager
-def undisturbed(model: nn.Module, held: Sequence[nn.Module]) -> Iterator[RandomState]:
+def undisturbed(model: nn.Module, held: Sequence[nn.Module]) -> Iterator[None]:
     """Random states, buffers and modes of the model and of the modules its loss holds are afterwards what they were.
 
     Buffers are put back as well as copied before use, since what is run again in the backward pass (activation
@@ -265,24 +156,75 @@ def undisturbed(model: nn.Module, held: Sequence[nn.Module]) -> Iterator[RandomS
     modes = [(module, module.training) for module in modules]
     buffers = [(b, b._version, b.detach().clone()) for m in modules for b in m.buffers(recurse=False)]
     torchs = [(g, g.get_state()) for m in modules for g in vars(m).values() if isinstance(g, torch.Generator)]
+    plain = [(m, plain_state(m)) for m in modules]
     arrays = [g.bit_generator for m in modules for g in vars(m).values() if isinstance(g, np.random.Generator)]
     states = [bits.state for bits in arrays]
     random_state = _random_state(model)
     try:
-        yield random_state
+        yield
     finally:
-        _set_random_state(random_state)
+        set_random_state(random_state)
         for generator, own in torchs:
             generator.set_state(own)
         for bits, state in zip(arrays, states, strict=True):
             bits.state = state
         for module, training in modes:
             module.training = training
+        for module, state in plain:
+            put_back(module, state)
         with torch.no_grad():
             for buffer, version, kept in buffers:  # batch normalization changes its own without a new version
                 same = torch.equal(buffer, kept) if buffer.layout == torch.strided else buffer._version == version
                 if not same:
                     buffer.copy_(kept)
+
+
+_OWN = ("_parameters", "_buffers", "_modules", "training")
+
+
+def plain_state(module: nn.Module) -> dict[str, Any]:
+    """What a module keeps in plain attributes: the attributes themselves, lists and dictionaries as they are now."""
+    state = {n: v for n, v in vars(module).items() if n not in _OWN}
+    return {n: copy.copy(v) if type(v) in (list, dict, set) else v for n, v in state.items()}
+
+
+def kept_tensors(model: nn.Module) -> dict[nn.Module, dict[str, Any]]:
+    """What modules keep in plain attributes from call to call, as a recurrent state: tensors, alone or in tuples."""
+    found = {}
+    for module in model.modules():
+        own = {n: v for n, v in vars(module).items() if n not in _OWN and _is_state(v)}
+        if own:
+            found[module] = own
+    return found
+
+
+def _is_state(value: Any) -> bool:
+    parts = value if type(value) in (tuple, list) and 0 < len(value) < _FEW else (value,)
+    return all(isinstance(part, torch.Tensor) for part in parts)
+
+
+def put_back(module: nn.Module, state: Mapping[str, Any]) -> None:
+    """Its plain attributes as they were; those that came since are taken off."""
+    known = vars(module)
+    for name in [n for n in known if n not in _OWN and n not in state]:
+        del known[name]
+    for name, value in state.items():
+        now: Any = known.get(name)
+        if type(value) in (list, dict, set) and type(now) is type(value):
+            if _same(now, value):
+                continue
+            now.clear()
+            now.extend(value) if isinstance(value, list) else now.update(value)
+        elif now is not value:
+            known[name] = value
+
+
+def _same(now: Any, then: Any) -> bool:
+    if len(now) != len(then):
+        return False
+    if isinstance(now, dict):
+        return all(k in now and now[k] is v for k, v in then.items())
+    return all(a is b for a, b in zip(now, then, strict=True)) if isinstance(now, list) else bool(now == then)
 
 
 def held_modules(loss_fn: Any) -> list[nn.Module]:
@@ -325,12 +267,23 @@ def _inside(thing: Any) -> list[Any]:
 
 
 def _random_state(model: nn.Module) -> RandomState:
-    devices = sorted({p.device for p in model.parameters() if p.device.type == "cuda"}, key=str)
-    there = [(device, torch.cuda.get_rng_state(device)) for device in devices]
+    there = [(device, torch.cuda.get_rng_state(device)) for device in _devices(model)]
     return torch.get_rng_state(), there, np.random.get_state(), random.getstate()
 
 
-def _set_random_state(state: RandomState) -> None:
+def seeded(model: nn.Module, seed: int) -> RandomState:
+    """The state in which all of them are after this seed."""
+    there = [(d, torch.Generator(d).manual_seed(seed).get_state()) for d in _devices(model)]
+    here = torch.Generator().manual_seed(seed).get_state()
+    return here, there, np.random.RandomState(seed).get_state(), random.Random(seed).getstate()
+
+
+def _devices(model: nn.Module) -> list[torch.device]:
+    return sorted({p.device for p in model.parameters() if p.device.type == "cuda"}, key=str)
+
+
+def set_random_state(state: RandomState) -> None:
+    """Put torch's, numpy's and Python's generators into a state."""
     here, there, arrays, python = state
     torch.set_rng_state(here)
     for device, own in there:

@@ -6,7 +6,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,48 +15,46 @@ from torch import nn
 from nastavnik.arguments import checked
 from nastavnik.errors import UserError
 from nastavnik.files import plain, read_json, write_json
-from nastavnik.instruments import look, looks_fresh, measured, network_facts
-from nastavnik.mentor._arguments import bare, cadences, check_arguments, check_rows
+from nastavnik.mentor._arguments import bare, cadences, check_arguments, check_rows, optimizers_of
+from nastavnik.mentor._batch import Batch, flat_batch
 from nastavnik.mentor._batches import Batches
 from nastavnik.mentor._cadence import Cadence, trains_alone
 from nastavnik.mentor._diagnosis import Finding, diagnose
 from nastavnik.mentor._judging import Judge
 from nastavnik.mentor._live import (
-    Batch,
+    Tensors,
     held_modules,
     in_evaluation,
-    live_subject,
+    kept_tensors,
     live_tensors,
     resident_megabytes,
-    said_by,
-    undisturbed,
     unhooked,
-    unused_parameters,
 )
+from nastavnik.mentor._looking import Looker
 from nastavnik.mentor._players import Players
-from nastavnik.mentor._probes import loss_facts
+from nastavnik.mentor._snapshot import Album, Snapshot
 from nastavnik.mentor._steps import Idle, Step
 from nastavnik.mentor._words import in_words
 from nastavnik.schemas import HISTORY
 from nastavnik.together import settle, together
 from nastavnik.trace import History
 
-_RECENT = 0.02  # of the steps taken: a look so long ago still shows how things are
 _FAULT = 300  # characters of what an error says
-_STEP_ONLY = ("layer update ratio", "predicted change", "actual change")
 
 
 class Mentor:
     """Watches a training loop that is not ours, and says what is wrong with it.
 
     Put ``with mentor.step(x, y):`` around a step of your own (forward, backward, optimizer), whatever it looks like:
-    updates are measured from weights, so any optimizer, frozen layers, mixed precision and accumulation are fine. At
-    some steps the network is run once more on the batch, with copies of its buffers and torch's random state put
-    back: the training takes the course it would have taken. Its own faults are kept in ``faults``.
+    updates are measured from weights, so any optimizer, frozen layers, mixed precision and accumulation are fine. Some
+    steps are kept; when somebody asks (``findings``, ``history``, ``print``), or before they take more than a twentieth
+    of the memory, the network is run once more on their batches and questions are put to it, with copies of its buffers
+    and torch's random state put back: the training takes the course it would have taken. Its own faults are kept in
+    ``faults``.
 
     Args:
         model: what is trained.
-        optimizer: what trains it; without it, what no optimizer holds and forgotten gradients are not seen.
+        optimizer: what trains it, or several; without, what none of them holds and forgotten gradients are not seen.
         loss_fn: ``loss_fn(model(x), y)``; None if the model gives an object with a ``loss`` (transformers do).
         train: some rows that are trained on, (x, y): they are appraised in evaluation mode at each look.
         validation: rows that are not.
@@ -66,8 +63,8 @@ class Mentor:
             "curvature" (products with the Hessian).
         every: look every so many steps, or a class of instruments every so many (``{"curvature": 64}``); by default at
             0, 1, 2, 4, 8 and then at steps half as far again.
-        budget: share of the time that looking may take; looks that would go beyond are left out, after two seconds
-            that are free. With ``every`` it does not hold.
+        budget: share of the loop's time that it may take; what would go beyond is left out, as much as four hundred
+            steps allow being free. With ``every`` it does not hold.
         on: False leaves everything out.
 
     Raises:
@@ -87,7 +84,7 @@ class Mentor:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer | None = None,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
         loss_fn: Callable[[Any, Any], torch.Tensor] | None = None,
         *,
         train: tuple[Any, Any] | None = None,
@@ -98,27 +95,31 @@ class Mentor:
         budget: float = 0.05,
         on: bool = True,
     ) -> None:
-        self.model, self.optimizer, self.loss_fn = bare(model), optimizer, loss_fn
+        self.model, self.loss_fn = bare(model), loss_fn
+        self.optimizers = optimizers_of(optimizer)
         costs, own = cadences(costs, every)
-        check_arguments(self.model, optimizer, loss_fn, costs, own, budget)
+        check_arguments(self.model, self.optimizers, loss_fn, costs, own, budget)
         for part, rows in (("train", train), ("validation", validation)):
             check_rows(part, rows)
-        self.history = History()
-        self.faults: list[str] = []
+        self._history = History()
+        self._faults: list[str] = []
         self.on = on
+        self.album = Album()
         self.cadence = Cadence(costs, own, budget)
         self.batches = Batches()
         self.judge = Judge(train, validation, classes)
+        self._looker = Looker(self.model, loss_fn, self.judge, self._history, self.cadence, self.note_fault)
         self.steps = 0
-        self.seconds = 0.0  # spent looking
-        self.looking = False
+        self.seconds = 0.0  # of the loop, spent on it
+        self.looking = self.inside = False
+        self._ended = -1  # the steps taken when it last looked at the end
         self._wake = 0  # the next step at which there is anything to do
         self._held: list[nn.Module] = []  # by the loss
         self._modes: dict[nn.Module, bool] = {}  # training or not, at the last look
         self.players = Players(self)
         self._idle = Idle(self)
-        self._start: dict[str, torch.Tensor] = {}
-        self._fresh: bool | None = None  # whether a gradient has arrived since the optimizer's last step, if known
+        self._fresh: bool | None = None  # whether a gradient of our own arrived since the last step taken, if known
+        self.used: Tensors = {}  # gradients, as an optimizer took them in this step
         self._stepped = False
         self._left = self._begun = time.perf_counter()
         self._handles: list[Any] = []
@@ -142,14 +143,56 @@ class Mentor:
             with self._guarded("terms"):
                 for name, value in losses.items():
                     number = float(value.detach()) if isinstance(value, torch.Tensor) else float(value)
-                    self.history.add("loss term", self.steps, number, name.encode(errors="replace").decode())
+                    self._history.facts["terms told"] = True
+                    self._history.add("loss term", self.steps, number, name.encode(errors="replace").decode())
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """What trains the model, the first of several."""
+        return self.optimizers[0] if self.optimizers else None
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """All optimizers' groups of parameters."""
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    @property
+    def history(self) -> History:
+        """Everything that was seen so far."""
+        self.settle()
+        return self._history
+
+    @property
+    def faults(self) -> list[str]:
+        """The mentor's own faults, each once."""
+        self.settle()
+        return self._faults
 
     @property
     def classes(self) -> int | None:
         """How many the target has, 0 for numbers; None before that is known."""
+        self.settle()
         return self.judge.classes
 
     # What it says
+
+    @checked(but=("batches",))
+    def data(self, batches: Iterable[Any], most: int = 64) -> list[Finding]:
+        """What is wrong with the data alone, before a step is taken: the first ``most`` batches (x, y) of a loader.
+
+        Raises:
+            UserError: a batch is no pair of inputs and targets.
+        """
+        looked = Batches()
+        for i, batch in zip(range(most), batches, strict=False):
+            if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+                raise UserError(f"a batch is a pair (x, y), but got {type(batch).__name__}")
+            looked.keep(i, flat_batch(*batch))
+        judge = Judge(self.judge.parts["training"], self.judge.parts["validation"], self.judge.classes)
+        history = History()
+        judge.guess(looked.joined())
+        judge.data_facts(history.facts, looked.joined())
+        return diagnose(history)
 
     @checked()
     def findings(self, suppress: str | Iterable[str] = ()) -> list[Finding]:
@@ -160,13 +203,15 @@ class Mentor:
         if not self.on:
             return []
         suppress = [suppress] if isinstance(suppress, str) else list(suppress)
+        self.settle()
+        history = self._history
         with self._guarded("facts"):
-            self.judge.data_facts(self.history.facts, self.batches.joined())
+            self.judge.data_facts(history.facts, self.batches.joined())
         with self._guarded("the end"):
             self._look_at_the_end()
-        self.history.facts["steps taken"] = self.steps
+        history.facts["steps taken"] = self.steps
         return diagnose(
-            self.history, suppress=suppress, broken=lambda rule, error: self.note_fault(f"the rule {rule}", error)
+            history, suppress=suppress, broken=lambda rule, error: self.note_fault(f"the rule {rule}", error)
         )
 
     def __str__(self) -> str:
@@ -190,7 +235,7 @@ class Mentor:
         if (folder / "run.json").exists():
             raise UserError(f"{folder} is the folder of a run; save the mentor's findings in one of their own")
         found = [finding.to_json() for finding in self.findings()]
-        self.history.facts["faults"] = self.faults
+        self._history.facts["faults"] = self.faults
         history = plain(self.history.to_json())
         try:
             with together(folder) as stage:
@@ -210,21 +255,35 @@ class Mentor:
     # Inside
 
     def _attach(self) -> None:
-        """Two hooks that only set a flag: a gradient arrived, the optimizer has used it."""
+        """Hooks that only set a flag (a gradient arrived, an optimizer has used it), or copy it before a look."""
         trained = self.held_parameters()
         if not trained or self._handles:
             return
         self._fresh = None
 
         def arrived(p: torch.Tensor) -> None:
-            self._fresh = True
+            if self.inside:  # from elsewhere, as from another network's turn, it is nobody's to keep
+                self._fresh = True
+
+        def using(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+            if self.looking and not isinstance(optimizer, torch.optim.LBFGS):
+                with self._guarded("gradients used"):
+                    self._copy_gradients(optimizer)
 
         def used(*_: Any) -> None:
             self._fresh, self._stepped = False, True
 
         self._handles.append(trained[-1].register_post_accumulate_grad_hook(arrived))
-        if isinstance(self.optimizer, torch.optim.Optimizer):
-            self._handles.append(self.optimizer.register_step_post_hook(used))
+        for optimizer in self.optimizers:
+            if isinstance(optimizer, torch.optim.Optimizer):
+                self._handles += [optimizer.register_step_pre_hook(using), optimizer.register_step_post_hook(used)]
+
+    def _copy_gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                if p.grad is not None and id(p) in names:
+                    self.used[names[id(p)]] = p.grad.detach().clone()
 
     def versions_beside(self) -> dict[int, int]:
         """How often each parameter that the loss holds beside the model's was changed: by others, as far as is known.
@@ -232,25 +291,23 @@ class Mentor:
         Those of a loss that is a module of its own are trained with the model, unless its optimizer is known.
         """
         own = {id(p) for p in self.model.parameters()}
-        groups = [] if self.optimizer is None else self.optimizer.param_groups
-        own |= {id(p) for group in groups for p in group["params"]}
-        held = self._held if self.optimizer is not None or not isinstance(self.loss_fn, nn.Module) else []
+        own |= {id(p) for group in self.groups for p in group["params"]}
+        held = self._held if self.optimizers or not isinstance(self.loss_fn, nn.Module) else []
         return {id(p): p._version for module in held for p in module.parameters() if id(p) not in own}
 
     def held_parameters(self) -> list[torch.Tensor]:
-        """The parameters that are trained and that the optimizer holds."""
-        groups = [] if self.optimizer is None else self.optimizer.param_groups
-        held = {id(p) for group in groups for p in group["params"]}
+        """The parameters that are trained and that an optimizer holds."""
+        held = {id(p) for group in self.groups for p in group["params"]}
         return [p for p in self.model.parameters() if p.requires_grad and id(p) in held]
 
     def _begin_facts(self) -> None:
-        facts = self.history.facts
+        facts = self._history.facts
         if self.optimizer is not None:
-            group = self.optimizer.param_groups[0] if self.optimizer.param_groups else {}
+            group = self.groups[0] if self.groups else {}
             facts["optimizer"] = type(self.optimizer).__name__
+            for name in ("weight decay", "momentum", "eps"):
+                facts[name] = float(group.get(name.replace(" ", "_"), 0.0) or 0.0)
             facts["learning rate"] = float(group.get("lr", 0.0))
-            facts["weight decay"] = float(group.get("weight_decay", 0.0))
-            facts["momentum"] = float(group.get("momentum", 0.0))
             held = {id(p) for p in self.held_parameters()}
             trained = [(n, id(p)) for n, p in self.model.named_parameters() if p.requires_grad]
             facts["without optimizer"] = [n for n, own in trained if own not in held]
@@ -281,108 +338,71 @@ class Mentor:
         where = traceback.extract_tb(error.__traceback__)[-1]
         said = next(iter(str(error).splitlines()), "")[:_FAULT]
         fault = f"{what}: {type(error).__name__}: {said} ({Path(where.filename).name}, line {where.lineno})"
-        if fault not in self.faults:
-            self.faults.append(fault)
+        if fault not in self._faults:
+            self._faults.append(fault)
+
+    # Looking, at once or later
+
+    def keep(self, batch: Batch, before: Tensors, costs: Sequence[str], used: Tensors) -> None:
+        """Keep a step that was just taken, to be looked at when somebody asks; at once where memory has no room."""
+        model = self.model
+        after = {n: p.detach().clone() for n, p in model.named_parameters() if n in before}
+        moved = self._stepped or not self.optimizers
+        self._add(batch.kept(), before, after, costs, used, moved)
+        self._see_surroundings()
+        if self.album.full(next(iter(after.values())).device if after else torch.device("cpu")):
+            self.settle()
+
+    def _add(
+        self, batch: Batch, before: Tensors, after: Tensors, costs: Sequence[str], used: Tensors, moved: bool,
+        ends: bool = False,
+    ) -> None:  # fmt: skip
+        own = {id(p) for p in self.model.parameters()}
+        beside = []
+        for module in self._held:
+            named = {n: p for n, p in module.named_parameters() if id(p) not in own}
+            if named:
+                beside.append((module, self.album.parameters(named)))
+        if not ends:
+            self._modes = {module: module.training for module in self.model.modules()}
+        self.album.add(
+            Snapshot(
+                self.steps, batch, tuple(costs), before, after, self.album.fixed(self.model), tuple(beside),
+                self._modes, kept_tensors(self.model), used, moved, ends,
+            )
+        )  # fmt: skip
+
+    def settle(self) -> None:
+        """Look at everything that was kept."""
+        for snapshot in self.album.take():
+            with self._guarded("a look"):
+                self._looker.look(snapshot, self._held)
 
     def _look_at_the_end(self) -> None:
         """Look once more, at the network as it is now, so that nothing is said of it that is past.
 
-        Left out where the last look is recent, and where several processes train: the others do not look now.
+        Left out where several processes train: the others do not look now.
         """
-        seen = self.history.steps("batch loss")
-        recent = not len(seen) or self.steps - seen[-1] <= max(1, _RECENT * self.steps)
-        if recent or "pass" not in self.cadence.costs or self.judge.first is None or not trains_alone():
+        first = self.judge.first
+        if self.steps == self._ended or "pass" not in self.cadence.costs or first is None or not trains_alone():
             return
-        self._look(self.judge.first, live_tensors(self.model, trained=True), ("pass",), at_the_end=True)
+        self._ended = self.steps
+        before = live_tensors(self.model)
+        self._add(first, before, before, ("pass",), {}, False, ends=True)
+        self.settle()
 
-    def _look(
-        self, batch: Batch, before: dict[str, torch.Tensor], costs: Sequence[str], at_the_end: bool = False
-    ) -> None:
-        """Everything the instruments see of a step that was just taken; at the end, of none."""
-        if not before:
-            raise UserError("the model has no parameter that is trained (requires_grad)")
-        if not len(batch.inputs) or not len(batch.inputs[0]):
-            return  # an empty batch shows nothing
-        self._start |= {n: t.clone() for n, t in before.items() if n not in self._start}  # the later unfrozen too
-        passes = "pass" in costs or not self.history.facts.get("layers")
-        after = before
-        if passes:
-            after = {n: p.detach().clone() for n, p in self.model.named_parameters() if n in before}
-        moved = not at_the_end and (self._stepped or self.optimizer is None)
-        batch = batch.to(next(iter(after.values())).device)
-        with undisturbed(self.model, self._held) as noise:
-            self._as_trained(at_the_end)
-            subject = live_subject(self.model, self.loss_fn, batch, noise)
-            buffers = live_tensors(self.model, trained=False)
-            targets = batch.inputs[0] if batch.targets is None else batch.targets
-            rows = min(32, len(targets))
-            arguments = (subject, before, after, self._start, buffers, batch.inputs, targets)
-            sight = look(*arguments, rows=rows, passes=passes)
-            if passes and not self.history.facts.get("layers"):
-                self.history.facts["layers"] = network_facts(sight)
-                self._find_fresh(self.history.facts["layers"])
-                self.history.facts["unused"] = unused_parameters(subject, before, buffers, batch)
-                self.history.facts["batch"] = len(targets)
-                with self._guarded("asking the loss"):
-                    tensors = {**before, **buffers}
-                    say = partial(said_by, self.model, tensors, batch)
-                    self.judge.meet(self.history.facts, self.loss_fn, say, sight.outputs, batch)
-                    self.history.facts |= loss_facts(self.loss_fn, sight.outputs, batch, self.judge.classes or 0)
-            for cost in costs:
-                try:
-                    seen = measured(sight, (cost,))
-                except Exception as error:
-                    self.cadence.failed(cost)
-                    self.note_fault(f"{cost} instruments", error)
-                    continue
-                for name, values in seen.items():
-                    if moved or name not in _STEP_ONLY:
-                        for layer, value in values.items():
-                            self.history.add(name, self.steps, float(value), layer)
-            if passes:
-                suspects = [*self.history.facts.get("unused", []), *self.history.facts.get("without optimizer", [])]
-                own = [n for n in dict.fromkeys(suspects) if n in before]
-                self.history.facts["still"] = [n for n in own if torch.equal(before[n], self._start[n])]
-                self.judge.see_targets(self.history, self.steps, batch)
-                self.judge.appraise(
-                    self.history, self.steps, batch, {**before, **buffers},
-                    lambda rows: live_subject(self.model, self.loss_fn, rows, noise),
-                )  # fmt: skip
-        if at_the_end:
-            self.history.facts["steps"] = self.steps
-            return
-        dispersion = self.batches.dispersion(self.steps, len(targets))
-        if dispersion is not None:
-            self.history.add("order dispersion", self.steps, dispersion)
-        if passes:
-            self._look_at_surroundings()
-
-    def _find_fresh(self, layers: Sequence[dict[str, Any]]) -> None:
-        """Of layers that are not trained, whether all are as chance left them: then they were hardly meant to stay."""
-        modules = dict(self.model.named_modules())
-        still = [layer for layer in layers if layer["tensors"] and not layer["trained"] and layer["name"] in modules]
-        fresh = [looks_fresh(modules[layer["name"]]) for layer in still]
-        for layer in still:
-            layer["fresh"] = False not in fresh and True in fresh
-
-    def _as_trained(self, at_the_end: bool) -> None:
-        """Remember which parts of the model are in training mode; at the end, let them be so again."""
-        if not at_the_end:
-            self._modes = {module: module.training for module in self.model.modules()}
-        for module in self.model.modules():
-            module.training = self._modes.get(module, module.training)
-
-    def _look_at_surroundings(self) -> None:
-        facts = self.history.facts
+    def _see_surroundings(self) -> None:
+        facts, history = self._history.facts, self._history
         facts["steps"] = self.steps + 1
         facts["stepped"] = facts.get("stepped", False) or self._stepped
-        self.history.add("moving loss", self.steps, float(self.players.moving()))
-        self.history.add("evaluation mode", self.steps, float(in_evaluation(self.model)))
-        if self.optimizer is not None and self.optimizer.param_groups:
-            self.history.add("rate", self.steps, float(self.optimizer.param_groups[0].get("lr", 0.0)))
+        history.add("moving loss", self.steps, float(self.players.moving()))
+        history.add("evaluation mode", self.steps, float(in_evaluation(self.model)))
+        groups = self.groups
+        if groups:
+            history.add("rate", self.steps, float(groups[0].get("lr", 0.0)))
         memory = resident_megabytes()
         if memory is not None:
-            self.history.add("memory", self.steps, memory)
+            history.add("memory", self.steps, memory - self.album.bytes / 2**20)
 
 
 def read_history(path: str | Path) -> History:

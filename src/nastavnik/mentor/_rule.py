@@ -19,12 +19,16 @@ SEVERITIES = ("info", "warning", "error")
 
 @dataclass(frozen=True)
 class Sign:
-    """What a rule saw: ``score`` (larger is sicker), where, in which steps, and the numbers that show it."""
+    """What a rule saw: ``score`` (larger is sicker), where, in which steps, and the numbers that show it.
+
+    ``severity``: how grave this sign is, where that differs from the rule's own.
+    """
 
     score: float
     layer: str = ""
     steps: tuple[int, int] | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    severity: str | None = None
 
 
 @dataclass(frozen=True)

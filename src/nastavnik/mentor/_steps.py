@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nastavnik.mentor._live import Batch, Capture, flat_batch, live_tensors
+from nastavnik.mentor._batch import Batch, Capture, flat_batch
+from nastavnik.mentor._live import live_tensors
 from nastavnik.mentor._players import TURN
 
 if TYPE_CHECKING:
@@ -65,9 +66,10 @@ class Step:
                 mentor._attach()
         if due:
             with mentor._guarded("before a step"):
-                self._before = live_tensors(mentor.model, trained=True)
+                self._before = live_tensors(mentor.model)
+                mentor.used = {}
                 self._watch_gradients()
-        mentor._stepped = False
+        mentor._stepped, mentor.inside = False, True
         self._alone = not mentor.players.others_stepped()
         self._waited = max(entered - mentor._left, 0.0)
         self._entered = time.perf_counter()
@@ -91,7 +93,7 @@ class Step:
                 if mentor._fresh is not None:
                     own = old.coalesce().values() if old is not None and old.is_sparse else old
                     left = not mentor._fresh and own is not None and bool(own.any())
-                    mentor.history.add("leftover gradient", mentor.steps, float(left))
+                    mentor._history.add("leftover gradient", mentor.steps, float(left))
 
         self._hook = trained[-1].register_hook(arriving)
 
@@ -100,7 +102,7 @@ class Step:
     ) -> None:
         mentor = self._mentor
         done = time.perf_counter()
-        mentor.looking = False  # what a loss tells of its terms at a look is not told twice
+        mentor.inside = mentor.looking = False  # what a loss tells of its terms at a look is not told twice
         if self._hook is not None:
             self._hook.remove()
         if mentor._handles and not mentor._due_next():
@@ -114,9 +116,9 @@ class Step:
         if self._before is not None and kind is None and self._batch is not None:
             with mentor._guarded("a look"):
                 if self._alone and not torch.cuda.is_available():  # there, steps end before their work does
-                    mentor.history.add("data seconds", mentor.steps, self._waited)
-                    mentor.history.add("step seconds", mentor.steps, done - self._entered)
-                mentor._look(self._batch, self._before, self._costs)
+                    mentor._history.add("data seconds", mentor.steps, self._waited)
+                    mentor._history.add("step seconds", mentor.steps, done - self._entered)
+                mentor.keep(self._batch, self._before, self._costs, mentor.used)
         mentor._sleep()
         mentor.steps += 1
         mentor._left = time.perf_counter()

@@ -18,15 +18,23 @@ from nastavnik.mentor.rules import (
     _loss,
     _network,
     _optimizer,
+    _sequence,
+    _steps,
+    _targets,
     _weights,
+    _wiring,
 )
 
 _THEMES = (
     _data,
+    _targets,
     _batch,
     _network,
+    _wiring,
+    _sequence,
     _loss,
     _optimizer,
+    _steps,
     _weights,
     _gradients,
     _activations,

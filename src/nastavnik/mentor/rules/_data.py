@@ -10,6 +10,7 @@ from nastavnik.mentor._reading import column_name
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
+_MOST_PLACES = 0.8  # of all words or pixels: what is so common hides the others
 _FINE = 0.5  # of different rows that one column alone tells apart: then equal rows are copies, and no chance
 
 
@@ -66,6 +67,10 @@ def unscaled_target(history: History) -> Iterator[Sign]:
     and the inverse of the deviation).
     """
     facts = history.facts
+    for name, own in facts.get("several targets", {}).items():
+        size = max(abs(own["mean"]), own["deviation"], 0.3 / max(own["deviation"], 1e-12))
+        if own["deviation"] > 1e-6 * abs(own["mean"]):
+            yield Sign(size, evidence={"target": name, **own})
     if "target deviation" in facts:
         mean, deviation = abs(facts["target mean"]), facts["target deviation"]
         if deviation <= 1e-6 * mean:
@@ -102,6 +107,10 @@ def classes_as_numbers(history: History) -> Iterator[Sign]:
     classes are likely nor how sure they are. For counts and grades a number is right.
     """
     facts = history.facts
+    whole = facts.get("classes") == 0 and 2 < facts.get("whole values", 0) <= 20
+    if whole and facts.get("expects") in ("logits", "probabilities") and facts.get("outputs", 1) == 1:
+        evidence = {"different values": facts["whole values"], "the loss wants": "0 or 1"}
+        yield Sign(1.0, severity="error", evidence=evidence)
     one = ("numbers", "logits", "probabilities") if facts.get("outputs", 1) == 1 else ("numbers",)
     if facts.get("classes") == 0 and facts.get("expects") in one and 2 < facts.get("whole values", 0) <= 20:
         yield Sign(1.0, evidence={"different values": facts["whole values"]})
@@ -127,6 +136,8 @@ def imbalanced_classes(history: History) -> Iterator[Sign]:
     the rare one is never found (score: rows of the commonest over rows of the rarest class).
     """
     shares = history.facts.get("class shares", [])
+    if history.facts.get("places") and max(shares, default=0.0) < _MOST_PLACES:
+        return  # words are never equally common
     if len(shares) > 1 and max(shares) > 0:
         yield Sign(max(shares) / max(min(shares), 1e-6), evidence={"shares": [round(s, 4) for s in shares]})
 
@@ -151,7 +162,9 @@ def leaked_target(history: History) -> Iterator[Sign]:
     used, and until then it makes every score too good (score: what the second column leaves untold over what the first
     leaves, of columns that tell 0.85 or more).
     """
-    told = history.facts.get("told by columns", [])
+    told, alike = history.facts.get("told by columns", []), history.facts.get("target among inputs")
+    if alike:
+        yield Sign(100.0, evidence={"the target is": alike})
     if len(told) > 1 and told[0] >= 0.85:
         left = max(1 - told[0], 0.005)
         yield Sign(
@@ -239,7 +252,35 @@ def nonfinite_inputs(history: History) -> Iterator[Sign]:
         yield Sign(1.0, evidence={"inputs": "not all of them finite"})
 
 
+def _permute(history: History) -> Iterator[Advice]:
+    yield Advice(
+        "exchange axes with permute(0, 3, 1, 2), not with view or reshape, which only read on in another shape"
+    )
+
+
+@rule(
+    severity="error",
+    title="Numbers are read in the wrong order of axes",
+    source="PyTorch's documentation of Tensor.permute and Tensor.view; Karpathy 2019, A Recipe for Training Neural Networks",
+    usual=3.0,
+    advise=_permute,
+    measured=False,
+)
+def scrambled_inputs(history: History) -> Iterator[Sign]:
+    """Inputs have their channels along another axis than their shape says.
+
+    Where one channel differs from another, in brightness or spread, the numbers of a row follow it. Here they follow the
+    order that pictures [height, width, channels] have, while the shape says [channels, height, width]: the array was
+    reshaped where its axes should have been exchanged, and every channel holds a scramble of all (score: variance over
+    places that the other order tells, over what the order of the shape tells).
+    """
+    other, own = history.facts.get("told by other axes", 0.0), history.facts.get("told by own axes", 0.0)
+    if other > 0.1:
+        yield Sign(other / max(own, 0.02), evidence={"told by the other order": other, "by the shape's own": own})
+
+
 RULES = (
+    scrambled_inputs,
     unscaled_inputs,
     unscaled_target,
     classes_as_numbers,

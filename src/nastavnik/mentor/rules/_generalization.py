@@ -10,6 +10,8 @@ from nastavnik.mentor._reading import CLEARLY, at, losses, skills, span
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
+_MUCH = 0.2  # of the first loss: with less left, nothing was stopped
+_WELL_FITTED = 0.95
 _SLIGHT = 0.02  # of the loss at the start: rises and falls below it say nothing
 _BLOCKERS = (
     "rate_too_large",
@@ -43,6 +45,20 @@ _BLOCKERS = (
     "unchanged_weights",
     "foreign_optimizer",
     "evaluation_mode",
+    "mixed_rows",
+    "scrambled_inputs",
+    "order_unheard",
+    "early_steps_unheard",
+    "shifted_labels",
+    "class_without_gradient",
+    "rate_vanished",
+    "uphill_steps",
+    "epsilon_too_large",
+    "rounded_away",
+    "batch_norm_gap",
+    "future_seen",
+    "padding_heard",
+    "classes_as_numbers",
 )
 
 
@@ -141,9 +157,17 @@ def _longer(history: History) -> Iterator[Advice]:
 def stopped_too_early(history: History) -> Iterator[Sign]:
     """The validation rows' loss was still falling when the training ended.
 
-    More steps would have made it better (score: its fall in the last third of the steps, over the whole fall).
+    More steps would have made it better (score: its fall in the last third of the steps, over the whole fall). Without
+    validation rows the training rows' loss is read: half of its fall in the last third counts as much.
     """
     held = losses(history, "validation")
+    own = losses(history)
+    if not len(held) and len(own) >= 6 and np.isfinite(own).all():
+        first, last = at(history, "training rows' loss", 0.67) - own[-1], float(own[0] - own[-1])
+        fitted = skills(history, "training")
+        if last > 0 and own[-1] > _MUCH * abs(own[0]) and not (len(fitted) and fitted[-1] > _WELL_FITTED):
+            evidence = {"fall in the last third": first, "whole fall": last}
+            yield Sign(first / last / 2, steps=span(history, "training rows' loss"), evidence=evidence)
     if len(held) < 6 or not np.isfinite(held).all():
         return
     middle, end = at(history, "validation rows' loss", 0.67), float(np.median(held[-2:]))
@@ -187,7 +211,11 @@ def chance_level(history: History) -> Iterator[Sign]:
     if len(known) > 2:
         known = np.nan_to_num(known, nan=0.0)
         skill = float(known[-1] if known[-1] > CLEARLY else np.median(known[-3:]))
-        yield Sign(1 - max(skill, 0.0), steps=span(history, "training rows' score"), evidence={"skill": skill})
+        evidence = {"skill": skill}
+        for name, words in (("trees' score", "trees' score on validation rows"), ("eight rows learned",) * 2):
+            if len(history.series(name)):
+                evidence[words] = history.last(name)
+        yield Sign(1 - max(skill, 0.0), steps=span(history, "training rows' score"), evidence=evidence)
 
 
 def _calibrate(history: History) -> Iterator[Advice]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ from nastavnik.mentor._reading import FITTED, late, matrices, recipe_value, skil
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
+_RISEN = 1.5  # times its first value: such a term is not ignored, it is paid with
 _FLAT = 0.98  # of rows and units at which the last activation has no slope
 _MASKED = -1e4  # logits below it are masked: those of what may not be chosen
+_WIDE = 3.0  # logits that reach so far are sure enough
 _SLACK = 0.05  # of the targets' range may lie beyond what the outputs reach
 
 
@@ -35,6 +37,8 @@ def double_softmax(history: History) -> Iterator[Sign]:
     loss cannot come near zero and gradients stay small.
     """
     classes = history.facts.get("classes", 0)
+    if history.facts.get("sums to one") and history.facts.get("expects") == "logits" and classes > 1:
+        yield Sign(1.0, evidence={"outputs stay between": history.facts.get("reach"), "a row sums to": 1})
     sums, least = history.series("output sum deviation"), history.series("output least")
     if (
         classes > 1
@@ -120,6 +124,7 @@ def squashed_outputs(history: History) -> Iterator[Sign]:
     expected = history.facts.get("expects", "logits")
     if expected not in ("logits", "numbers"):
         return
+    yield from _bounded(history, expected)
     last = (history.facts.get("layers") or [{"role": "none"}])[-1]
     harmless = ("Identity", "LogSoftmax")  # the softmax of a log-softmax is the softmax
     if last["role"] in ("activation", "softmax") and last["kind"] not in harmless and last.get("final", True):
@@ -134,6 +139,23 @@ def squashed_outputs(history: History) -> Iterator[Sign]:
     if len(stuck) and not masked and history.facts.get("rows", 0) and history.facts.get("batch", 0) >= 8:
         share = float(np.median(stuck)) - (float(np.median(asked)) if len(asked) else 0.0)
         yield Sign(share, evidence={"outputs on a bound": float(np.median(stuck))})
+
+
+def _bounded(history: History, expected: str) -> Iterator[Sign]:
+    """Outputs that stay between bounds whatever the last layer says, however that is written."""
+    bounds = history.facts.get("reach")
+    if not bounds or bounds == [None, None] or history.facts.get("sums to one"):
+        return
+    masked = bool((history.series("output least") < _MASKED).any())
+    if expected == "logits" and not masked and "expects" in history.facts and _narrow(bounds):
+        yield Sign(1.0, evidence={"outputs stay between": bounds, "the loss wants": "numbers of any size"})
+    if expected == "numbers" and _beyond(history, {"reach": bounds}):
+        yield Sign(1.0, evidence={"outputs stay between": bounds, "targets between": history.facts.get("target range")})
+
+
+def _narrow(bounds: Sequence[float | None]) -> bool:
+    """Whether logits between these bounds can hardly be sure: one side is shut near 0."""
+    return any(b is not None and abs(b) < _WIDE for b in bounds)
 
 
 def _beyond(history: History, layer: Mapping[str, Any]) -> bool:
@@ -211,7 +233,7 @@ def ignored_loss_term(history: History) -> Iterator[Sign]:
         if len(values) >= 6 and abs(values[:2].mean()) > 1e-12:
             left[term] = float(values[-3:].mean() / values[:2].mean())
     for term, share in left.items():
-        if any(other < 0.5 for name, other in left.items() if name != term):
+        if share < _RISEN and any(other < 0.5 for name, other in left.items() if name != term):
             yield Sign(share, layer=term, evidence={"share left of its first value": share, "of all terms": left})
 
 
@@ -252,6 +274,7 @@ def _find_nan(history: History) -> Iterator[Advice]:
     measured=False,
     causes=(
         "unnormalized_outputs",
+        "undefined_operation",
         "rate_too_large",
         "unscaled_inputs",
         "unscaled_target",
@@ -275,7 +298,10 @@ def nonfinite(history: History) -> Iterator[Sign]:
     if begun:
         step, _, layer, name = min(begun)
         yield Sign(
-            1.0, layer=layer, steps=(step, int(history.steps("batch loss")[-1])), evidence={"first seen in": name}
+            1.0,
+            layer=layer,
+            steps=(step, int(history.steps("batch loss")[-1])),
+            evidence={"first seen in": name, **history.facts.get("first undefined", {})},
         )
 
 
@@ -302,13 +328,17 @@ def undefined_operation(history: History) -> Iterator[Sign]:
     bad = np.flatnonzero(~np.isfinite(loss))
     if not len(bad) or np.isfinite(loss[-1]):
         return
+    proved = history.facts.get("loss undefined")
+    if proved:
+        yield Sign(1.0, steps=(int(history.steps("batch loss")[bad[0]]),) * 2, evidence=proved)
     before = slice(0, max(1, int(bad[0])))
     moves = [history.series("layer update ratio", layer)[before] for layer in history.layers("layer update ratio")]
     largest = max((float(np.nanmax(m[np.isfinite(m)], initial=0.0)) for m in moves), default=0.0)
     grown = np.isfinite(loss[before]).all() and loss[before].max() <= 3 * abs(loss[0]) + 1e-9
     if bad[0] == 0 or (grown and largest < 0.3):
         step = int(history.steps("batch loss")[bad[0]])
-        yield Sign(1.0, steps=(step, step), evidence={"largest update ratio before": largest})
+        first = history.facts.get("first undefined", {})
+        yield Sign(1.0, steps=(step, step), evidence={"largest update ratio before": largest, **first})
 
 
 RULES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -107,12 +108,16 @@ def _training_mode(history: History) -> Iterator[Advice]:
     measured=False,
 )
 def evaluation_mode(history: History) -> Iterator[Sign]:
-    """Steps are taken while the whole model is in evaluation mode, and it has dropout or batch normalization.
+    """Steps are taken while the model, or a part of it that is trained, is in evaluation mode, and it has dropout or batch
+    normalization.
 
     Nothing is dropped, and batches are normalized by averages that stand still. Mostly model.eval() was called for a
     validation and nothing called it back (score: share of the looks).
     """
-    modes = history.series("evaluation mode")
+    modes, left = history.series("evaluation mode"), history.facts.get("left in evaluation mode", [])
+    if left:
+        share = len(left) / max(history.facts.get("parts with modes", 1), len(left))
+        yield Sign(max(share, 0.5), layer=left[0], evidence={"parts left in evaluation mode": left})
     if len(modes) > 1 and modes.any():
         yield Sign(
             float(modes.mean()),
@@ -129,6 +134,10 @@ def _train_them(history: History) -> Iterator[Advice]:
         yield Advice("see where they leave the way to the loss: an output not used, .detach(), .item(), no_grad()")
     if facts.get("without optimizer"):
         yield Advice("give them to the optimizer")
+    if facts.get("unheld"):
+        yield Advice(
+            "keep layers in nn.ModuleList or nn.ModuleDict, not in a list or dictionary, and make the optimizer"
+        )
 
 
 @rule(
@@ -141,7 +150,8 @@ def _train_them(history: History) -> Iterator[Advice]:
     causes=("foreign_optimizer",),
 )
 def frozen_parameters(history: History) -> Iterator[Sign]:
-    """A layer's weights are not trained: without gradient, not with the optimizer, or without part in the output.
+    """A layer's weights are not trained: without gradient, not with the optimizer, without part in the output, or in a
+    list that no module knows of.
 
     The rest of the network has to work with what they hold, what chance put there. Weights without gradient that were
     trained before are meant to stay, and what another optimizer moves is trained: neither is reported.
@@ -153,6 +163,8 @@ def frozen_parameters(history: History) -> Iterator[Sign]:
         names = history.facts.get(fact, [])
         for name in [n for n in names if n in history.facts.get("still", names)]:
             yield Sign(1.0, layer=name, evidence={"it": words})
+    for name in history.facts.get("unheld", []):
+        yield Sign(1.5, layer=name, evidence={"it": "has a part in the loss, and no module holds it"})
 
 
 def _reorder(history: History) -> Iterator[Advice]:
@@ -202,8 +214,9 @@ def bottleneck(history: History) -> Iterator[Sign]:
     inputs).
     """
     layers = matrices(history)
-    for layer in layers[:-1]:
-        if layer["units"] < layers[0]["fan_in"]:
+    for layer, behind in itertools.pairwise(layers):
+        beside = behind["fan_in"] % max(layer["units"], 1) or (layer["units"] == 1 and behind["fan_in"] > 1)
+        if layer["units"] < layers[0]["fan_in"] and not beside:  # a weight of attention is no way for all
             yield Sign(4 / max(layer["units"], 1), layer=layer["name"], evidence={"units": layer["units"]})
 
 

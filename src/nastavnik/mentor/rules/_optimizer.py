@@ -267,8 +267,14 @@ def gradients_clipped_away(history: History) -> Iterator[Sign]:
     """Gradients are many times longer than the length they are clipped to, at nearly every step.
 
     Clipping is for rare spikes. As a rule it is a smaller rate in disguise: the step has always the same length (score:
-    median length of the gradient over the bound; 0 with optimizers that divide by the gradient's size).
+    median length of the gradient over the bound, or over what the optimizer was given of it; 0 with optimizers that divide
+    by the gradient's size).
     """
+    used, own = history.series("gradient used"), history.series("gradient agreement")
+    plain = str(history.facts.get("optimizer", "")).lower() in ("sgd", "momentum", "nesterov")
+    if len(used) > 3 and np.median(own) > 0.9 and plain:
+        left = float(np.median(used))
+        yield Sign(1 / max(left, 1e-12), evidence={"share of the gradient's length that is used": left})
     bound = history.facts.get("recipe", {}).get("optimizer.clip_norm")
     layers = history.layers("layer gradient norm")
     if not isinstance(bound, (int, float)) or not bound > 0 or not layers:

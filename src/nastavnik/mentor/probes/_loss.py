@@ -12,7 +12,9 @@ import torch
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
-from nastavnik.mentor._live import Batch, Loss, outputs_of, own_copy
+from nastavnik.mentor._batch import Batch
+from nastavnik.mentor._live import Loss, outputs_of, own_copy
+from nastavnik.mentor._places import class_axis, table_of, untable
 
 _EXPECTS = {  # what a loss takes the outputs for
     "CrossEntropyLoss": "logits", "cross_entropy": "logits", "BCEWithLogitsLoss": "logits",
@@ -41,11 +43,14 @@ def loss_facts(loss_fn: Loss | None, outputs: torch.Tensor, batch: Batch, classe
     known = batch.rebuilt(batch.inputs)[2]
     if not isinstance(known, torch.Tensor):
         return facts
+    axis = class_axis(outputs, known)
     namesake = not str(getattr(loss_fn, "__module__", "")).startswith("torch")  # of torch's, but another's own
     if facts["expects"] == "unknown" or (facts["expects"] == "log probabilities" and namesake):
-        facts["expects"] = _asked(loss_fn, outputs[:_ROWS], known[:_ROWS].clone(), classes)
+        whole = axis is not None and outputs.ndim == 2  # flattened: rows of outputs are no rows of targets
+        some = slice(None) if whole else slice(_ROWS)
+        facts["expects"] = _asked(loss_fn, outputs[some], known[some].clone(), classes, axis)
     if facts["expects"] == "log probabilities" and outputs.ndim > 1 and classes > 1:
-        facts["log sum"] = float(outputs.float().logsumexp(1).abs().amax())
+        facts["log sum"] = float(table_of(axis)(outputs).float().logsumexp(1).abs().amax())
     if outputs.shape[:1] == known.shape[:1] and _unpaired(loss_fn, outputs[:_ROWS], known[:_ROWS]):
         facts["unpaired"] = [list(outputs.shape), list(known.shape)]
     return facts
@@ -58,21 +63,24 @@ def expects(loss_fn: Loss | None) -> str:
     return str(own) if isinstance(own, str) else _EXPECTS.get(name, "unknown")
 
 
-def _asked(loss_fn: Loss, outputs: torch.Tensor, targets: torch.Tensor, classes: int) -> str:
+def _asked(loss_fn: Loss, outputs: torch.Tensor, targets: torch.Tensor, classes: int, axis: int | None) -> str:
     """What a loss of an unknown name expects of the outputs for classes."""
-    columns = outputs.shape[1] if outputs.ndim == 2 else 0
-    if classes < 2 or columns < 2 or targets.dtype != torch.int64 or targets.shape != outputs.shape[:1]:
+    table = table_of(axis)(outputs)
+    columns = table.shape[1] if table.ndim == 2 else 0
+    if classes < 2 or columns < 2 or targets.dtype != torch.int64 or targets.numel() != len(table):
         return "unknown"
+    if axis is not None:
+        targets = targets.clamp(min=0)  # places without a label
     if not bool(((targets >= 0) & (targets < columns)).all()):
         return "unknown"  # rows without a label
-    made = _made_up(outputs)
+    made = _made_up(table)
     moved = made + torch.linspace(0.5, 2.0, len(made), dtype=made.dtype, device=made.device)[:, None]
-    first, second = _value(loss_fn, made, targets), _value(loss_fn, moved, targets)
+    first, second = (_value(loss_fn, untable(axis, m, outputs), targets) for m in (made, moved))
     if first is None or second is None:
         return "unknown"
     if torch.isclose(first, second, rtol=1e-4, atol=1e-5):
         return "logits"  # only a softmax inside does not mind what is added to a whole row
-    likelihood = -made.gather(1, targets[:, None]).double().mean()
+    likelihood = -made.gather(1, targets.reshape(-1)[:, None]).double().mean()
     return "log probabilities" if torch.isclose(first, likelihood, rtol=1e-4, atol=1e-5) else "unknown"
 
 
@@ -85,10 +93,10 @@ def scored_as(
     of rates or a quantile of a target are no guesses of it. A loss of torch's is known by its name, and the model's own
     has its labels; any other is asked, with outputs made up in the place of those that the model ``say``s.
     """
-    targets = batch.targets
-    if targets is None or targets.numel() != len(targets) or len(outputs) != len(targets):
+    targets, axis = batch.targets, class_axis(outputs, batch.targets)
+    if targets is None or (axis is None and (targets.numel() != len(targets) or len(outputs) != len(targets))):
         return classes  # nothing is scored row by row
-    columns = outputs.reshape(len(outputs), -1).shape[1]
+    columns = outputs.shape[axis] if axis is not None else outputs.reshape(len(outputs), -1).shape[1]
     if classes and float(targets.max()) >= max(columns, 2):
         return None  # more classes than outputs
     known = expects(loss_fn)
@@ -98,13 +106,13 @@ def scored_as(
     outputs = outputs_of(said)
     ask = partial(_instead, own_copy(loss_fn), said, outputs, batch.rebuilt(batch.inputs)[2])
     if classes:
-        return classes if _wants_classes(ask, outputs, targets) else None
+        return classes if _wants_classes(ask, outputs, targets, axis) else None
     if not targets.is_floating_point():
         return None
     if _wants_numbers(ask, outputs, targets):
         return 0
     binary = columns == 1 and bool(((targets == 0) | (targets == 1)).all())
-    return 2 if binary and _wants_classes(ask, outputs, targets) else None
+    return 2 if binary and _wants_classes(ask, outputs, targets, None) else None
 
 
 def _instead(loss_fn: Loss, said: Any, outputs: torch.Tensor, y: Any, made: torch.Tensor) -> float:
@@ -124,14 +132,16 @@ def _exchanged(said: Any, outputs: torch.Tensor, made: torch.Tensor) -> Any:
     return twin
 
 
-def _wants_classes(ask: Callable[[torch.Tensor], float], outputs: torch.Tensor, targets: torch.Tensor) -> bool:
+def _wants_classes(
+    ask: Callable[[torch.Tensor], float], outputs: torch.Tensor, targets: torch.Tensor, axis: int | None
+) -> bool:
     """Whether outputs that name the targets' classes lose clearly less than those that name any others."""
-    columns = outputs.reshape(len(outputs), -1).shape[1]
+    columns = outputs.shape[axis] if axis is not None else outputs.reshape(len(outputs), -1).shape[1]
     known = targets.reshape(-1).long().clamp(min=0)
 
     def naming(classes: torch.Tensor) -> torch.Tensor:
         named = classes if columns == 1 else F.one_hot(classes, columns)
-        return 0.05 + 0.9 * named.to(outputs.device).double()
+        return untable(axis, 0.05 + 0.9 * named.to(outputs.device).double(), outputs)
 
     others = range(1, min(max(columns, 2), 4))
     right, wrong = ask(naming(known)), [ask(naming((known + by) % max(columns, 2))) for by in others]
