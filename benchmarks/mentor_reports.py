@@ -1,8 +1,9 @@
-"""Twenty trainings rebuilt small from public reports of what went wrong, each with its mended twin; run by mentor.py.
+"""Twenty trainings rebuilt small from public reports of what went wrong, each with its mended twin.
 
-A patient is a function ``(fixed, watch)`` that trains: ``fixed`` trains the twin, ``watch(model, optimizer, loss, train,
-validation)`` makes the mentor. It is registered with its architecture, the report or documentation it follows, and the
-names of rules of which one must be among the first three causes. Written down before they were first run.
+Run by mentor_patients.py. A patient is a function ``(fixed, watch)`` that trains: ``fixed`` trains the twin,
+``watch(model, optimizer, loss, train, validation)`` makes the mentor. It is registered with its architecture, the
+report or documentation it follows, and the names of rules of which one must be among the first three causes. All were
+written down before they were first run.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from mentor_rows import Last, Tokens, Words, characters, crosses, digits, masks, order, text_loss, train, waves
 from torch import nn
 from torch.nn import functional as F
+
+from mentor_rows import Last, Tokens, Words, characters, crosses, digits, masks, order, text_loss, train, waves
 
 Watch = Callable[..., Any]
 
@@ -254,5 +256,3 @@ def layers_in_a_dictionary(fixed: bool, watch: Watch) -> None:
             return self.head(torch.relu(self.parts["second"](torch.relu(self.parts["first"](x)))))
 
     train(watch, Net(), nn.CrossEntropyLoss(), digits(), rate=3e-3, epochs=10)
-
-

@@ -20,10 +20,26 @@ def _results(name: str) -> dict[str, Any]:
 
 def overhead() -> str:
     """Ratios of watched to bare loops."""
-    lines = ["| network | instruments | ratio | looks in steps |", "| --- | --- | --- | --- |"]
+    lines = ["| network | given | ratio | looks in steps | the loop, s | the first answer, s |",
+             "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     for r in _results("mentor-overhead.json")["rows"]:
         lines.append(f"| {r['net']} | {r['kind']} | {r['ratio']:.3f} ({r['low']:.3f} to {r['high']:.3f}) "
-                     f"| {r['looks']} in {r['steps']:,} |")  # fmt: skip
+                     f"| {r['looks']} in {r['steps']:,} | {r['loop']:.2g} | {r['answering']:.2g} |")  # fmt: skip
+    return "\n".join(lines)
+
+
+def patients() -> str:
+    """Trainings from reports by architecture, and the healthy ones."""
+    found = _results("mentor-patients.json")["summary"]
+    names = {"default": "three lines", "parts": "with rows of both parts"}
+    lines = [f"| architecture | {' | '.join(names[mode] for mode in found)} |", "| --- |" + " --- |" * len(found)]
+    for name in next(iter(found.values()))["found"]:
+        cells = [f"{own['found'][name][0]} of {own['found'][name][1]}" for own in found.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    totals = [[sum(x[i] for x in own["found"].values()) for i in (0, 1)] for own in found.values()]
+    lines.append(f"| **named** | {' | '.join(f'**{a} of {b}**' for a, b in totals)} |")
+    accused = [f"{own['accused'][0]} of {own['accused'][1]}" for own in found.values()]
+    lines.append(f"| mended or healthy, accused of an error | {' | '.join(accused)} |")
     return "\n".join(lines)
 
 
@@ -81,7 +97,7 @@ def cure() -> str:
 
 def filled(page: str) -> str:
     """The page with its tables renewed."""
-    for make in (overhead, bench, faults, cure):
+    for make in (overhead, bench, faults, patients, cure):
         begin, end = f"<!-- {make.__name__} -->", f"<!-- /{make.__name__} -->"
         before, _, rest = page.partition(begin)
         _, _, after = rest.partition(end)
@@ -96,7 +112,7 @@ def main() -> None:
     if parser.parse_args().write:
         PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     else:
-        print("\n\n".join(make() for make in (overhead, bench, faults, cure)))
+        print("\n\n".join(make() for make in (overhead, bench, faults, patients, cure)))
 
 
 if __name__ == "__main__":

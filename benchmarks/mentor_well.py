@@ -1,4 +1,4 @@
-"""Twenty healthy trainings of every architecture, none of which may be accused of an error; run by mentor.py.
+"""Twenty healthy trainings of every architecture, none of which may be accused of an error.
 
 Written down before they were first run. ``WELL`` holds them by name: functions ``(watch)`` as in mentor_reports.py.
 """
@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from mentor_rows import Last, Tokens, Words, bag, characters, crosses, digits, masks, parts, text_loss, train, waves
 from torch import nn
 from torch.nn import functional as F
+
+from mentor_rows import Last, Tokens, Words, bag, characters, crosses, digits, masks, parts, text_loss, train
 
 Watch = Callable[..., Any]
 WELL: dict[str, tuple[str, Callable[[Watch], None]]] = {}
@@ -133,7 +134,8 @@ def reverses_a_sequence(watch: Watch) -> None:
 @well("convolutional")
 def finds_shapes(watch: Watch) -> None:
     net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-                        nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 1, 1))  # fmt: skip
+                        nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
+                        nn.Conv2d(16, 1, 1))  # fmt: skip
 
     def mirrored(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x.flip(-1), y.flip(-1)

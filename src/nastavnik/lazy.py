@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -19,7 +20,9 @@ def lazily(room: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], C
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {room!r} has no attribute {name!r}")
+        state = random.getstate()
         home = import_module(homes[name])
+        random.setstate(state)  # some libraries draw from it while they are imported: a user's seed stays the user's
         found = home if homes[name].rpartition(".")[2] == name else getattr(home, name)
         setattr(sys.modules[room], name, found)
         return found

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from nastavnik.instruments import looks_fresh
 from nastavnik.mentor import RULES, Mentor, diagnose
-from nastavnik.mentor._live import flat_batch, held_modules
-from nastavnik.mentor._probes import scored_as
+from nastavnik.mentor._batch import flat_batch
+from nastavnik.mentor._live import held_modules
+from nastavnik.mentor.probes import scored_as
 from nastavnik.trace import History
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from nastavnik.instruments import data_facts
 from nastavnik.mentor import Mentor, diagnose
-from nastavnik.mentor._live import flat_batch
-from nastavnik.mentor._probes import loss_facts
+from nastavnik.mentor._batch import flat_batch
+from nastavnik.mentor.probes import loss_facts
 from nastavnik.trace import History
 
 

@@ -279,13 +279,15 @@ def test_a_history_goes_round() -> None:
         ("mentor_loop", {"double_softmax", "accumulated_gradients", "frozen_parameters"}),
         ("mentor_lightning", {"double_softmax", "constant_initialization", "frozen_parameters"}),
         ("mentor_trainer", {"rate_too_large", "not_shuffled", "frozen_parameters"}),
+        ("mentor_transformer", {"future_seen", "dropout_at_evaluation", "frozen_parameters"}),
+        ("mentor_lstm", {"mixed_rows", "rate_vanished", "class_without_gradient"}),
     ],
 )
 @pytest.mark.filterwarnings("default")
 def test_the_examples_name_all_three_bugs(
     example: str, bugs: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    if example != "mentor_loop":
+    if example in ("mentor_lightning", "mentor_trainer"):
         pytest.importorskip("lightning" if example == "mentor_lightning" else "transformers")
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
     monkeypatch.chdir(tmp_path)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import asked
 import numpy as np
 import pytest
 import torch
@@ -455,6 +456,7 @@ PAIRS: dict[str, Pair] = {
     "data_wait": Pair(lambda: waiting(0.02), lambda: waiting(0.0)),
     "memory_growth": Pair(lambda: growing(20.0), lambda: growing(0.0)),
 }
+PAIRS |= {name: Pair(sick, healthy) for name, (sick, healthy) in asked.PAIRS.items()}
 
 
 def test_every_rule_has_a_pair() -> None:

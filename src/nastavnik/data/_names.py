@@ -14,7 +14,7 @@ from nastavnik.data._columns import Columns
 FEW = 50  # so many names are all known, however rare; of more, those that training met once share a place
 _MOST = 2000  # names that have a place of their own
 _MEANS_FROM = 10  # names of which the target's mean is taken, where that is asked for
-_ENOUGH = 30  # rows a name: then its own place in an embedding is learned well enough
+_ENOUGH = 30  # rows a name: then its own place in an embedding is learned well enough, without counts and means
 _PRIOR = 10.0  # rows that the mean over all names counts for beside those of one name
 _FOLDS = 5
 _GONE = ""  # the level of a missing cell
@@ -24,8 +24,9 @@ _GONE = ""  # the level of a missing cell
 class Names:
     """How words become numbers 1…L by ``levels``, 0 for unseen and rare ones; a missing cell may be a level.
 
-    Of a column of more than 50 names those that stand in one training row only are rare, and how common a name is
-    stands beside it as a number. With ``means`` the target's mean by name takes the place of a column of more than 10.
+    Of a column of more than 50 names those that stand in one training row only are rare; where there are fewer than 30
+    rows a name, how common a name is stands beside it as a number. With ``means`` the target's mean by name takes the
+    place of a column of more than 10.
     ``sizes`` are the embeddings', the same in every fold.
     """
 
@@ -52,7 +53,7 @@ class Names:
             levels.append(((_GONE,) if gone else ()) + tuple(kept))
             rare.append(tuple(sorted(word for word, n in own.items() if n < least)))
             sizes.append(1 + gone + sum(n >= least for n in known.values()))
-        counted = tuple(j for j, size in enumerate(sizes) if size > FEW)
+        counted = tuple(j for j, size in enumerate(sizes) if size > FEW and len(structure) < _ENOUGH * size)
         averaged = () if target is None else tuple(j for j, size in enumerate(sizes) if size > _MEANS_FROM)
         found = cls(
             columns.word_names,
@@ -118,10 +119,6 @@ class Names:
                 own[mine] = _means(codes[~mine, j], target[rows][~mine], size, scale)[codes[mine, j]]
             blocks.append(own)
         return np.concatenate(blocks, axis=1).astype(np.float32)
-
-    def thin(self, rows: int) -> bool:
-        """Whether some column has so few of these rows for each name that means may tell more than embeddings."""
-        return any(rows < _ENOUGH * self.all_sizes[j] for j in self.counted)
 
     def unseen(self, columns: Columns) -> dict[str, int]:
         """How many cells of each column hold a word that training never saw."""

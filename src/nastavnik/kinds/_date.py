@@ -21,6 +21,7 @@ _TIME_NAME = re.compile(r"(?i)(time|date|epoch|stamp|day|created|updated|_at$|_t
 _UNIX = np.datetime64("1970-01-01", "us")
 _UNITS = {"epoch seconds": 1e6, "epoch milliseconds": 1e3}
 _DAY = 86_400_000_000.0  # microseconds
+_SEASONS = 550.0  # days
 _MOST_ODD = 0.05  # share of a date column's cells that may be no dates
 
 
@@ -34,7 +35,9 @@ class Date(Kind):
         """Timestamps, words that one format (or a few) reads nearly all of, or whole numbers that are dates."""
         if pd.api.types.is_datetime64_any_dtype(cells.values):
             zoned = getattr(cells.values.dt, "tz", None) is not None
-            return Guess(1.0, "timestamps", {"formats": [ISO], "timed": _timed(cells), "zoned": zoned})
+            seasons = _has_seasons(cells.values.astype("datetime64[us]").to_numpy() if not zoned else _unzoned(cells))
+            reading = {"formats": [ISO], "timed": _timed(cells), "zoned": zoned, "seasons": seasons}
+            return Guess(1.0, "timestamps", reading)
         if not cells.present or cells.distinct < 2:
             return None
         if cells.typed:
@@ -161,6 +164,10 @@ def _said(cells: Cells) -> tuple[list[str], np.ndarray]:
     return [cells.words[i] for i in keep], cells.counts[keep]
 
 
+def _unzoned(cells: Cells) -> np.ndarray:
+    return cells.values.dt.tz_localize(None).astype("datetime64[us]").to_numpy()
+
+
 def _timed(cells: Cells) -> bool:
     present = cells.values[~cells.missing]
     stamps = present.dt.tz_localize(None) if getattr(present.dt, "tz", None) is not None else present
@@ -172,9 +179,17 @@ def _reading(cells: Cells, forms: Sequence[str]) -> dict[str, Any]:
     timed = forms == [ISO] or any(mark in joined for mark in ("%H", "%I"))
     dated = forms == [ISO] or any(mark in joined for mark in ("%d", "%m", "%b", "%B"))
     reading = {"formats": list(forms), "timed": timed, "dated": dated, "zoned": "%z" in joined}
+    if dated:
+        reading["seasons"] = _has_seasons(read_forms(_said(cells)[0], forms))
     if all("%y" in form for form in forms):
         reading["first_year"] = first_year(read_forms(_said(cells)[0], forms))
     return reading
+
+
+def _has_seasons(stamps: np.ndarray) -> bool:
+    """Whether seasons come again: within a year their circle is the place in time, which is told already."""
+    stamps = stamps[~np.isnat(stamps)]
+    return bool(len(stamps)) and int((stamps.max() - stamps.min()).astype(np.int64)) > _SEASONS * _DAY
 
 
 def _by_order(cells: Cells, forms: Sequence[str]) -> list[str] | None:
@@ -199,12 +214,16 @@ def _in_numbers(cells: Cells, asked: bool = False) -> Guess | None:
     if low >= 19_000_101 and high <= 21_001_231:
         unique = np.unique(numbers).astype(np.int64).astype(str).tolist()
         if not np.isnat(read_form(unique, "%Y%m%d")).any() and (len(unique) >= 5 or asked):
-            return Guess(0.93, "whole numbers that are days, as 20240131", {"formats": ["%Y%m%d"], "timed": False})
+            seasons = _has_seasons(read_form(unique, "%Y%m%d"))
+            reading = {"formats": ["%Y%m%d"], "timed": False, "seasons": seasons}
+            return Guess(0.93, "whole numbers that are days, as 20240131", reading)
     named = asked or _TIME_NAME.search(cells.name) is not None
     for unit, scale in _UNITS.items():
         stamps = numbers * scale / 1e6
         if named and stamps.min() > 3e8 and stamps.max() < 4.2e9:
-            return Guess(0.93, f"its name, and numbers that are {unit}", {"formats": [unit], "timed": True})
+            seasons = float(stamps.max() - stamps.min()) > _SEASONS * 86_400
+            reading = {"formats": [unit], "timed": True, "seasons": seasons}
+            return Guess(0.93, f"its name, and numbers that are {unit}", reading)
     return None
 
 
@@ -227,8 +246,10 @@ def parts_of(name: str, stamps: np.ndarray, reading: Mapping[str, Any]) -> dict[
         found |= {"days": days, "year": year.astype(np.int64) + 1970, "month": month.astype(np.int64) % 12 + 1}
         if any("%d" in form or form == ISO or "epoch" in form for form in reading["formats"]):
             found |= {"day": (day - month).astype(np.int64) + 1, "weekday": (day.astype(np.int64) + 3) % 7}
-            found |= _circle("week", days + 5, 7.0)
-        found |= _circle("year", (day - year).astype(np.int64), 365.25)
+            if reading.get("seasons", True):
+                found |= _circle("week", days % 7 + 5, 7.0)
+        if reading.get("seasons", True):
+            found |= _circle("year", (day - year).astype(np.int64), 365.25)
     if reading.get("timed", False):
         hour = microseconds % _DAY / (_DAY / 24)
         found |= {"hour": hour, **_circle("day", hour, 24.0)}

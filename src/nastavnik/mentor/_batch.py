@@ -82,8 +82,13 @@ class Batch:
         )
 
 
+_PAIR = tree_flatten(((0,), {}, 0))[1]
+
+
 def flat_batch(x: Any, y: Any = None) -> Batch:
     """A batch of any form: ``x`` a tensor, a tuple of arguments or a mapping of keywords; ``y`` as the loss has it."""
+    if type(x) is torch.Tensor and type(y) is torch.Tensor and x.ndim and y.ndim and not x.is_nested:  # the usual
+        return Batch((x.detach(), y.detach()), 1 if len(x) == len(y) else None, (_ROW, _ROW), _PAIR)
     if isinstance(x, Mapping):
         return Batch.of((), x, y)
     return Batch.of(tuple(x) if isinstance(x, (tuple, list)) else (x,), {}, y)

@@ -8,9 +8,9 @@ from nastavnik.instruments import order_dispersion
 from nastavnik.mentor._batch import Batch
 from nastavnik.mentor._cadence import NEVER
 
-_MANY = 64  # batches a window has; of so many, inputs may be kept
+_MANY = 32  # batches a window has; of so many, inputs may be kept
 _REST = 4  # times the step at which a window was full, the next begins
-_MOST_NUMBERS = 1_000_000  # of inputs that are kept
+_MOST_NUMBERS = 300_000  # of inputs that are kept
 
 
 class Batches:
@@ -21,6 +21,7 @@ class Batches:
         self._targets: list[torch.Tensor] = []
         self._kept: list[Batch] = []
         self._numbers = 0
+        self.rows = 0  # of a batch
 
     def wanted(self, step: int) -> bool:
         """Whether this step's batch is to be kept."""
@@ -35,16 +36,21 @@ class Batches:
         target = batch.targets
         if target is None or not len(target) or not self.wanted(step):
             return
+        self.rows = self.rows or len(target)
         self._targets.append(_first(target).clone())
         each = sum(t[0].numel() for t in batch.inputs if len(t))
         rows = min(len(target), (_MOST_NUMBERS - self._numbers) // max(each, 1))
         if len(self._kept) < _MANY and rows > 0:
             self._numbers += rows * each
-            self._kept.append(batch.first(rows).kept())
+            self._kept.append((batch if rows == len(target) else batch.first(rows)).kept())
+
+    def full(self) -> bool:
+        """Whether a window has all its batches."""
+        return len(self._targets) >= _MANY
 
     def dispersion(self, step: int, rows: int) -> float | None:
         """How much the mean targets of the window's batches vary over what shuffled rows' would; None: too few."""
-        if step < self._from + _MANY // 4 or len(self._targets) < 8 or not self._kept:
+        if len(self._targets) < _MANY // 2 or not self._kept:
             return None
         means = torch.stack([t.double().mean() for t in self._targets]).cpu().numpy()
         targets = torch.cat([_first(b.targets) for b in self._kept if b.targets is not None])

@@ -39,6 +39,7 @@ class Judge:
         self.parts = {"training": train, "validation": validation}
         self.classes = classes
         self.first: Batch | None = None  # rows of the first batch
+        self.ignored: list[int] = []  # classes that the loss does not hear
         self.sizes = False  # whether whole numbers among the inputs go into a layer as they are
         self.axis: int | None = None  # of the classes, where a row has many targets
         self._given = classes is not None
@@ -123,8 +124,9 @@ class Judge:
             if targets is None or not self._can_be_scored(history.facts, outputs, targets):
                 history.add(f"{part} rows' loss", step, float(losses.mean()))
                 continue
-            if self.classes and float(targets.min()) < 0:  # rows without a label
-                outputs, targets = outputs[targets >= 0], targets[targets >= 0]
+            if self.classes:
+                told = self._told(targets)
+                outputs, targets = outputs[told], targets[told]
             if history.facts.get("expects") == "probabilities":
                 outputs = torch.logit(outputs, eps=1e-7)
             found = appraise(outputs, losses, targets, self.classes or 0)
@@ -136,6 +138,13 @@ class Judge:
             if part == "training" and rows is not None and self.axis is None:
                 for name in ("margin", "error"):
                     history.rows.setdefault(name, []).append(found[name].float().cpu().numpy())
+
+    def _told(self, targets: torch.Tensor) -> torch.Tensor:
+        """Which targets are labels that the loss hears."""
+        told = targets >= 0
+        for silent in self.ignored:
+            told = told & (targets != silent)
+        return told
 
     def _see_names(self, history: History, step: int, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """How many validation rows would be right if the classes had other names: the best exchange of them."""
@@ -159,7 +168,7 @@ class Judge:
         if not single or not facts.get("scored", True):
             return False
         given = targets.reshape(-1)
-        given = given[given >= 0] if self.classes else given
+        given = given[self._told(given)] if self.classes else given
         if not len(given) or not bool((given != given[0]).any()):
             return False
         if not self.classes:
@@ -209,6 +218,6 @@ class Judge:
 
     def _places_facts(self, targets: torch.Tensor) -> dict[str, Any]:
         """How common each class is over all places; what is no label, as below 0, does not count."""
-        known = targets[targets >= 0].long()
+        known = targets[self._told(targets)].long()
         counts = torch.bincount(known.reshape(-1), minlength=self.classes or 0)
         return {"rows": len(targets), "class shares": (counts / counts.sum().clamp(min=1)).tolist()}

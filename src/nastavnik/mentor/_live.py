@@ -192,15 +192,17 @@ def kept_tensors(model: nn.Module) -> dict[nn.Module, dict[str, Any]]:
     """What modules keep in plain attributes from call to call, as a recurrent state: tensors, alone or in tuples."""
     found = {}
     for module in model.modules():
-        own = {n: v for n, v in vars(module).items() if n not in _OWN and _is_state(v)}
+        own = {n: v for n, v in vars(module).items() if n[0] != "_" and _is_state(v)}
         if own:
             found[module] = own
     return found
 
 
 def _is_state(value: Any) -> bool:
-    parts = value if type(value) in (tuple, list) and 0 < len(value) < _FEW else (value,)
-    return all(isinstance(part, torch.Tensor) for part in parts)
+    if isinstance(value, torch.Tensor):
+        return True
+    parts = value if type(value) in (tuple, list) and 0 < len(value) < _FEW else ()
+    return bool(parts) and all(isinstance(part, torch.Tensor) for part in parts)
 
 
 def put_back(module: nn.Module, state: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from nastavnik.mentor._live import Loss, live_subject, own_copy, seeded, unused_
 from nastavnik.mentor._places import class_axis, table_of
 from nastavnik.mentor._reading import skills
 from nastavnik.mentor._snapshot import Snapshot
-from nastavnik.mentor.probes import PROBES, Asked, FirstUndefined, eight_rows, loss_facts, terms_of
+from nastavnik.mentor.probes import PROBES, Asked, FirstUndefined, eight_rows, loss_facts, silent_classes, terms_of
 from nastavnik.trace import History
 
 _STEP_ONLY = ("layer update ratio", "predicted change", "actual change")
@@ -104,6 +104,8 @@ class Looker:
             self.judge.meet(facts, self.loss_fn, say, sight.outputs, batch)
             facts |= loss_facts(self.loss_fn, sight.outputs, batch, self.judge.classes or 0)
             self.axis = class_axis(sight.outputs, batch.targets) if self.judge.classes else None
+            silent = silent_classes(asked)
+            self.judge.ignored = silent.get("silent classes", []) if silent.get("silent at the ends") else []
         except Exception as error:
             self.failed("asking the loss", error)
         return sight._replace(outputs=table_of(self.axis)(sight.outputs))

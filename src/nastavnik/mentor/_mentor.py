@@ -110,7 +110,7 @@ class Mentor:
         self.judge = Judge(train, validation, classes)
         self._looker = Looker(self.model, loss_fn, self.judge, self._history, self.cadence, self.note_fault)
         self.steps = 0
-        self.seconds = 0.0  # of the loop, spent on it
+        self.seconds = 0.0  # of the loop, spent looking
         self.looking = self.inside = False
         self._ended = -1  # the steps taken when it last looked at the end
         self._wake = 0  # the next step at which there is anything to do
@@ -206,6 +206,8 @@ class Mentor:
         self.settle()
         history = self._history
         with self._guarded("facts"):
+            if not len(history.series("order dispersion")):
+                self._see_order()
             self.judge.data_facts(history.facts, self.batches.joined())
         with self._guarded("the end"):
             self._look_at_the_end()
@@ -217,12 +219,28 @@ class Mentor:
     def __str__(self) -> str:
         """The findings as a text."""
         found = self.findings()
-        if not found and not self.history.facts.get("steps"):
+        if not found and not self._looker.looks:
             why = "it is off" if not self.on else "no step was taken yet" if not self.faults else "its looks failed"
             text = f"nothing was looked at: {why}"
         else:
-            text = in_words(found)
+            text = "\n".join([in_words(found), *self.unseen()])
         return text + "".join(f"\nthe mentor's own fault: {fault}" for fault in self.faults)
+
+    def unseen(self) -> list[str]:
+        """What could not be looked at, and which rules say nothing for want of it, in sentences."""
+        facts, parts, said = self.history.facts, self.judge.parts, []
+        if parts["validation"] is None:
+            said.append(
+                "without validation=(x, y) nothing is said of rows that were not trained on: overfitting, parts or "
+                "labels that differ, rows that both parts have"
+            )
+        if facts.get("layers") and not (self.loss_fn is None or facts.get("scored", True)):
+            said.append("outputs could not be held against targets: nothing is said of chance or of single rows")
+        elif facts.get("layers") and not len(self.history.series("training rows' score")):
+            said.append("targets are of no form that is scored: of how well rows are told only the loss speaks")
+        if not self.optimizers:
+            said.append("without an optimizer nothing is said of gradients left over, clipped or added up")
+        return [f"        not seen  {sentence}" for sentence in said]
 
     @checked()
     def save(self, folder: str | Path) -> None:
@@ -285,6 +303,10 @@ class Mentor:
                 if p.grad is not None and id(p) in names:
                     self.used[names[id(p)]] = p.grad.detach().clone()
 
+    def has_others(self) -> bool:
+        """Whether the loss holds a module with parameters."""
+        return any(next(module.parameters(), None) is not None for module in self._held)
+
     def versions_beside(self) -> dict[int, int]:
         """How often each parameter that the loss holds beside the model's was changed: by others, as far as is known.
 
@@ -346,12 +368,18 @@ class Mentor:
     def keep(self, batch: Batch, before: Tensors, costs: Sequence[str], used: Tensors) -> None:
         """Keep a step that was just taken, to be looked at when somebody asks; at once where memory has no room."""
         model = self.model
+        if not batch.inputs or not len(batch.inputs[0]):
+            return  # an empty batch shows nothing
         after = {n: p.detach().clone() for n, p in model.named_parameters() if n in before}
         moved = self._stepped or not self.optimizers
         self._add(batch.kept(), before, after, costs, used, moved)
         self._see_surroundings()
+        if self.batches.full():
+            self._see_order()
         if self.album.full(next(iter(after.values())).device if after else torch.device("cpu")):
+            begun = time.perf_counter()
             self.settle()
+            self.seconds += time.perf_counter() - begun
 
     def _add(
         self, batch: Batch, before: Tensors, after: Tensors, costs: Sequence[str], used: Tensors, moved: bool,
@@ -390,6 +418,12 @@ class Mentor:
         before = live_tensors(self.model)
         self._add(first, before, before, ("pass",), {}, False, ends=True)
         self.settle()
+
+    def _see_order(self) -> None:
+        """How the targets of the batches since the last time vary from batch to batch."""
+        dispersion = self.batches.dispersion(self.steps, self.batches.rows)
+        if dispersion is not None:
+            self._history.add("order dispersion", self.steps, dispersion)
 
     def _see_surroundings(self) -> None:
         facts, history = self._history.facts, self._history

@@ -12,10 +12,14 @@ from nastavnik.trace import History
 
 _THEMES = {
     "data": "the rows themselves",
+    "targets": "targets and whether they are heard",
     "batch": "batches and their order",
     "network": "the network as it was built",
+    "wiring": "whether rows stay apart, and whether it is the same in use",
+    "sequence": "sequences",
     "loss": "the loss and the outputs",
-    "optimizer": "steps",
+    "optimizer": "steps, their rate and their length",
+    "steps": "single steps of the optimizer",
     "weights": "weights as they begin",
     "gradients": "gradients on their way back",
     "activations": "units",

@@ -34,7 +34,7 @@ class Players:
         mentor = self._mentor()
         if mentor is None:
             return False
-        version = sum(mentor.versions_beside().values())
+        version = sum(mentor.versions_beside().values()) if mentor.has_others() else 0
         moved = self._version is not None and version != self._version
         self._version = version
         own = {id(p) for p in mentor.model.parameters()}
@@ -43,4 +43,5 @@ class Players:
     def plays_against(self, parameters: set[int]) -> bool:
         """Whether this one is trained by what a network of these parameters says."""
         mentor = self._mentor()
-        return mentor is not None and mentor.steps > 0 and not parameters.isdisjoint(mentor.versions_beside())
+        plays = mentor is not None and mentor.steps > 0 and mentor.has_others()
+        return plays and not parameters.isdisjoint(mentor.versions_beside())  # type: ignore[union-attr]

@@ -12,6 +12,7 @@ FITTED = 0.97  # of the way from chance to perfect: such training rows are fitte
 _TINY = 1e-12
 CLEARLY = 0.2  # of the way from chance to perfect: no chance, even if it was still there a look before
 _WELL = 0.9  # of the way from chance to perfect
+_LESS = 0.97  # of the loss of saying the classes' shares: what is below knows more than them
 _SEEN = 0.5  # of the steps taken: with looks up to there, something may be said of how a training went
 
 
@@ -71,6 +72,17 @@ def skills(history: History, part: str) -> np.ndarray:
 def losses(history: History, part: str = "training") -> np.ndarray:
     """The loss of one part's rows, look by look."""
     return history.series(f"{part} rows' loss") if seen(history) else np.zeros(0)
+
+
+def beats_shares(history: History, part: str) -> bool:
+    """Whether a part's rows lost clearly less, at three looks in a row, than saying how common each class is would."""
+    shares = np.array(history.facts.get("class shares", []))
+    held = losses(history, part)
+    if not len(shares) or len(held) < 3 or history.facts.get("expects") not in ("logits", "log probabilities"):
+        return False
+    known = shares[shares > 0]
+    least = np.lib.stride_tricks.sliding_window_view(held, 3).max(1).min()
+    return bool(least < _LESS * float(-(known * np.log(known)).sum()))
 
 
 def at(history: History, instrument: str, share: float, layer: str = "") -> float:

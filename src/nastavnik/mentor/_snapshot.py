@@ -69,7 +69,7 @@ class Album:
         self.kept: list[Snapshot] = []
         self.bytes = 0
         self._copies: dict[int, tuple[torch.Tensor, int, torch.Tensor]] = {}  # of parameters that mostly stay
-        self._most: dict[torch.device, float] = {}
+        self.most: float | None = None  # bytes that they may take; by default a share of the memory
 
     def add(self, snapshot: Snapshot) -> None:
         """Keep one."""
@@ -101,10 +101,10 @@ class Album:
         return known[2]
 
     def _room(self, device: torch.device) -> float:
-        if device not in self._most:
+        if self.most is None:
             if device.type == "cuda":
                 there = torch.cuda.mem_get_info(device)[0]
             else:
                 there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-            self._most[device] = min(_SHARE * there, _MOST_BYTES)
-        return self._most[device]
+            self.most = min(_SHARE * there, _MOST_BYTES)
+        return self.most

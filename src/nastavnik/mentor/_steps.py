@@ -73,7 +73,6 @@ class Step:
         self._alone = not mentor.players.others_stepped()
         self._waited = max(entered - mentor._left, 0.0)
         self._entered = time.perf_counter()
-        mentor.seconds += self._entered - entered
         return mentor
 
     def _watch_gradients(self) -> None:
@@ -122,4 +121,3 @@ class Step:
         mentor._sleep()
         mentor.steps += 1
         mentor._left = time.perf_counter()
-        mentor.seconds += mentor._left - done

@@ -27,7 +27,7 @@ def in_words(findings: Iterable[Finding], known: Collection[str] = ()) -> str:
         lines = [f"{finding.severity.upper():7} {finding.title} ({finding.rule}{_place(finding)})"]
         lines += _wrapped("shown by", evidence_in_words(finding.evidence))
         lines += _wrapped("why", finding.explanation.split(" (score")[0].rstrip(".") + ".")
-        lines += [line for advice in finding.advice[:3] for line in _wrapped("do", advice.words)]
+        lines += [line for advice in finding.advice[:3] for line in _advice(advice.words)]
         if finding.trial:
             lines += _wrapped("tried", trial_in_words(finding.trial))
         parts.append("\n".join(lines))
@@ -59,6 +59,11 @@ def _place(finding: Finding) -> str:
     where = f", in {finding.layer}" if finding.layer else ""
     since = "" if finding.steps is None else f", steps {finding.steps[0]} to {finding.steps[1]}"
     return where + since
+
+
+def _advice(words: str) -> list[str]:
+    """Another way to go is said as one."""
+    return _wrapped("or", words.removeprefix("or ")) if words.startswith("or ") else _wrapped("do", words)
 
 
 def _wrapped(label: str, text: str) -> list[str]:

@@ -118,7 +118,7 @@ class Workbench:
             found["preparation.numbers"] = PLAIN["preparation.numbers"]
         if any(part.target.kind == "real" and part.target.transform != "identity" for part in self.parts):
             found["preparation.target"] = PLAIN["preparation.target"]
-        if any(p.preparation.names.thin(len(rows)) for p, (rows, _) in zip(self.parts, self.split.parts, strict=True)):
+        if any(part.preparation.names.counted for part in self.parts):
             found["preparation.categories"] = PLAIN["preparation.categories"]
         if any(part.preparation.bag_ranges for part in self.parts):
             found["preparation.text"] = PLAIN["preparation.text"]

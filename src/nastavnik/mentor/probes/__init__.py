@@ -20,10 +20,11 @@ from nastavnik.mentor.probes._loss import scored_as as scored_as
 from nastavnik.mentor.probes._modules import unheld_layers
 from nastavnik.mentor.probes._operations import FirstUndefined as FirstUndefined
 from nastavnik.mentor.probes._operations import terms_of as terms_of
-from nastavnik.mentor.probes._outputs import reach, rows_told_apart, undefined_loss
+from nastavnik.mentor.probes._outputs import each_output, reach, rows_told_apart, undefined_loss
 from nastavnik.mentor.probes._rows import batch_statistics, mixed_rows, modules_left, repeated
 from nastavnik.mentor.probes._sequence import early_steps_heard, future_seen, order_heard, padding_heard
-from nastavnik.mentor.probes._targets import silent_classes, target_among_inputs
+from nastavnik.mentor.probes._targets import silent_classes as silent_classes
+from nastavnik.mentor.probes._targets import target_among_inputs
 
 PROBES: dict[str, Callable[[Asked], dict[str, Any]]] = {
     probe.__name__: probe
@@ -39,6 +40,7 @@ PROBES: dict[str, Callable[[Asked], dict[str, Any]]] = {
         target_among_inputs,
         silent_classes,
         reach,
+        each_output,
         undefined_loss,
         rows_told_apart,
         unheld_layers,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils.stateless import _reparametrize_module
+from torch.utils._pytree import tree_map
 
 from nastavnik.mentor._batch import Batch
 from nastavnik.mentor._live import Loss, Tensors, in_modes, loss_of, outputs_of, own_copy, seeded, set_random_state
@@ -60,8 +61,8 @@ class Asked:
         own = {n: t.clone() for n, t in self.tensors.items()}
         modes = dict.fromkeys(self.model.modules(), False) if modes is None else modes
         set_random_state(seeded(self.model, seed))
-        with torch.no_grad(), in_modes(self.model, modes), _worn(self.model, {**own, **(tensors or {})}):
-            return self.model(*args, **kwargs)
+        with torch.enable_grad(), in_modes(self.model, modes), _worn(self.model, {**own, **(tensors or {})}):
+            return tree_map(_detached, self.model(*args, **kwargs))  # some models take gradients of their own
 
     def outputs(self, batch: Batch | None = None, **options: Any) -> torch.Tensor | None:
         """Its outputs; None where it does not take such a batch, however it says so."""
@@ -94,10 +95,21 @@ class Asked:
         return self.outputs()
 
     @cached_property
+    def carried(self) -> float:
+        """How much two evaluations differ that draw the same random numbers: what is carried from call to call."""
+        again = self.outputs()
+        return 0.0 if again is None or self.base is None else self.apart(again, self.base)
+
+    @property
+    def steady(self) -> bool:
+        """Whether evaluations are the same whatever is drawn."""
+        return self.noise <= _STEADY
+
+    @cached_property
     def tells(self) -> bool:
-        """Whether it says different things of different rows, the same each time."""
+        """Whether it says different things of different rows, and the same again where the same is drawn."""
         base = self.base
-        if base is None or not self.rows or len(base) < 2 or self.noise > _STEADY:
+        if base is None or not self.rows or len(base) < 2 or self.carried > _STEADY:
             return False
         size, spread = float(base.double().square().mean().sqrt()), float(base.double().std(0, correction=0).mean())
         return spread > _STEADY * size
@@ -147,6 +159,10 @@ class Asked:
     def table(self) -> Callable[[torch.Tensor], torch.Tensor]:
         """Outputs as [places, V]."""
         return table_of(self.axis)
+
+
+def _detached(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, torch.Tensor) else leaf
 
 
 def _worn(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> Any:

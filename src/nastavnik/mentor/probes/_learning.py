@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from torch.nn.utils.stateless import _reparametrize_module
 
 from nastavnik.mentor._batch import Batch
@@ -54,6 +53,8 @@ def trees_on_the_same_rows(train: Batch | None, validation: Batch | None, classe
     if x is None or held is None or x.shape[1] > _MOST_COLUMNS:
         return {}
     y, wanted = (t.detach().cpu().numpy().reshape(-1) for t in (train.targets, validation.targets))
+    from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor  # seconds, for whoever needs it
+
     make = ExtraTreesClassifier if classes else ExtraTreesRegressor
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -80,6 +81,34 @@ def rows_told_apart(asked: Asked) -> dict[str, Any]:
     spread = float(y.double().var(0, correction=0).mean().sqrt())
     apart = float((other - first).double().square().mean().sqrt())
     return {"rows told apart": apart / max(spread, 1e-12)}
+
+
+def each_output(asked: Asked) -> dict[str, Any]:
+    """How well is each of several outputs told, in its own units? The way from chance to perfect, by name or place."""
+    y = asked.whole.rebuilt(asked.whole.inputs)[2]
+    if not isinstance(y, (tuple, list, Mapping)) or len(y) < 2:
+        return {}
+    said = asked.say(asked.whole)
+    names = list(y) if isinstance(y, Mapping) else range(len(y))
+    if type(said) not in (tuple, list, dict) or any(n not in said for n in names if isinstance(said, dict)):
+        return {}
+    if len(said) < len(y):
+        return {}
+    told = {str(n): _skill(said[n], y[n]) for n in names}
+    return {f"skill of output {n}": skill for n, skill in told.items() if skill is not None}
+
+
+def _skill(said: Any, y: Any) -> float | None:
+    if not isinstance(said, torch.Tensor) or not isinstance(y, torch.Tensor) or len(said) != len(y) or len(y) < 2:
+        return None
+    if not y.is_floating_point() and y.numel() == len(y) and said.ndim == 2 and said.shape[1] > 1:
+        common = float(torch.bincount(y.reshape(-1)).max()) / len(y)
+        right = float((said.argmax(1) == y.reshape(-1)).double().mean())
+        return (right - common) / (1 - common) if common < 1 else None
+    if not y.is_floating_point() or said.shape != y.shape:
+        return None
+    left, spread = (said - y).double().square().mean(), y.double().var(0, correction=0).mean()
+    return float(1 - left / spread) if spread > 0 else None
 
 
 def undefined_loss(asked: Asked) -> dict[str, Any]:

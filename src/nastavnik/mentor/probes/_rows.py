@@ -22,17 +22,17 @@ def mixed_rows(asked: Asked) -> dict[str, Any]:
     network that carries a state along the first one may have been built with time there.
     """
     n, base = asked.rows, asked.base
-    if n < _FEWEST or base is None or len(base) != n or not asked.tells:
+    if n < _FEWEST or base is None or len(base) != n or not (asked.tells and asked.steady):
         return {}
     half = n // 2
     own = asked.outputs(asked.batch.mapped(lambda t: t[half:]))
     if own is None or own.shape != base[half:].shape:
         return {}
     apart = asked.apart(own, base[half:])
-    return {} if apart > 0 and _time_is_first(asked) else {"row mixing": apart}
+    return {} if apart > 0 and time_is_first(asked) else {"row mixing": apart}
 
 
-def _time_is_first(asked: Asked) -> bool:
+def time_is_first(asked: Asked) -> bool:
     """Whether the first axis may be time: rows are counted by the second, and nothing mixes along that."""
     targets, base = asked.targets, asked.base
     if targets is None or targets.ndim < 2 or targets.shape[1] < _FEWEST or base is None:
@@ -63,8 +63,10 @@ def repeated(asked: Asked) -> dict[str, Any]:
     """Is a row told the same twice in evaluation mode? Where not, by what kind of random numbers."""
     if asked.base is None:
         return {}
-    if asked.noise <= _STEADY:
+    if asked.steady:
         return {"evaluation noise": 0.0}
+    if asked.carried > _STEADY:
+        return {"carried state": asked.carried}
     return {"evaluation noise": asked.noise, "drawn in evaluation": drawn(asked)}
 
 

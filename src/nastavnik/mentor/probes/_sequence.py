@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from nastavnik.mentor.probes._asked import Asked
-from nastavnik.mentor.probes._rows import follows
+from nastavnik.mentor.probes._rows import follows, time_is_first
 
 _FEWEST = 4  # steps
 _SHORT = 12  # steps, in which early and late ones are hardly apart
@@ -38,6 +38,8 @@ def future_seen(asked: Asked) -> dict[str, Any]:
 
 def _sequence(asked: Asked) -> tuple[int, torch.Tensor] | None:
     """The input that has steps, and where it is: [n, T] of whole numbers, or [n, T, …] of numbers."""
+    if time_is_first(asked):
+        return None
     for at, x in enumerate(asked.batch.inputs):
         if at == asked.batch.target_at:
             continue
@@ -97,7 +99,7 @@ def padding_heard(asked: Asked) -> dict[str, Any]:
     told |= _padding_in_loss(asked, runs)
     cut = int(runs[runs > 1].min()) if bool((runs > 1).any()) else 0
     rows = torch.nonzero(runs >= max(cut, 1))[:, 0]
-    if not cut or not asked.tells or x.shape[1] - cut < 1:
+    if not cut or not (asked.tells and asked.steady) or x.shape[1] - cut < 1:
         return told
     shorter = asked.batch.mapped(lambda t: t[rows, : x.shape[1] - cut] if t.shape == x.shape else t[rows])
     said, own = asked.outputs(shorter), base[rows]

@@ -29,7 +29,7 @@ def target_among_inputs(asked: Asked) -> dict[str, Any]:
 
 
 def _same_steps(asked: Asked, inputs: list[torch.Tensor], y: torch.Tensor) -> dict[str, Any]:
-    """Words that are their own targets; and series, where no output hears later steps, so that nothing is compressed."""
+    """Words that are their own targets; series too, where no output hears later steps, so that nothing is squeezed."""
     for x in inputs:
         words = not x.is_floating_point() and not y.is_floating_point()
         if x.shape != y.shape or (words and bool((y < 0).any())) or (not words and y.ndim != 3):
@@ -45,7 +45,7 @@ def _hears_no_later(asked: Asked, x: torch.Tensor) -> bool:
         (i for i, t in enumerate(asked.batch.inputs) if i != asked.batch.target_at and t.shape[1:] == x.shape[1:]), 0
     )
     own = None if base is None else asked.stepwise(base, steps)
-    if own is None or steps < 4 or asked.noise > 0:
+    if own is None or steps < 4 or asked.carried > 0:
         return False
     later = asked.batch.inputs[at].clone()
     later[:, steps // 2 :] = later.roll(1, 0)[:, steps // 2 :]

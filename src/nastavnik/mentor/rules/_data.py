@@ -253,15 +253,13 @@ def nonfinite_inputs(history: History) -> Iterator[Sign]:
 
 
 def _permute(history: History) -> Iterator[Advice]:
-    yield Advice(
-        "exchange axes with permute(0, 3, 1, 2), not with view or reshape, which only read on in another shape"
-    )
+    yield Advice("exchange axes with permute(0, 3, 1, 2); view and reshape only read on in another shape")
 
 
 @rule(
     severity="error",
     title="Numbers are read in the wrong order of axes",
-    source="PyTorch's documentation of Tensor.permute and Tensor.view; Karpathy 2019, A Recipe for Training Neural Networks",
+    source="PyTorch's documentation of Tensor.permute and Tensor.view; Karpathy 2019, A Recipe for Training",
     usual=3.0,
     advise=_permute,
     measured=False,
@@ -269,7 +267,7 @@ def _permute(history: History) -> Iterator[Advice]:
 def scrambled_inputs(history: History) -> Iterator[Sign]:
     """Inputs have their channels along another axis than their shape says.
 
-    Where one channel differs from another, in brightness or spread, the numbers of a row follow it. Here they follow the
+    Where one channel differs from another, in brightness or spread, a row's numbers follow it. Here they follow the
     order that pictures [height, width, channels] have, while the shape says [channels, height, width]: the array was
     reshaped where its axes should have been exchanged, and every channel holds a scramble of all (score: variance over
     places that the other order tells, over what the order of the shape tells).

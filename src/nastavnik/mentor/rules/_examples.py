@@ -7,13 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from nastavnik.instruments import area_under_margin, forgetting_events
-from nastavnik.mentor._reading import CLEARLY, chance, losses, skills
+from nastavnik.mentor._reading import CLEARLY, beats_shares, chance, skills
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
 _BROKEN = 0.3  # of the rows found again have another target
 _PAIRS = 16  # rows found again from which something is said
-_LESS = 0.97  # of the loss of saying the classes' shares: what is below knows more than them
 
 
 def _relabel(history: History) -> Iterator[Advice]:
@@ -59,16 +58,6 @@ def noisy_labels(history: History) -> Iterator[Sign]:
         )
 
 
-def _beats_shares(history: History) -> bool:
-    """Whether validation rows ever lost clearly less than saying how common each class is would."""
-    shares = np.array(history.facts.get("class shares", []))
-    held = losses(history, "validation")
-    if not len(shares) or not len(held) or history.facts.get("expects") not in ("logits", "log probabilities"):
-        return False
-    known = shares[shares > 0]
-    return bool(np.nanmin(held) < _LESS * float(-(known * np.log(known)).sum()))
-
-
 def _check_pairs(history: History) -> Iterator[Advice]:
     if history.facts.get("pairs broken", 0.0) > _BROKEN:
         yield Advice("shuffle inputs and targets by one permutation, and let one data set give both of a row")
@@ -87,24 +76,22 @@ def _check_pairs(history: History) -> Iterator[Advice]:
     causes=("shifted_parts",),
 )
 def labels_without_signal(history: History) -> Iterator[Sign]:
-    """The training rows are fitted better and better, while validation rows never get better than chance; or inputs that
-    were fed before, or stand among the given rows, come with another target.
+    """The training rows are fitted better and better, while validation rows never get better than chance; or inputs
+    that were fed before, or stand among the given rows, come with another target.
 
     What is learned are the single rows. Where the same inputs are met with other targets, it is proved that they were
     shuffled or augmented apart. Else perhaps inputs and targets were shuffled apart, or the target is not in these
     inputs, or this network cannot find it there, as where a sequence tells it long before its end (score: 1 − the mean
     skill on validation rows in the second half, or the last if it is clearly better, where that on training rows is
-    higher, and neither the validation loss is less than that of saying how common each class is, nor do trees tell those
-    rows; or one and the share of rows
-    met with another target).
+    higher, and neither the validation loss is less than that of saying how common each class is, nor do trees tell
+    those rows; or one and the share of rows met with another target).
     """
     broken, again = history.facts.get("pairs broken", 0.0), history.facts.get("pairs found", 0)
     if broken > _BROKEN and again >= _PAIRS:
         yield Sign(1 + broken, evidence={"rows found again": again, "with another target": broken})
-    trees = history.series("trees' score")
-    if _beats_shares(history) or (
-        len(trees) and (trees[-1] - chance(history)) / max(1 - chance(history), 1e-9) > CLEARLY
-    ):
+    base = chance(history)
+    trees = (history.last("trees' score") - base) / max(1 - base, 1e-9)
+    if beats_shares(history, "validation") or trees > CLEARLY:
         return  # there is something to be learned from these inputs
     own, held = skills(history, "training"), skills(history, "validation")
     if len(own) < 6 or len(held) != len(own) or not np.isfinite(own[-3:]).all():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nastavnik.mentor._reading import CLEARLY, at, losses, skills, span
+from nastavnik.mentor._reading import CLEARLY, at, beats_shares, losses, skills, span
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
@@ -208,6 +208,8 @@ def chance_level(history: History) -> Iterator[Sign]:
     their order, one at a time (score: 1 − the training rows' score as a share of the way from chance to perfect).
     """
     known = skills(history, "training")
+    if history.facts.get("places") and beats_shares(history, "training"):
+        return  # the commonest word is hard to beat, and the loss tells that much is known beside it
     if len(known) > 2:
         known = np.nan_to_num(known, nan=0.0)
         skill = float(known[-1] if known[-1] > CLEARLY else np.median(known[-3:]))

@@ -12,6 +12,7 @@ from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
 _RISEN = 1.5  # times its first value: such a term is not ignored, it is paid with
+_UNLEARNED = 0.1  # of the way from chance to perfect
 _FLAT = 0.98  # of rows and units at which the last activation has no slope
 _MASKED = -1e4  # logits below it are masked: those of what may not be chosen
 _WIDE = 3.0  # logits that reach so far are sure enough
@@ -237,6 +238,28 @@ def ignored_loss_term(history: History) -> Iterator[Sign]:
             yield Sign(share, layer=term, evidence={"share left of its first value": share, "of all terms": left})
 
 
+@rule(
+    severity="warning",
+    title="One of several outputs is not learned",
+    source="Caruana 1997, Multitask learning; Kendall, Gal & Cipolla 2018 (weighing losses by their noise)",
+    usual=0.5,
+    advise=_weigh_terms,
+    causes=("unscaled_target", "ignored_loss_term", "frozen_parameters"),
+)
+def neglected_output(history: History) -> Iterator[Sign]:
+    """One output is told no better than by chance, while another of the same network is learned.
+
+    Their losses are added up as if they had one unit; the one of the larger numbers takes all of the gradient (score:
+    the best output's share of the way from chance to perfect less the worst's, at the last look).
+    """
+    names = [name for name, _ in history.values if name.startswith("skill of output ")]
+    last = {name.removeprefix("skill of output "): max(history.last(name), 0.0) for name in names}
+    if len(last) > 1:
+        worst = min(last, key=lambda name: last[name])
+        if last[worst] < _UNLEARNED:
+            yield Sign(max(last.values()) - last[worst], layer=f"output {worst}", evidence=last)
+
+
 def _less_smoothing(history: History) -> Iterator[Advice]:
     yield Advice("smooth by 0.1 at most", {"loss.label_smoothing": 0.05})
 
@@ -348,6 +371,7 @@ RULES = (
     squashed_outputs,
     regularization_too_strong,
     ignored_loss_term,
+    neglected_output,
     smoothed_away,
     nonfinite,
     undefined_operation,

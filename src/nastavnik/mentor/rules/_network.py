@@ -18,7 +18,10 @@ def _rectify(history: History) -> Iterator[Advice]:
     )
     yield Advice("or normalize each layer", {"network.normalization": "layer"})
     yield Advice("or fewer layers", {"network.depth": 2})
-    yield Advice("or both", {"network.activation": "relu", "initialization.name": "matched", "network.depth": 2})
+    yield Advice(
+        "or fewer layers of rectifiers",
+        {"network.activation": "relu", "initialization.name": "matched", "network.depth": 2},
+    )
 
 
 @rule(
@@ -108,8 +111,8 @@ def _training_mode(history: History) -> Iterator[Advice]:
     measured=False,
 )
 def evaluation_mode(history: History) -> Iterator[Sign]:
-    """Steps are taken while the model, or a part of it that is trained, is in evaluation mode, and it has dropout or batch
-    normalization.
+    """Steps are taken while the model, or a part of it that is trained, is in evaluation mode, and it has dropout or
+    batch normalization.
 
     Nothing is dropped, and batches are normalized by averages that stand still. Mostly model.eval() was called for a
     validation and nothing called it back (score: share of the looks).
@@ -135,9 +138,7 @@ def _train_them(history: History) -> Iterator[Advice]:
     if facts.get("without optimizer"):
         yield Advice("give them to the optimizer")
     if facts.get("unheld"):
-        yield Advice(
-            "keep layers in nn.ModuleList or nn.ModuleDict, not in a list or dictionary, and make the optimizer"
-        )
+        yield Advice("keep layers in nn.ModuleList or nn.ModuleDict, not in a list or dictionary")
 
 
 @rule(

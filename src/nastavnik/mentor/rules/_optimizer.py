@@ -267,8 +267,8 @@ def gradients_clipped_away(history: History) -> Iterator[Sign]:
     """Gradients are many times longer than the length they are clipped to, at nearly every step.
 
     Clipping is for rare spikes. As a rule it is a smaller rate in disguise: the step has always the same length (score:
-    median length of the gradient over the bound, or over what the optimizer was given of it; 0 with optimizers that divide
-    by the gradient's size).
+    median length of the gradient over the bound, or over what the optimizer was given of it; 0 with optimizers that
+    divide by the gradient's size).
     """
     used, own = history.series("gradient used"), history.series("gradient agreement")
     plain = str(history.facts.get("optimizer", "")).lower() in ("sgd", "momentum", "nesterov")

@@ -140,6 +140,7 @@ def _divide(history: History) -> Iterator[Advice]:
     source="Goyal et al. 2017, Accurate, large minibatch SGD (sums and means)",
     usual=3.0,
     advise=_divide,
+    causes=("accumulated_gradients",),
     measured=False,
 )
 def summed_gradients(history: History) -> Iterator[Sign]:

@@ -32,8 +32,8 @@ def mixed_rows(history: History) -> Iterator[Sign]:
 
     Rows are mixed somewhere inside: an axis is taken for another, or a softmax goes along the batch. What is learned
     holds for no single row, and nothing complains, as the shapes fit. Networks that compare rows on purpose are not to
-    be used one row at a time, and do so, too (score: root mean square difference over the outputs' deviation, f(x)[half:]
-    against f(x[half:]); it is rounding in a network without this fault).
+    be used one row at a time, and do so, too (score: root mean square difference over the outputs' deviation,
+    f(x)[half:] against f(x[half:]); it is rounding in a network without this fault).
     """
     values = history.series("row mixing")
     if len(values):
@@ -63,6 +63,30 @@ def dropout_at_evaluation(history: History) -> Iterator[Sign]:
     values, kind = history.series("evaluation noise"), history.facts.get("drawn in evaluation", "none")
     if len(values) and values.max() > 0 and kind != "sample":
         yield Sign(float(values.max()), evidence={"difference of two passes": float(values.max()), "draws": kind})
+
+
+def _begin_anew(history: History) -> Iterator[Advice]:
+    yield Advice("begin each batch with a state of zeros, unless its rows go on where those of the batch before ended")
+
+
+@rule(
+    severity="warning",
+    title="The network carries a state from batch to batch",
+    source="Zaremba et al. 2014, Recurrent neural network regularization (states of successive batches)",
+    usual=0.01,
+    advise=_begin_anew,
+    measured=False,
+)
+def carried_state(history: History) -> Iterator[Sign]:
+    """The same rows are told differently the second time, the same random numbers drawn.
+
+    The network keeps something from its last call, as the last state of a recurrent layer. Where batches are drawn at
+    random it is the state of other rows: what is said of a row depends on what was asked before (score: root mean
+    square difference of two passes over the outputs' deviation).
+    """
+    values = history.series("carried state")
+    if len(values):
+        yield Sign(float(values.max()), evidence={"difference of two passes": float(values.max())})
 
 
 def _mean_instead(history: History) -> Iterator[Advice]:
@@ -148,4 +172,4 @@ def posterior_collapse(history: History) -> Iterator[Sign]:
         )
 
 
-RULES = (mixed_rows, dropout_at_evaluation, sampled_evaluation, batch_norm_gap, posterior_collapse)
+RULES = (mixed_rows, dropout_at_evaluation, carried_state, sampled_evaluation, batch_norm_gap, posterior_collapse)
