@@ -62,7 +62,7 @@ class Mentor:
         costs: which instruments look: "pass" (a forward and backward pass), "example" (a backward pass a row),
             "curvature" (products with the Hessian).
         every: look every so many steps, or a class of instruments every so many (``{"curvature": 64}``); by default at
-            0, 1, 2, 4, 8 and then at steps half as far again.
+            0, 1, 2, 4, 8 and then at steps three quarters as far again.
         budget: share of the loop's time that it may take; what would go beyond is left out, as much as four hundred
             steps allow being free. With ``every`` it does not hold.
         on: False leaves everything out.
@@ -119,6 +119,8 @@ class Mentor:
         self.players = Players(self)
         self._idle = Idle(self)
         self._fresh: bool | None = None  # whether a gradient of our own arrived since the last step taken, if known
+        self.trained: list[torch.Tensor] = []  # by an optimizer, when the hooks were attached
+        self.comparing = False  # whether gradients are copied as an optimizer takes them
         self.used: Tensors = {}  # gradients, as an optimizer took them in this step
         self._stepped = False
         self._left = self._begun = time.perf_counter()
@@ -184,10 +186,10 @@ class Mentor:
             UserError: a batch is no pair of inputs and targets.
         """
         looked = Batches()
-        for i, batch in zip(range(most), batches, strict=False):
+        for _, batch in zip(range(most), batches, strict=False):
             if not isinstance(batch, (tuple, list)) or len(batch) != 2:
                 raise UserError(f"a batch is a pair (x, y), but got {type(batch).__name__}")
-            looked.keep(i, flat_batch(*batch))
+            looked.keep(flat_batch(*batch).kept(), True)
         judge = Judge(self.judge.parts["training"], self.judge.parts["validation"], self.judge.classes)
         history = History()
         judge.guess(looked.joined())
@@ -206,8 +208,10 @@ class Mentor:
         self.settle()
         history = self._history
         with self._guarded("facts"):
-            if not len(history.series("order dispersion")):
-                self._see_order()
+            dispersion = self.batches.dispersion()
+            if dispersion is not None:
+                history.values.pop(("order dispersion", ""), None)  # of all batches, anew
+                history.add("order dispersion", self.steps, dispersion)
             self.judge.data_facts(history.facts, self.batches.joined())
         with self._guarded("the end"):
             self._look_at_the_end()
@@ -274,8 +278,10 @@ class Mentor:
 
     def _attach(self) -> None:
         """Hooks that only set a flag (a gradient arrived, an optimizer has used it), or copy it before a look."""
-        trained = self.held_parameters()
-        if not trained or self._handles:
+        if self._handles:
+            return
+        trained = self.trained = self.held_parameters()
+        if not trained:
             return
         self._fresh = None
 
@@ -284,7 +290,7 @@ class Mentor:
                 self._fresh = True
 
         def using(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-            if self.looking and not isinstance(optimizer, torch.optim.LBFGS):
+            if self.comparing and not isinstance(optimizer, torch.optim.LBFGS):
                 with self._guarded("gradients used"):
                     self._copy_gradients(optimizer)
 
@@ -344,8 +350,8 @@ class Mentor:
         return self.cadence.after(self.steps) == self.steps + 1
 
     def _sleep(self) -> None:
-        """Find the next step at which there is anything to do: a look, the step before one, a batch to keep."""
-        self._wake = min(self.cadence.after(self.steps) - 1, self.batches.after(self.steps))
+        """Find the next step at which there is anything to do: a look, or the step before one."""
+        self._wake = self.cadence.after(self.steps) - 1
 
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:
@@ -372,10 +378,8 @@ class Mentor:
             return  # an empty batch shows nothing
         after = {n: p.detach().clone() for n, p in model.named_parameters() if n in before}
         moved = self._stepped or not self.optimizers
-        self._add(batch.kept(), before, after, costs, used, moved)
+        self._add(batch, before, after, costs, used, moved)
         self._see_surroundings()
-        if self.batches.full():
-            self._see_order()
         if self.album.full(next(iter(after.values())).device if after else torch.device("cpu")):
             begun = time.perf_counter()
             self.settle()
@@ -418,12 +422,6 @@ class Mentor:
         before = live_tensors(self.model)
         self._add(first, before, before, ("pass",), {}, False, ends=True)
         self.settle()
-
-    def _see_order(self) -> None:
-        """How the targets of the batches since the last time vary from batch to batch."""
-        dispersion = self.batches.dispersion(self.steps, self.batches.rows)
-        if dispersion is not None:
-            self._history.add("order dispersion", self.steps, dispersion)
 
     def _see_surroundings(self) -> None:
         facts, history = self._history.facts, self._history

@@ -37,11 +37,18 @@ class Players:
         version = sum(mentor.versions_beside().values()) if mentor.has_others() else 0
         moved = self._version is not None and version != self._version
         self._version = version
+        others = [other for other in _ALL if other is not self and other.rests_on_others()]
+        if moved or not others:
+            return moved
         own = {id(p) for p in mentor.model.parameters()}
-        return moved or any(other.plays_against(own) for other in _ALL if other is not self)
+        return any(other.plays_against(own) for other in others)
+
+    def rests_on_others(self) -> bool:
+        """Whether this one has begun, and its loss holds another network."""
+        mentor = self._mentor()
+        return mentor is not None and mentor.steps > 0 and mentor.has_others()
 
     def plays_against(self, parameters: set[int]) -> bool:
         """Whether this one is trained by what a network of these parameters says."""
         mentor = self._mentor()
-        plays = mentor is not None and mentor.steps > 0 and mentor.has_others()
-        return plays and not parameters.isdisjoint(mentor.versions_beside())  # type: ignore[union-attr]
+        return mentor is not None and not parameters.isdisjoint(mentor.versions_beside())

@@ -67,13 +67,14 @@ class Album:
 
     def __init__(self) -> None:
         self.kept: list[Snapshot] = []
-        self.bytes = 0
+        self.bytes = self.taken = 0
         self._copies: dict[int, tuple[torch.Tensor, int, torch.Tensor]] = {}  # of parameters that mostly stay
         self.most: float | None = None  # bytes that they may take; by default a share of the memory
 
     def add(self, snapshot: Snapshot) -> None:
         """Keep one."""
         self.kept.append(snapshot)
+        self.taken += 1
         self.bytes += snapshot.bytes
 
     def take(self) -> list[Snapshot]:

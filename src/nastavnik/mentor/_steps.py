@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from nastavnik.mentor._mentor import Mentor
 
 
+_COMPARED = 4  # first looks, and every fourth later, compare the gradients used with those computed
+
+
 class Idle:
     """A step at which nothing is looked at."""
 
@@ -54,20 +57,21 @@ class Step:
         entered = time.perf_counter()
         self._costs = mentor._due()
         due = mentor.looking = bool(self._costs)
-        if due or mentor.batches.wanted(mentor.steps):
+        if due or mentor._due_next():
             with mentor._guarded("a batch"):
                 if self._x is None:
                     self._capture = Capture(mentor.model, self._y, lambda e: mentor.note_fault("a batch", e))
                 else:
                     self._batch = flat_batch(self._x, self._y)
-                    mentor.batches.keep(mentor.steps, self._batch)
-        if due or mentor._due_next():
+                    self._batch = self._batch.kept() if due else self._batch
+                    mentor.batches.keep(self._batch, due)
             with mentor._guarded("hooks"):
                 mentor._attach()
         if due:
             with mentor._guarded("before a step"):
                 self._before = live_tensors(mentor.model)
                 mentor.used = {}
+                mentor.comparing = mentor.album.taken < _COMPARED or mentor.album.taken % _COMPARED == 0
                 self._watch_gradients()
         mentor._stepped, mentor.inside = False, True
         self._alone = not mentor.players.others_stepped()
@@ -78,7 +82,7 @@ class Step:
     def _watch_gradients(self) -> None:
         """See whether the first gradient of the step is added to one that the optimizer has already used."""
         mentor = self._mentor
-        trained = mentor.held_parameters()
+        trained = mentor.trained
         if not trained or mentor.steps == 0:
             return
         asked: list[bool] = []
@@ -101,7 +105,9 @@ class Step:
     ) -> None:
         mentor = self._mentor
         done = time.perf_counter()
-        mentor.inside = mentor.looking = False  # what a loss tells of its terms at a look is not told twice
+        mentor.inside = mentor.looking = mentor.comparing = (
+            False  # what a loss tells of its terms at a look is not told twice
+        )
         if self._hook is not None:
             self._hook.remove()
         if mentor._handles and not mentor._due_next():
@@ -111,7 +117,8 @@ class Step:
                 self._capture.end()
                 self._batch = self._capture.batch
                 if self._batch is not None:
-                    mentor.batches.keep(mentor.steps, self._batch)
+                    self._batch = self._batch.kept() if self._before is not None else self._batch
+                    mentor.batches.keep(self._batch, self._before is not None)
         if self._before is not None and kind is None and self._batch is not None:
             with mentor._guarded("a look"):
                 if self._alone and not torch.cuda.is_available():  # there, steps end before their work does
