@@ -264,12 +264,12 @@ def test_the_end_is_looked_at_too() -> None:
     mentor = Mentor(net, optimizer, nn.CrossEntropyLoss(), train=(x, y), validation=(x, y))
     before = {n: p.clone() for n, p in net.named_parameters()}
     for step in range(120):
-        optimizer.param_groups[0]["lr"] = 1e-9 if step <= 78 else 0.05
+        optimizer.param_groups[0]["lr"] = 1e-9 if step <= 77 else 0.05
         with mentor.step(x[:200], y[:200]):
             optimizer.zero_grad()
             F.cross_entropy(net(x[:200]), y[:200]).backward()
             optimizer.step()
-    assert mentor.history.steps("batch loss")[-1] == 78
+    assert mentor.history.steps("batch loss")[-1] == 77
     after, mode = {n: p.clone() for n, p in net.named_parameters()}, net.eval().training
     assert rules(mentor) & {"chance_level", "rate_too_small", "labels_without_signal"} == set()
     assert mentor.history.steps("training rows' score")[-1] == 120

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from nastavnik.errors import UserError
 from nastavnik.files import plain, read_json, write_json
 from nastavnik.mentor._arguments import bare, cadences, check_arguments, check_rows, optimizers_of
 from nastavnik.mentor._batch import Batch, flat_batch
-from nastavnik.mentor._batches import Batches
+from nastavnik.mentor._batches import FIRST, Batches
 from nastavnik.mentor._cadence import Cadence, trains_alone
 from nastavnik.mentor._diagnosis import Finding, diagnose
 from nastavnik.mentor._judging import Judge
@@ -33,7 +32,7 @@ from nastavnik.mentor._live import (
 from nastavnik.mentor._looking import Looker
 from nastavnik.mentor._players import Players
 from nastavnik.mentor._snapshot import Album, Snapshot
-from nastavnik.mentor._steps import Idle, Step
+from nastavnik.mentor._steps import Guard, Idle, Step
 from nastavnik.mentor._words import in_words
 from nastavnik.schemas import HISTORY
 from nastavnik.together import settle, together
@@ -137,6 +136,8 @@ class Mentor:
 
         Without x, the batch is taken from the model's own first call inside the context.
         """
+        if self.steps < FIRST and self.on:
+            self.batches.refer(x, y)
         return self._idle if self.steps < self._wake or not self.on else Step(self, x, y)
 
     def terms(self, **losses: torch.Tensor | float) -> None:
@@ -189,7 +190,7 @@ class Mentor:
         for _, batch in zip(range(most), batches, strict=False):
             if not isinstance(batch, (tuple, list)) or len(batch) != 2:
                 raise UserError(f"a batch is a pair (x, y), but got {type(batch).__name__}")
-            looked.keep(flat_batch(*batch).kept(), True)
+            looked.keep(FIRST, flat_batch(*batch).kept(), True)
         judge = Judge(self.judge.parts["training"], self.judge.parts["validation"], self.judge.classes)
         history = History()
         judge.guess(looked.joined())
@@ -208,7 +209,7 @@ class Mentor:
         self.settle()
         history = self._history
         with self._guarded("facts"):
-            dispersion = self.batches.dispersion()
+            dispersion = None if self.judge.axis is not None else self.batches.dispersion()  # words are never shuffled
             if dispersion is not None:
                 history.values.pop(("order dispersion", ""), None)  # of all batches, anew
                 history.add("order dispersion", self.steps, dispersion)
@@ -353,13 +354,9 @@ class Mentor:
         """Find the next step at which there is anything to do: a look, or the step before one."""
         self._wake = self.cadence.after(self.steps) - 1
 
-    @contextmanager
-    def _guarded(self, what: str) -> Iterator[None]:
-        """Its own faults end here, and are reported; the user's loop goes on."""
-        try:
-            yield
-        except Exception as error:
-            self.note_fault(what, error)
+    def _guarded(self, what: str) -> Guard:
+        """A context in which its own faults end, and are reported; the user's loop goes on."""
+        return Guard(self, what)
 
     def note_fault(self, what: str, error: Exception) -> None:
         """Keep a fault of the mentor's own, once, to be reported."""

@@ -19,6 +19,26 @@ if TYPE_CHECKING:
 _COMPARED = 4  # first looks, and every fourth later, compare the gradients used with those computed
 
 
+class Guard:
+    """Faults of the mentor's own end here: they are noted, and the user's loop goes on."""
+
+    __slots__ = ("_mentor", "_what")
+
+    def __init__(self, mentor: Mentor, what: str) -> None:
+        self._mentor, self._what = mentor, what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._mentor.note_fault(self._what, error)
+        return True
+
+
 class Idle:
     """A step at which nothing is looked at."""
 
@@ -64,7 +84,7 @@ class Step:
                 else:
                     self._batch = flat_batch(self._x, self._y)
                     self._batch = self._batch.kept() if due else self._batch
-                    mentor.batches.keep(self._batch, due)
+                    mentor.batches.keep(mentor.steps, self._batch, due)
             with mentor._guarded("hooks"):
                 mentor._attach()
         if due:
@@ -118,7 +138,7 @@ class Step:
                 self._batch = self._capture.batch
                 if self._batch is not None:
                     self._batch = self._batch.kept() if self._before is not None else self._batch
-                    mentor.batches.keep(self._batch, self._before is not None)
+                    mentor.batches.keep(mentor.steps, self._batch, self._before is not None)
         if self._before is not None and kind is None and self._batch is not None:
             with mentor._guarded("a look"):
                 if self._alone and not torch.cuda.is_available():  # there, steps end before their work does

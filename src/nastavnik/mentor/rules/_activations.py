@@ -118,6 +118,11 @@ def _diversify(history: History) -> Iterator[Advice]:
         "unpaired_rows",
         "unchanged_weights",
         "foreign_optimizer",
+        "padding_heard",
+        "posterior_collapse",
+        "early_steps_unheard",
+        "rate_vanished",
+        "mixed_rows",
         "ignored_loss_term",
     ),
 )

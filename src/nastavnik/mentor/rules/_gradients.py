@@ -94,6 +94,7 @@ def _calm(history: History) -> Iterator[Advice]:
         "undefined_operation",
         "accumulated_gradients",
         "dropout_too_strong",
+        "uphill_steps",
     ),
 )
 def exploding_gradients(history: History) -> Iterator[Sign]:

@@ -12,6 +12,7 @@ from nastavnik.trace import History
 
 _MUCH = 0.3  # of the first loss: a training that loses so much has moved
 _SETTLED = 0.1  # of a loss's fall in the last third: then it is no longer on its way down
+_FAR_ABOVE = 10.0  # times the first loss
 _FEWEST_STEPS = 100  # before which nothing is said of how far weights have come
 
 
@@ -55,6 +56,7 @@ def _smaller(history: History) -> Iterator[Advice]:
         "accumulated_gradients",
         "unpaired_rows",
         "unnormalized_outputs",
+        "uphill_steps",
     ),
     hinders=True,
 )
@@ -83,7 +85,8 @@ def rate_too_large(history: History) -> Iterator[Sign]:
         score += 4 * max(moves)
     loss = losses(history)
     if len(loss) > 4:
-        ended = float(np.median(loss[-3:]))
+        far = loss[-1] > _FAR_ABOVE * abs(loss[0])  # the last look is the network as it is delivered
+        ended = float(loss[-1] if far else np.median(loss[-3:]))
         grown = ended / max(abs(loss[0]), 1e-9) if np.isfinite(ended) else 100.0
         evidence["loss at the end over the start"] = grown
         score += 5 * max(min(grown, 100.0) - 1, 0.0)
@@ -203,6 +206,8 @@ def _steadier(history: History) -> Iterator[Advice]:
         "regularization_too_strong",
         "accumulated_gradients",
         "unpaired_rows",
+        "uphill_steps",
+        "mixed_rows",
     ),
 )
 def oscillating(history: History) -> Iterator[Sign]:
