@@ -63,9 +63,9 @@ class Batch:
         """Its first rows."""
         return self.mapped(lambda t: t[:rows])
 
-    def kept(self) -> Batch:
+    def kept(self, copy: Callable[[torch.Tensor], torch.Tensor] = torch.clone) -> Batch:
         """A copy that stays as it is when the loop writes over its buffers."""
-        return self.mapped(torch.clone)
+        return self.mapped(copy)
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""

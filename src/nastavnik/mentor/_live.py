@@ -29,9 +29,9 @@ Tensors = dict[str, torch.Tensor]
 RandomState = tuple[Any, ...]  # of torch, its devices, numpy and Python
 
 
-def live_tensors(model: nn.Module) -> Tensors:
+def live_tensors(model: nn.Module, copy: Table = torch.clone) -> Tensors:
     """Copies of the trained parameters, by name."""
-    return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    return {n: copy(p.detach()) for n, p in model.named_parameters() if p.requires_grad}
 
 
 def unhooked(p: torch.Tensor) -> None:

@@ -128,6 +128,7 @@ class Mentor:
             with self._guarded("the start"):
                 self._held = held_modules(loss_fn)
                 self._begin_facts()
+                self.album.prepare(self.model)
 
     # A step
 
@@ -308,7 +309,7 @@ class Mentor:
         for group in optimizer.param_groups:
             for p in group["params"]:
                 if p.grad is not None and id(p) in names:
-                    self.used[names[id(p)]] = p.grad.detach().clone()
+                    self.used[names[id(p)]] = self.album.arena.copy(p.grad)
 
     def has_others(self) -> bool:
         """Whether the loss holds a module with parameters."""
@@ -373,7 +374,7 @@ class Mentor:
         model = self.model
         if not batch.inputs or not len(batch.inputs[0]):
             return  # an empty batch shows nothing
-        after = {n: p.detach().clone() for n, p in model.named_parameters() if n in before}
+        after = {n: self.album.arena.copy(p) for n, p in model.named_parameters() if n in before}
         moved = self._stepped or not self.optimizers
         self._add(batch, before, after, costs, used, moved)
         self._see_surroundings()

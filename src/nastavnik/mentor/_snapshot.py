@@ -17,6 +17,10 @@ from nastavnik.mentor._live import Tensors, undisturbed
 
 _SHARE = 0.05  # of the memory, or of what is free on a GPU, that moments may take
 _MOST_BYTES = 2**30
+_ALIGNED = 64  # bytes
+_LOOKS = 12  # whose copies fit into memory that is there before
+_BATCH = 2**18  # bytes of a batch that are reckoned with
+_MOST_BEFORE = 2**25  # bytes
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,43 @@ class Snapshot:
             yield
 
 
+class Arena:
+    """Memory that is there before the training begins: fresh pages cost more than the copies that are put into them.
+
+    Args:
+        size: bytes; what does not fit any more is copied as usual.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._memory = torch.empty(size, dtype=torch.uint8).fill_(1)  # written to, so that the pages are there
+        self._used = 0
+
+    def copy(self, t: torch.Tensor) -> torch.Tensor:
+        """A copy of a tensor."""
+        t = t.detach()
+        size = t.numel() * t.element_size()
+        begin = self._used
+        if t.device.type != "cpu" or t.layout != torch.strided or not 0 < size <= len(self._memory) - begin:
+            return t.clone()
+        self._used = begin + -(-size // _ALIGNED) * _ALIGNED
+        return self._memory[begin : begin + size].view(t.dtype).view(t.shape).copy_(t)
+
+
 class Album:
     """The snapshots that were not looked at yet, as many as memory has room for."""
 
     def __init__(self) -> None:
         self.kept: list[Snapshot] = []
         self.bytes = self.taken = 0
+        self.arena = Arena(0)
         self._copies: dict[int, tuple[torch.Tensor, int, torch.Tensor]] = {}  # of parameters that mostly stay
         self.most: float | None = None  # bytes that they may take; by default a share of the memory
+
+    def prepare(self, model: nn.Module) -> None:
+        """Have memory ready for the first looks at a small model: weights around a step, gradients, batches."""
+        own = sum(p.numel() * p.element_size() for p in model.parameters() if p.device.type == "cpu")
+        wanted = _LOOKS * (3 * own + _BATCH)
+        self.arena = Arena(wanted if wanted <= _MOST_BEFORE else 0)
 
     def add(self, snapshot: Snapshot) -> None:
         """Keep one."""

@@ -83,13 +83,13 @@ class Step:
                     self._capture = Capture(mentor.model, self._y, lambda e: mentor.note_fault("a batch", e))
                 else:
                     self._batch = flat_batch(self._x, self._y)
-                    self._batch = self._batch.kept() if due else self._batch
+                    self._batch = self._batch.kept(mentor.album.arena.copy) if due else self._batch
                     mentor.batches.keep(mentor.steps, self._batch, due)
             with mentor._guarded("hooks"):
                 mentor._attach()
         if due:
             with mentor._guarded("before a step"):
-                self._before = live_tensors(mentor.model)
+                self._before = live_tensors(mentor.model, mentor.album.arena.copy)
                 mentor.used = {}
                 mentor.comparing = mentor.album.taken < _COMPARED or mentor.album.taken % _COMPARED == 0
                 self._watch_gradients()
@@ -137,7 +137,7 @@ class Step:
                 self._capture.end()
                 self._batch = self._capture.batch
                 if self._batch is not None:
-                    self._batch = self._batch.kept() if self._before is not None else self._batch
+                    self._batch = self._batch.kept(mentor.album.arena.copy) if self._before is not None else self._batch
                     mentor.batches.keep(mentor.steps, self._batch, self._before is not None)
         if self._before is not None and kind is None and self._batch is not None:
             with mentor._guarded("a look"):
