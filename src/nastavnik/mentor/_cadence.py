@@ -50,7 +50,7 @@ class Cadence:
     def failed(self, cost: str) -> None:
         """What fails again and again is not tried any more."""
         self._failed[cost] = self._failed.get(cost, 0) + 1
-        if self._failed[cost] >= _TRIES:
+        if self._failed[cost] >= _TRIES and cost in self.costs:
             self.costs.remove(cost)
 
     def _shared_due(self, step: int, looked: float, elapsed: float) -> bool:

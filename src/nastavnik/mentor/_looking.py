@@ -56,10 +56,11 @@ class Looker:
             return  # an empty batch shows nothing
         self.start |= {n: t for n, t in snapshot.before.items() if n not in self.start}  # the later unfrozen too
         with snapshot.again(self.model, held):
-            self._look(snapshot)
+            if snapshot.costs:
+                self._look(snapshot)
             first = self.looks == 0
             self.looks += 1
-            if "pass" in snapshot.costs and (first or snapshot.ends or self.looks % _ASKED_EVERY == 0):
+            if snapshot.ends or ("pass" in snapshot.costs and (first or self.looks % _ASKED_EVERY == 0)):
                 self._ask(snapshot)
 
     def _look(self, snapshot: Snapshot) -> None:

@@ -72,10 +72,10 @@ def _turned(fed: Batch) -> Iterator[Batch]:
 
 def _counts_rows(y: torch.Tensor) -> bool:
     """Whether targets only number the rows of a batch, as in contrastive losses."""
-    flat = y.reshape(-1)
-    return (
-        flat.numel() == len(y) and not y.is_floating_point() and bool((flat[1:] - flat[:-1]).ge(0).float().mean() > 0.9)
-    )
+    if y.numel() != len(y) or y.is_floating_point():
+        return False
+    flat = y.reshape(-1).long()
+    return bool((flat[1:] >= flat[:-1]).float().mean() > 0.9)
 
 
 def _small(batch: Batch) -> bool:

@@ -25,6 +25,8 @@ def eight_rows(asked: Asked) -> dict[str, Any]:
     if not asked.start or asked.rows < 2:
         return {}
     few = asked.batch.first(_ROWS)
+    if asked.outputs(few) is None or any(getattr(m, "sparse", False) for m in asked.model.modules()):
+        return {}  # it takes no so few rows, or Adam does not take its gradients
     leaves = {n: t.clone().requires_grad_() for n, t in asked.start.items()}
     rest = {n: t.clone() for n, t in asked.tensors.items() if n not in leaves}
     optimizer = torch.optim.Adam(list(leaves.values()), _RATE)
