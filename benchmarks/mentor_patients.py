@@ -68,7 +68,7 @@ def ends(run: Any, on: bool) -> list[torch.Tensor]:
     run(watch)
     drawn = [
         torch.get_rng_state(),
-        torch.tensor(np.random.get_state()[1].astype(np.int64)),
+        torch.tensor(np.random.rand()),
         torch.tensor(random.random()),
     ]
     return [*(t for model in models for t in model.state_dict().values()), *drawn]
@@ -76,7 +76,7 @@ def ends(run: Any, on: bool) -> list[torch.Tensor]:
 
 def undisturbed(names: list[str]) -> None:
     """Say of each training whether it is the same with and without a mentor that looks at every seventh step."""
-    runs = {
+    runs: dict[str, Any] = {
         f"{n}, {'mended' if f else 'faulty'}": partial(p.train, f) for n, p in PATIENTS.items() for f in (False, True)
     }
     runs |= {name: run for name, (_, run) in WELL.items()}
@@ -142,7 +142,7 @@ def main() -> None:
     if args.undisturbed:
         undisturbed(args.names)
         return
-    time.perf_counter = time.process_time  # type: ignore[assignment]
+    time.perf_counter = time.process_time
     records = everything(args.names)
     told = summary(records)
     for mode, own in told.items():

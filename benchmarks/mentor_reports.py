@@ -234,10 +234,9 @@ def the_code_says_nothing(fixed: bool, watch: Watch) -> None:
 
 @patient("perceptron", "PyTorch's warning of MSELoss that sizes differ (broadcasting)", "unpaired_rows")
 def compared_all_with_all(fixed: bool, watch: Watch) -> None:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(1000, 5))
-    y = np.sin(x[:, 0]) + 0.5 * x[:, 1]
-    x, y = torch.tensor(x, dtype=torch.float32), torch.tensor((y - y.mean()) / y.std(), dtype=torch.float32)
+    x = torch.tensor(np.random.default_rng(0).normal(size=(1000, 5)), dtype=torch.float32)
+    y = torch.sin(x[:, 0]) + 0.5 * x[:, 1]
+    y = (y - y.mean()) / y.std()
     y = y[:, None] if fixed else y
     net = nn.Sequential(nn.Linear(5, 32), nn.ReLU(), nn.Linear(32, 1))
     train(watch, net, nn.MSELoss(), (x[:750], y[:750], x[750:], y[750:]), rate=3e-3, epochs=15)

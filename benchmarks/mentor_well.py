@@ -352,8 +352,8 @@ def classes_of_nodes(watch: Watch) -> None:
     y = rng.integers(0, 3, 300)
     near = rng.random((300, 300)) < np.where(y[:, None] == y[None], 0.05, 0.005)
     near = np.triu(near, 1)
-    A = near + near.T + np.eye(300)
-    A = torch.tensor(A / A.sum(1, keepdims=True), dtype=torch.float32)
+    linked = near + near.T + np.eye(300)
+    A = torch.tensor(linked / linked.sum(1, keepdims=True), dtype=torch.float32)
     x = torch.tensor(np.eye(3)[y] + rng.normal(size=(300, 3)), dtype=torch.float32)
     wanted = torch.tensor(y)
 

@@ -21,7 +21,8 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.words, self.places = nn.Embedding(WORDS, 32), nn.Embedding(LENGTH, 32)
         self.attention = nn.ModuleList(nn.MultiheadAttention(32, 4, batch_first=True) for _ in range(2))
-        self.forward_layers = [nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 32)) for _ in range(2)]  # bug 1
+        parts = (nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 32)) for _ in range(2))
+        self.forward_layers = list(parts)  # bug 1: a list, and no nn.ModuleList
         self.norms, self.head = nn.ModuleList(nn.LayerNorm(32) for _ in range(4)), nn.Linear(32, WORDS)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
