@@ -58,6 +58,7 @@ class Looker:
         with snapshot.again(self.model, held):
             if snapshot.costs:
                 self._look(snapshot)
+            self.history.facts["steps"] = snapshot.step + (not snapshot.ends)
             first = self.looks == 0
             self.looks += 1
             if snapshot.ends or ("pass" in snapshot.costs and (first or self.looks % _ASKED_EVERY == 0)):

@@ -424,7 +424,6 @@ class Mentor:
 
     def _see_surroundings(self) -> None:
         facts, history = self._history.facts, self._history
-        facts["steps"] = self.steps + 1
         facts["stepped"] = facts.get("stepped", False) or self._stepped
         history.add("moving loss", self.steps, float(self.players.moving()))
         history.add("evaluation mode", self.steps, float(in_evaluation(self.model)))
