@@ -59,6 +59,10 @@ class Batch:
         """The same with each tensor changed."""
         return replace(self, inputs=tuple(change(t) for t in self.inputs))
 
+    def holding(self, inputs: Sequence[torch.Tensor]) -> Batch:
+        """The same form with other tensors in it."""
+        return replace(self, inputs=tuple(inputs))
+
     def first(self, rows: int) -> Batch:
         """Its first rows."""
         return self.mapped(lambda t: t[:rows])

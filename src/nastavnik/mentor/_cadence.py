@@ -10,7 +10,7 @@ import torch
 NEVER = 10**12
 _LATER = 1.05  # times the step at which there was no time left for a look, the next is asked for
 _GROWTH = 1.75  # a look's step over that of the look before
-_DENSE = 8  # steps up to which the growth is twofold, and the budget does not hold
+_DENSE = 8  # steps up to which the growth is twofold
 _HORIZON = 400  # steps: as much as they allow may be spent from the beginning, so that short trainings are seen too
 _TRIES = 3  # of a class of instruments that fails
 

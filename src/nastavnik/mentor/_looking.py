@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from nastavnik.mentor._batch import Batch
 from nastavnik.mentor._cadence import Cadence
 from nastavnik.mentor._judging import Judge
 from nastavnik.mentor._live import Loss, live_subject, own_copy, seeded, unused_parameters
-from nastavnik.mentor._places import class_axis, table_of
+from nastavnik.mentor._places import table_of
 from nastavnik.mentor._reading import skills
 from nastavnik.mentor._snapshot import Snapshot
 from nastavnik.mentor.probes import PROBES, Asked, FirstUndefined, eight_rows, loss_facts, silent_classes, terms_of
@@ -46,7 +47,6 @@ class Looker:
         self.cadence, self.failed = cadence, failed
         self.start: dict[str, torch.Tensor] = {}
         self.looks = 0
-        self.axis: int | None = None
 
     def look(self, snapshot: Snapshot, held: Sequence[nn.Module]) -> None:
         """Everything that is to be seen of a step that was taken; at the end, of none."""
@@ -54,6 +54,7 @@ class Looker:
             raise UserError("the model has no parameter that is trained (requires_grad)")
         if not snapshot.batch.inputs or not len(snapshot.batch.inputs[0]):
             return  # an empty batch shows nothing
+        snapshot = replace(snapshot, batch=snapshot.batch.to(next(iter(snapshot.after.values())).device))
         self.start |= {n: t for n, t in snapshot.before.items() if n not in self.start}  # the later unfrozen too
         with snapshot.again(self.model, held):
             if snapshot.costs:
@@ -67,9 +68,9 @@ class Looker:
     def _look(self, snapshot: Snapshot) -> None:
         facts, step = self.history.facts, snapshot.step
         passes = "pass" in snapshot.costs or not facts.get("layers")
-        batch = snapshot.batch.to(next(iter(snapshot.after.values())).device)
+        batch = snapshot.batch
         noise = seeded(self.model, step)
-        table = table_of(self.axis)
+        table = table_of(self.judge.axis)
         subject = live_subject(self.model, self.loss_fn, batch, noise, table)
         targets = batch.inputs[0] if batch.targets is None else batch.targets
         rows = min(32, len(targets))
@@ -105,12 +106,11 @@ class Looker:
             say = partial(asked.say, batch)
             self.judge.meet(facts, self.loss_fn, say, sight.outputs, batch)
             facts |= loss_facts(self.loss_fn, sight.outputs, batch, self.judge.classes or 0)
-            self.axis = class_axis(sight.outputs, batch.targets) if self.judge.classes else None
             silent = silent_classes(asked)
             self.judge.ignored = silent.get("silent classes", []) if silent.get("silent at the ends") else []
         except Exception as error:
             self.failed("asking the loss", error)
-        return sight._replace(outputs=table_of(self.axis)(sight.outputs))
+        return sight._replace(outputs=table_of(self.judge.axis)(sight.outputs))
 
     def _measure(self, sight: Sight, cost: str, snapshot: Snapshot) -> None:
         try:
@@ -166,7 +166,7 @@ class Looker:
 
     def _ask(self, snapshot: Snapshot) -> None:
         """Put all questions."""
-        batch = snapshot.batch.to(next(iter(snapshot.after.values())).device)
+        batch = snapshot.batch
         tensors = {**snapshot.after, **snapshot.fixed}
         asked = Asked(self.model, self.loss_fn, batch, tensors, self.history.facts, self.start)
         for name, probe in PROBES.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from nastavnik.mentor._live import Loss, Tensors, in_modes, loss_of, outputs_of,
 from nastavnik.mentor._places import class_axis, table_of
 
 _MOST_ROWS = 64  # of a batch that questions are put with
-_STEADY = 1e-6
+STEADY = 1e-6  # of the outputs' deviation: two passes that differ by less are the same
 _FINE = 1e-3  # of the size of what is said: such differences come of the order of additions
 
 
@@ -30,6 +30,7 @@ class Asked:
         tensors: all parameters and buffers by name.
         facts: what is known of the training beside.
         start: the trained parameters as they began.
+        rows: how many of the batch's questions are put with.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class Asked:
         tensors: Tensors,
         facts: Mapping[str, Any] | None = None,
         start: Tensors | None = None,
+        rows: int = _MOST_ROWS,
     ) -> None:
         self.model, self.loss_fn = model, None if loss_fn is None else own_copy(loss_fn)
-        self.whole, self.batch = batch, batch.first(_MOST_ROWS)
+        self.whole, self.batch = batch, batch.first(rows)
         self.tensors, self.facts, self.start = tensors, facts or {}, start or {}
 
     # Running
@@ -103,16 +105,16 @@ class Asked:
     @property
     def steady(self) -> bool:
         """Whether evaluations are the same whatever is drawn."""
-        return self.noise <= _STEADY
+        return self.noise <= STEADY
 
     @cached_property
     def tells(self) -> bool:
         """Whether it says different things of different rows, and the same again where the same is drawn."""
         base = self.base
-        if base is None or not self.rows or len(base) < 2 or self.carried > _STEADY:
+        if base is None or not self.rows or len(base) < 2 or self.carried > STEADY:
             return False
         size, spread = float(base.double().square().mean().sqrt()), float(base.double().std(0, correction=0).mean())
-        return spread > _STEADY * size
+        return spread > STEADY * size
 
     @property
     def targets(self) -> torch.Tensor | None:
@@ -137,12 +139,25 @@ class Asked:
         size, spread = float(base.square().mean().sqrt()), float(base.var(0, correction=0).mean().sqrt())
         return 0.0 if not away > _FINE * size else away / max(spread, _FINE * size)
 
-    def with_input(self, at: int, changed: torch.Tensor, rows: Sequence[int] | torch.Tensor | None = None) -> Batch:
-        """The batch with one of its tensors changed; or some rows of it."""
-        batch = self.batch if rows is None else self.batch.mapped(lambda t: t[rows])
-        inputs = [changed if i == at else t for i, t in enumerate(batch.inputs)]
-        own = iter(inputs)
-        return batch.mapped(lambda _: next(own))
+    def with_input(self, at: int, changed: torch.Tensor) -> Batch:
+        """The batch with one of its tensors changed."""
+        return self.batch.holding([changed if i == at else t for i, t in enumerate(self.batch.inputs)])
+
+    def first_half_changes(self, at: int) -> float | None:
+        """How much what is said of the first half of the steps changes when an input's later ones are exchanged.
+
+        None where nothing is told step by step.
+        """
+        x, base = self.batch.inputs[at], self.base
+        steps, half = x.shape[1], x.shape[1] // 2
+        own = None if base is None else self.stepwise(base, steps)
+        if own is None or half < 2:
+            return None
+        later = x.clone()
+        later[:, half:] = x.roll(1, 0)[:, half:]
+        said = self.outputs(self.with_input(at, later))
+        seen = None if said is None else self.stepwise(said, steps)
+        return None if seen is None else self.apart(seen[:, :half], own[:, :half])
 
     def stepwise(self, outputs: torch.Tensor, steps: int) -> torch.Tensor | None:
         """Outputs [n, T, …] of so many steps; None where they are not told step by step."""

@@ -74,8 +74,7 @@ def rows_told_apart(asked: Asked) -> dict[str, Any]:
     if first is None or drawn(asked, modes) != "sample":
         return {}
     inputs = [t if i == asked.batch.target_at else t.roll(1, 0) for i, t in enumerate(asked.batch.inputs)]
-    own = iter(inputs)
-    other = asked.outputs(asked.batch.mapped(lambda _: next(own)), modes=modes)
+    other = asked.outputs(asked.batch.holding(inputs), modes=modes)
     if other is None:
         return {}
     spread = float(y.double().var(0, correction=0).mean().sqrt())

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from nastavnik.mentor.probes._asked import Asked
+from nastavnik.mentor.probes._asked import STEADY, Asked
 from nastavnik.mentor.probes._operations import drawn
 
 _FEWEST = 4  # rows that are asked about
-_STEADY = 1e-6
 _STATISTICS = 8  # rows of which a mean and a variance say something
 
 
@@ -65,7 +64,7 @@ def repeated(asked: Asked) -> dict[str, Any]:
         return {}
     if asked.steady:
         return {"evaluation noise": 0.0}
-    if asked.carried > _STEADY:
+    if asked.carried > STEADY:
         return {"carried state": asked.carried}
     return {"evaluation noise": asked.noise, "drawn in evaluation": drawn(asked)}
 

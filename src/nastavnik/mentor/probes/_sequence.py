@@ -8,6 +8,7 @@ import torch
 
 from nastavnik.mentor.probes._asked import Asked
 from nastavnik.mentor.probes._rows import follows, time_is_first
+from nastavnik.mentor.probes._targets import heard_places
 
 _FEWEST = 4  # steps
 _SHORT = 12  # steps, in which early and late ones are hardly apart
@@ -17,22 +18,15 @@ _ALONE = 0.9  # of a padding token's places are at the ends of rows
 
 def future_seen(asked: Asked) -> dict[str, Any]:
     """Do outputs at one step change with the inputs of later ones, where the targets are the next inputs?"""
-    base, y = asked.base, asked.targets
-    if base is None or y is None or y.ndim < 2 or not asked.tells:
+    y = asked.targets
+    if y is None or y.ndim < 2 or not asked.tells:
         return {}
     for at, x in enumerate(asked.batch.inputs):
         if at == asked.batch.target_at or x.shape != y.shape or y.shape[1] < _FEWEST:
             continue
-        own = asked.stepwise(base, y.shape[1])
-        if own is None or not follows(x, y, 1):
-            continue
-        half = y.shape[1] // 2
-        later = x.clone()
-        later[:, half:] = x.roll(1, 0)[:, half:]
-        said = asked.outputs(asked.with_input(at, later))
-        seen = None if said is None else asked.stepwise(said, y.shape[1])
+        seen = asked.first_half_changes(at) if follows(x, y, 1) else None
         if seen is not None:
-            return {"future seen": asked.apart(seen[:, :half], own[:, :half])}
+            return {"future seen": seen}
     return {}
 
 
@@ -139,8 +133,6 @@ def _padding_in_loss(asked: Asked, runs: torch.Tensor) -> dict[str, float]:
     y, base = asked.targets, asked.base
     if y is None or base is None or asked.axis is None or y.shape[0] != len(runs) or y.ndim != 2:
         return {}
-    from nastavnik.mentor.probes._targets import heard_places
-
     heard = heard_places(asked)
     if heard is None:
         return {}
