@@ -8,6 +8,7 @@ network (20 and 40 filters of 5×5) of MNIST's size with SGD and momentum, an LS
 small transformer (two layers, 64 wide, 28 steps) with Adam; batches of 64. *lines*: ``Mentor(model, optimizer, loss)``
 as it is, its dense first looks included; *parts*: with 512 rows of both parts given. What is looked at later, when
 somebody asks, is not the loop's time and is told beside it (``answering``, seconds of the first ``findings()``).
+``--out`` renews the rows of what was measured.
 
 A training is cut into 40 blocks, each of which runs both loops, now the one first, now the other; its ratio is that of
 the blocks' sums. As memory lies otherwise in each process, which alone changes the time of a step by a hundredth or
@@ -153,6 +154,13 @@ def measure(net: str, kind: str, length: int, threads: int) -> dict[str, Any]:
             "loop": float(np.median(times[..., 0].sum(1)))}  # fmt: skip
 
 
+def renewed(path: Path, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that a file has, those of the same network, kind and length measured anew."""
+    known = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    rows = {(r["steps"], list(NETS).index(r["net"]), r["kind"]): r for r in [*known, *found]}
+    return [rows[key] for key in sorted(rows)]
+
+
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -169,7 +177,7 @@ def main() -> None:
                 found.append(plain(measure(net, kind, length, args.threads)))
                 print(json.dumps(found[-1]), flush=True)
     if args.out:
-        write_json(args.out, {"threads": args.threads, "rows": found})
+        write_json(args.out, {"threads": args.threads, "rows": renewed(args.out, found)})
 
 
 if __name__ == "__main__":
