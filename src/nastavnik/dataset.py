@@ -16,6 +16,7 @@ from nastavnik.kinds import (
     Cells,
     ColumnInfo,
     audit,
+    copies_across,
     describe_columns,
     is_missing,
     keys_of,
@@ -31,6 +32,7 @@ FEWEST_ROWS = 20
 FOLDS = 5
 FEW_ROWS = 2000  # below this a tenth is too little to stop, choose and calibrate on
 _MOST_COPIES = 0.5  # share of rows that repeat others: with more, rows are alike because few things can differ
+_OF_CLASSES = ("built-in", "idx", "folder", "zip", "npz", "data set", "pictures")  # whose whole numbers are names
 _PART_WORDS = {
     "train": "train",
     "training": "train",
@@ -128,7 +130,7 @@ def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True)
     infos = _describe(frame, options, known)
     by_name = {info.name: info for info in infos}
     values = frame[target]
-    told = table.origin.get("kind") in ("built-in", "idx")
+    told = table.origin.get("kind") in _OF_CLASSES
     task = find_task(values, by_name[target], options.task, classes=told)
     if options.class_weights != "none":
         if not task.is_classification:
@@ -148,12 +150,16 @@ def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True)
     if not inputs:
         raise UserError(f"no column is left to predict {target!r} from: {_listed(roles, target)}")
     columns = to_columns(frame, inputs, known)
-    keys = keys_of(frame[[i.name for i in infos if i.name != target]], known)
+    keys = keys_of(frame[[i.name for i in infos if i.name != target]], known, columns.fields)
     others = [i for i in infos if i.name != target]
     looked = (frame[[i.name for i in others]], others, columns, task.values)
     found = audit(*looked, classes=task.is_classification, keys=keys) if audited else []
     part = None if table.part is None else table.part[labelled]
     split = _split(frame, keys, part, task, by_name, roles, options, notes)
+    if audited and columns.fields:
+        found += copies_across(
+            keys, columns, (("training", split.train), ("validation", split.validation), ("test", split.test))
+        )
     return Dataset(table.name, inputs, roles, columns, task, split, found, notes, labelled, unlabelled)
 
 

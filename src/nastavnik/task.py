@@ -156,6 +156,9 @@ class Task:
         return make_loss(recipe, likelihood, None if weights is None else weights.tolist())
 
 
+_NO_TARGETS = {
+    "date": "dates", "labels": "several labels in a cell", "image": "pictures", "array": "an array in a cell",
+}  # fmt: skip
 _TARGETS = {
     "classification": ("class",),
     "grades": ("class",),
@@ -212,8 +215,8 @@ def find_task(values: pd.Series, info: ColumnInfo, wanted: str | None = None, *,
     """
     if wanted is not None and wanted not in KINDS:
         raise UserError(f"--task must be one of {', '.join(KINDS)}, but got {wanted!r}")
-    if info.kind in ("date", "labels"):
-        what = "dates" if info.kind == "date" else "several labels in a cell"
+    if info.kind in _NO_TARGETS:
+        what = _NO_TARGETS[info.kind]
         raise UserError(f"the target {info.name!r} holds {what}; name a number or category with --target")
     if info.distinct < 2:
         raise UserError(

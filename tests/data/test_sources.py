@@ -29,14 +29,14 @@ def idx_folder(tmp_path: Path, rng: np.random.Generator) -> Path:
     return folder
 
 
-def test_idx_images_are_rows_of_pixels_with_their_own_test_part(idx_folder: Path) -> None:
+def test_idx_images_are_pictures_with_their_own_test_part(idx_folder: Path) -> None:
     table = read_source(idx_folder)
-    assert table.frame.shape == (60, 21)
+    assert table.frame.shape == (60, 2)
     assert table.target == "label"
     assert table.part is not None
     assert (table.part == "test").sum() == 10
     images = read_idx(idx_folder / "train-images-idx3-ubyte.gz")
-    np.testing.assert_array_equal(table.frame.iloc[7, :20], images[7].ravel())
+    np.testing.assert_array_equal(table.frame["image"][7].load(), images[7])
 
 
 def test_a_cut_or_lonely_idx_file_is_refused(idx_folder: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_cut_or_lonely_idx_file_is_refused(idx_folder: Path) -> None:
 
 def test_mnist_is_mnist(real_data: Path) -> None:
     table = read_source(real_data / "mnist")
-    assert table.frame.shape == (70_000, 785)
+    assert table.frame.shape == (70_000, 2)
     assert table.part is not None
     assert (table.part == "test").sum() == 10_000
     assert table.frame["label"][:5].tolist() == [5, 0, 4, 1, 9]
@@ -91,7 +91,7 @@ def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
         str(tmp_path / "empty.csv"): "is empty",
         str(tmp_path / "picture.png"): "of no kind we read",
         str(tmp_path / "bad.parquet"): "no Parquet file",
-        str(tmp_path / "folder"): "without IDX files",
+        str(tmp_path / "folder"): "holds no table, no pictures",
     }
     for source, sentence in cases.items():
         with pytest.raises(UserError, match=sentence):

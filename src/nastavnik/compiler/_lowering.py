@@ -31,6 +31,7 @@ TYPES = {
     torch.int64: "long",
     torch.int32: "int",
     torch.bool: "unsigned char",
+    torch.uint8: "unsigned char",
 }
 _MOST_LEAVES = 24  # a longer expression is computed in two loops
 _LANES = 16  # products are laid out in multiples of this many columns

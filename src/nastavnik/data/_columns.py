@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -70,8 +71,38 @@ class Bag:
 
 
 @dataclass(frozen=True)
+class Field:
+    """What n cells hold that is more than a number: one array ``values`` [n, …] of the smallest dtype that holds it.
+
+    ``sort`` says what a network's first layer is to make of it: "picture" (uint8 [n, height, width, channels]),
+    "tokens" (int32 [n, length]: 0 fills up, others are places in ``vocabulary``, from 1) or "array" (float32).
+    ``said`` are what is odd about the cells: (check, severity, sentence) each.
+    """
+
+    values: np.ndarray
+    sort: str
+    vocabulary: tuple[str, ...] = ()
+    said: tuple[tuple[str, str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: np.ndarray) -> Field:
+        """Some of the rows."""
+        return replace(self, values=self.values[rows])
+
+    @property
+    def keys(self) -> np.ndarray:
+        """A number for each row [n] that rows of equal content share."""
+        whole = np.ascontiguousarray(self.values).reshape(len(self), -1)
+        digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in whole)
+        return np.frombuffer(digests, dtype=np.uint64)
+
+
+@dataclass(frozen=True)
 class Columns:
-    """The inputs of n rows: ``numbers`` [n, d] with NaN where missing, ``words`` [n, c] with None where missing, bags.
+    """The inputs of n rows: ``numbers`` [n, d] with NaN where missing, ``words`` [n, c] with None where missing, bags,
+    and fields, which hold an array a row.
 
     They stand in the order of their columns' descriptions, whatever types the cells had; a column may give several
     (a date its parts), and ``sources`` names the column of each. ``lost`` are the cells that could not be taken.
@@ -85,11 +116,19 @@ class Columns:
     bags: tuple[Bag, ...] = ()
     bag_names: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, Field] = field(default_factory=dict)  # by the name of its column
 
     def take(self, rows: np.ndarray) -> Columns:
         """Some of the rows."""
         bags = tuple(bag.take(rows) for bag in self.bags)
-        return replace(self, numbers=self.numbers[rows], words=self.words[rows], bags=bags, lost=())
+        fields = {name: own.take(rows) for name, own in self.fields.items()}
+        return replace(self, numbers=self.numbers[rows], words=self.words[rows], bags=bags, lost=(), fields=fields)
+
+    @property
+    def width(self) -> int:
+        """About how many numbers a row is."""
+        inside = sum(int(np.prod(own.values.shape[1:])) for own in self.fields.values() if own.sort != "tokens")
+        return self.numbers.shape[1] + self.words.shape[1] + inside
 
     def source(self, feature: str) -> str:
         """The column that a feature was read from."""

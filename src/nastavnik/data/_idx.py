@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nastavnik.data._arrays import as_cells
 from nastavnik.errors import UserError
 
 _TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -39,7 +40,7 @@ def idx_files(folder: Path) -> list[Path]:
 
 
 def read_idx_folder(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
-    """A folder of IDX images and labels as rows of pixels with the column ``label``, and each row's part.
+    """A folder of IDX pictures and labels as the columns ``image`` and ``label``, and each row's part.
 
     Raises:
         UserError: images without their labels, or numbers of rows that differ.
@@ -56,12 +57,9 @@ def read_idx_folder(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
         x, y = read_idx(images[part]), read_idx(labels[part])
         if len(x) != len(y):
             raise UserError(f"{images[part]} has {len(x)} images but {labels[part].name} {len(y)} labels")
-        pixels.append(x.reshape(len(x), -1))
+        pixels.append(x)
         targets.append(y)
         parts.append(np.full(len(y), _PARTS.get(part, "train"), dtype=object))
-    if len({p.shape[1] for p in pixels}) > 1:
-        raise UserError(f"the images in {folder} have different sizes: {[p.shape[1] for p in pixels]}")
-    values = np.concatenate(pixels)
-    frame = pd.DataFrame(values, columns=[f"pixel{j}" for j in range(values.shape[1])])
+    frame = pd.DataFrame({"image": as_cells([picture for part in pixels for picture in part])})
     frame["label"] = np.concatenate(targets).astype(np.int64)
     return frame, np.concatenate(parts)

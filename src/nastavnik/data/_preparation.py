@@ -11,6 +11,7 @@ import torch
 
 from nastavnik.data._bags import Bags
 from nastavnik.data._columns import Columns
+from nastavnik.data._fields import Fields
 from nastavnik.data._names import Names
 
 _HEAVY = 12.0  # standard deviations from the mean at which a column counts as heavy-tailed
@@ -21,13 +22,30 @@ _FARTHEST = 1e18  # prepared numbers stay inside this, so that their squares fit
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a network takes in: ``numbers`` float32 [n, d] and ``categories`` int64 [n, c] (0 is unseen or missing)."""
+    """What a network takes in: ``numbers`` float32 [n, d], ``categories`` int64 [n, c] (0 is unseen or missing), and
+    ``fields`` [n, …], a tensor each.
+    """
 
     numbers: torch.Tensor
     categories: torch.Tensor
+    fields: tuple[torch.Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """What ``forward`` takes, in its order."""
+        return (self.numbers, self.categories, *self.fields)
+
+    def take(self, rows: Any) -> Inputs:
+        """Some of the rows."""
+        return Inputs(self.numbers[rows], self.categories[rows], tuple(t[rows] for t in self.fields))
+
+    def double(self) -> Inputs:
+        """The same, real numbers in float64."""
+        fields = tuple(t.double() if t.is_floating_point() else t for t in self.fields)
+        return Inputs(self.numbers.double(), self.categories, fields)
 
 
 @dataclass(frozen=True)
@@ -37,8 +55,8 @@ class Preparation:
     Numbers: ``(x - centre) / scale`` by column; a column with heavy tails is centred by its median, scaled by its
     quartiles and softly clipped to (-3, 3), z / sqrt(1 + (z/3)²) (Holzmüller et al. 2024); method "quantile" maps to
     normal scores instead, "identity" leaves them as they are. Columns that share one unit (pixels) are centred and
-    scaled as one. Missing numbers become the centre, beside an indicator. Words and bags of words: see ``Names`` and
-    ``Bags``. In ``Inputs.numbers`` stand numbers, indicators, what names tell as numbers, bags.
+    scaled as one. Missing numbers become the centre, beside an indicator. Words, bags of words and fields: see
+    ``Names``, ``Bags`` and ``Fields``. In ``Inputs.numbers`` stand numbers, indicators, what names tell as numbers, bags.
     """
 
     centre: np.ndarray
@@ -51,6 +69,7 @@ class Preparation:
     highest: np.ndarray
     names: Names
     bags: Bags
+    fields: Fields = Fields()
 
     @classmethod
     def fit(
@@ -97,6 +116,7 @@ class Preparation:
             np.fmax.reduce(values, axis=0, initial=-np.inf),
             Names.fit(columns, rows, structure, target if categories == "means" else None),
             Bags.fit(columns, rows, structure, leave=("words",) if text == "none" else ()),
+            Fields.fit(columns, structure),
         )
 
     def apply(self, columns: Columns) -> Inputs:
@@ -121,7 +141,8 @@ class Preparation:
             blocks.append(missing[:, list(self.indicators)].astype(np.float32))
         blocks += [*self.names.numbers(codes), *self.bags.apply(columns)]
         numbers = np.concatenate(blocks, axis=1) if len(blocks) > 1 else blocks[0]
-        return Inputs(torch.from_numpy(numbers), torch.from_numpy(self.names.embedded(codes)))
+        embedded = torch.from_numpy(self.names.embedded(codes))
+        return Inputs(torch.from_numpy(numbers), embedded, self.fields.apply(columns))
 
     def apply_to_training(self, columns: Columns, rows: np.ndarray, target: np.ndarray) -> Inputs:
         """As ``apply``, but in the training rows a level's mean of the target is taken from other rows than its own."""
@@ -174,6 +195,7 @@ class Preparation:
             "number_names": list(self.number_names),
             "names": names,
             "bags": bags,
+            "fields": self.fields.to_json(),
         }
         arrays = {
             "centre": self.centre,
@@ -201,6 +223,7 @@ class Preparation:
             arrays["highest"],
             Names.from_record(record["names"], arrays),
             Bags.from_record(record["bags"], arrays),
+            Fields.from_json(record["fields"]),
         )
 
 

@@ -14,9 +14,12 @@ import numpy as np
 import pandas as pd
 
 from nastavnik.arguments import is_text
+from nastavnik.data._arrays import as_cells, frame_of, is_data_set, read_data_set, read_npz
 from nastavnik.data._built_in import BUILT_IN, built_in_frame
-from nastavnik.data._files import read_file
+from nastavnik.data._files import READ, read_file
+from nastavnik.data._folders import PICTURES, Place, place_of, read_classes, with_files
 from nastavnik.data._frames import as_frame, is_frame_like
+from nastavnik.data._held import FileCell, Held, MadeCell, digest_of
 from nastavnik.data._idx import idx_files, read_idx_folder
 from nastavnik.errors import UserError, complaint, nearest
 
@@ -46,7 +49,9 @@ def read_source(
     header: bool | None = None,
     y: Any = None,
 ) -> Table:
-    """Read a file, a folder of IDX files, a built-in set by name, a table in memory, or a pair of arrays.
+    """Read a file, a folder, a built-in set by name, a table in memory, a pair of arrays, or a map-style data set.
+
+    A folder (or a ``.zip``) holds IDX files, a folder for each class, or a table with a column of paths into it.
 
     ``file.zip::name``, ``book.xlsx::sheet`` and ``file.db::table`` name one of several tables in a file.
 
@@ -63,6 +68,9 @@ def read_source(
         return _from_frame(as_frame(source))
     if y is None and isinstance(source, tuple) and len(source) == 2:
         source, y = source
+    if y is None and is_data_set(source):
+        table = _from_frame(read_data_set(source))
+        return replace(table, name="data set", target="target", origin={**table.origin, "kind": "data set"})
     return _from_arrays(source, y)
 
 
@@ -86,27 +94,83 @@ def _from_place(source: str, options: dict[str, Any]) -> Table:
         place, inner = source.rsplit("::", 1)
         path = Path(place)
     if path.is_dir():
-        if not idx_files(path):
-            raise UserError(f"{path} is a folder without IDX files; name a table, or a folder in MNIST's format")
-        frame, part = read_idx_folder(path)
-        given = part if len(set(part)) > 1 else None
-        return Table(frame, path.resolve().name, _origin(path, "idx", _hash_files(idx_files(path))), given, "label")
+        return _from_folder(path, options)
     if path.is_file():
         if path.stat().st_size == 0:
             raise UserError(f"{path} is empty; a table needs a header line and rows")
+        if path.suffix.lower() == ".npz":
+            frame, part, target = read_npz(path)
+            return Table(frame, path.stem, _origin(path, "npz", _hash_files([path])), part, target)
+        if path.suffix.lower() == ".zip" and inner is None:
+            packed = place_of(path)
+            if len(_tables_in(packed)) != 1 and any(name.lower().endswith(PICTURES) for name in packed.names):
+                return _of_classes(packed, _origin(path, "zip", _hash_files([path])), path.stem)
         notes: list[str] = []
         frame, kind = read_file(path, inner, **options, notes=notes)
         if kind != "csv":
             frame = _from_frame(frame).frame
         origin = _origin(path, kind, _hash_files([path]))
         name = inner or path.name.split(".")[0] or path.stem
-        return Table(frame, name, origin if inner is None else {**origin, "inner": inner}, notes=tuple(notes))
+        table = Table(frame, name, origin if inner is None else {**origin, "inner": inner}, notes=tuple(notes))
+        return _with_files(table, path, inner)
     if path.exists():  # reading what never ends would never end, and a pipe can be read only once
         raise UserError(f"{path} is a pipe, a socket or a device; save its content as a file first")
     if source in BUILT_IN:
         return _built_in(source)
     hint = nearest(source, BUILT_IN) if "." not in source and "/" not in source else ""
     raise UserError(f"there is no file {source}{hint}")
+
+
+def _from_folder(path: Path, options: dict[str, Any]) -> Table:
+    """A folder: of IDX files, of one table whose column of paths leads into it, or of a folder for each class."""
+    name = path.resolve().name
+    if idx_files(path):
+        frame, part = read_idx_folder(path)
+        given = part if len(set(part)) > 1 else None
+        return Table(frame, name, _origin(path, "idx", _hash_files(idx_files(path))), given, "label")
+    place = place_of(path)
+    tables = _tables_in(place)
+    if len(tables) == 1 and "/" not in tables[0]:
+        table = _from_place(str(path / tables[0]), options)
+        return replace(table, name=name)
+    return _of_classes(place, _origin(path, "folder", ""), name)
+
+
+def _tables_in(place: Place) -> list[str]:
+    """The tables that stand beside pictures, not the text files of which each is a row."""
+    return [n for n in place.names if Path(n).suffix.lower() in READ and not n.lower().endswith(".txt")]
+
+
+def _of_classes(place: Place, origin: dict[str, Any], name: str) -> Table:
+    notes: list[str] = []
+    frame, part = read_classes(place, notes)
+    if not origin["sha256"]:
+        origin = {**origin, "sha256": _digest(frame)}
+    return Table(frame, name, origin, part, "class" if "class" in frame else None, tuple(notes))
+
+
+def _with_files(table: Table, path: Path, inner: str | None) -> Table:
+    """A table whose column of paths leads to pictures beside it, in its folder or in its archive."""
+    if path.suffix.lower() == ".zip":
+        place = place_of(path)
+        chosen = inner if inner in place.names else _tables_in(place)[0] if _tables_in(place) else ""
+        above = chosen.rpartition("/")[0]
+
+        def cell(name: str) -> Held:
+            return place.cell(f"{above}/{name}" if above else name)
+
+        return replace(table, frame=with_files(table.frame, cell))
+    folder = path.parent
+    frame = with_files(table.frame, lambda name: FileCell(folder, name))
+    if frame is table.frame:
+        return table
+    return replace(table, frame=frame, origin={**table.origin, "sha256": _digest(frame, table.origin["sha256"])})
+
+
+def _digest(frame: pd.DataFrame, before: str = "") -> str:
+    """A table's hash, with the content of the files that its cells name."""
+    held = "".join(digest_of(str(name), frame[name]) for name in frame.columns if frame[name].dtype == object)
+    return hashlib.sha256((before + _hash_frame(frame) + held).encode()).hexdigest()
 
 
 def with_weights(table: Table, weights: Any) -> tuple[Table, str]:
@@ -169,9 +233,18 @@ def _plain_cells(name: str, values: pd.Series) -> pd.Series | None:
         return values.str.strip()
     if not pd.api.types.is_object_dtype(dtype):
         return None
+    if any(_is_array(cell) for cell in values):
+        return pd.Series(
+            [MadeCell(c) if _is_array(c) else c for c in values], index=values.index, name=name, dtype=object
+        )
     if not values.map(pd.api.types.is_hashable).all():
         values = values.map(_as_words)
     return _stripped(values)
+
+
+def _is_array(cell: Any) -> bool:
+    """Whether a cell is an array of two dimensions or more, or a PIL image."""
+    return getattr(cell, "ndim", 0) >= 2 or (hasattr(cell, "getbands") and hasattr(cell, "tobytes"))
 
 
 def _as_words(cell: Any) -> Any:
@@ -198,10 +271,8 @@ def _from_arrays(x: Any, y: Any) -> Table:
     if isinstance(x, pd.DataFrame):
         frame = _from_frame(x).frame
     else:
-        x = _as_array("inputs", x)
-        if x.ndim != 2:
-            raise UserError(f"the inputs must have 2 dimensions (rows, columns), but got shape {x.shape}")
-        frame = pd.DataFrame(x, columns=[f"x{j}" for j in range(x.shape[1])])
+        images = isinstance(x, list) and bool(x) and _is_array(x[0])
+        frame = pd.DataFrame({"x": as_cells(x)}) if images else frame_of(_as_array("inputs", x))
     if y is None:
         return _from_frame(frame)
     y = y.iloc[:, 0] if isinstance(y, pd.DataFrame) and y.shape[1] == 1 else y
@@ -214,7 +285,8 @@ def _from_arrays(x: Any, y: Any) -> Table:
         raise UserError(f"the target must have one value a row: {len(frame)} rows, but the target's shape is {y.shape}")
     target = next(n for n in chain((wanted, "target"), (f"target_{i}" for i in count(2))) if n not in frame)
     table = _from_frame(frame.assign(**{target: y}))
-    return Table(table.frame, "arrays", {**table.origin, "kind": "arrays"}, target=target)
+    held = any(isinstance(frame[name].iloc[0], Held) for name in frame.columns)
+    return Table(table.frame, "arrays", {**table.origin, "kind": "pictures" if held else "arrays"}, target=target)
 
 
 def _check_order(x: Any, y: Any) -> None:

@@ -44,7 +44,7 @@ from nastavnik.jobs._time import (
     reserved,
 )
 from nastavnik.model import Model
-from nastavnik.nets import FAMILIES, Factory, Family
+from nastavnik.nets import Factory, Family
 from nastavnik.progress import Watcher
 from nastavnik.recipe import Value
 from nastavnik.request import FitRequest, parse_budget
@@ -59,7 +59,7 @@ from nastavnik.selection import (
     Workbench,
     climb,
     deliver,
-    families_named,
+    families_for,
     has_signal,
 )
 from nastavnik.space import Space, read_space_text, space_in_toml
@@ -237,7 +237,7 @@ def _fit_beside(
         watcher.doing("reading the table")
         table = read_table(request, folder, source, y)
         dataset = make_dataset(table, dataset_options(request, fewest_rows))
-        families = [family] if family is not None else families_named(request.families or tuple(FAMILIES))
+        families = [family] if family is not None else families_for(request.families, dataset.columns)
         request = settle_likelihood(dataset, families, request, clock)
         bench, space, strategy = prepare(dataset, families, request)
         refuse_too_short(clock, dataset, bench, space)

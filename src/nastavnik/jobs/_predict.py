@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from nastavnik.arguments import checked
-from nastavnik.data import read_source, write_csv
+from nastavnik.data import Held, read_source, write_csv
 from nastavnik.errors import UserError, nearest
 from nastavnik.files import write_atomically
 from nastavnik.jobs._surroundings import a_job
@@ -69,6 +69,7 @@ def predict(
     frame = read_source(source, **options, header=False if numbered else header).frame
     if numbered and len(frame) and [str(cell) for cell in frame.iloc[0]] == [str(name) for name in frame.columns]:
         frame = read_source(source, **options, header=True).frame  # it names its columns by number
+    frame = _as_trained(frame, model)
     for name in keep:
         if name not in frame.columns:
             raise UserError(f"--keep names a column {name!r} that is not there{nearest(name, frame.columns)}")
@@ -83,3 +84,12 @@ def predict(
         else:
             write_atomically(path, lambda part: table.to_parquet(part, index=False))
     return table
+
+
+def _as_trained(frame: pd.DataFrame, model: Model) -> pd.DataFrame:
+    """Pictures of a folder, under the name that the model's only column of pictures has."""
+    own = [info.name for info in model.columns if info.kind == "image"]
+    if len(own) != 1 or own[0] in frame.columns:
+        return frame
+    held = [name for name in frame.columns if len(frame) and isinstance(frame[name].iloc[0], Held)]
+    return frame.rename(columns={held[0]: own[0]}) if len(held) == 1 else frame

@@ -6,10 +6,10 @@ from nastavnik.clock import Clock, Deadline
 from nastavnik.dataset import Dataset, make_dataset
 from nastavnik.jobs._checkpoint import read_checkpoint, restore
 from nastavnik.jobs._setup import dataset_options, prepare, read_table
-from nastavnik.nets import FAMILIES, Family
+from nastavnik.nets import Family
 from nastavnik.request import FitRequest
 from nastavnik.run_folder import RunFolder
-from nastavnik.selection import Search, families_named
+from nastavnik.selection import Search, families_for
 from nastavnik.trace import Trace
 
 
@@ -17,7 +17,7 @@ def reopened(folder: RunFolder, family: Family | None, clock: Clock) -> tuple[Da
     """The run's dataset, and its search where the last checkpoint was written."""
     request = FitRequest.from_json(folder.record["asked"])
     dataset = make_dataset(read_table(request, folder, None, None), dataset_options(request, None), audited=False)
-    families = [family] if family is not None else families_named(request.families or tuple(FAMILIES))
+    families = [family] if family is not None else families_for(request.families, dataset.columns)
     bench, space, strategy = prepare(dataset, families, request)
     search = Search(
         bench, space, seed=request.seed, deadline=Deadline(clock, 0.0), networks=None, trace=Trace(), strategy=strategy

@@ -12,7 +12,7 @@ from nastavnik.clock import Clock, Deadline
 from nastavnik.data import Table, read_source
 from nastavnik.dataset import FEWEST_ROWS, Dataset, DatasetOptions, make_dataset
 from nastavnik.errors import UserError
-from nastavnik.nets import FAMILIES, Family
+from nastavnik.nets import Family
 from nastavnik.population import Population
 from nastavnik.recipe import Recipe, Value
 from nastavnik.request import FitRequest
@@ -23,7 +23,7 @@ from nastavnik.selection import (
     Strategy,
     Workbench,
     compare_likelihoods,
-    families_named,
+    families_for,
     suitable,
     table_space,
 )
@@ -45,7 +45,7 @@ def read_table(request: FitRequest, folder: RunFolder, source: Any, y: Any) -> T
     if source is None:
         raise UserError("the run was made from a table in memory; give that table again as the source")
     table = read_source(source, delimiter=request.delimiter, encoding=request.encoding, header=request.header, y=y)
-    given = table.origin.get("kind") == "arrays" and table.target is not None
+    given = table.origin.get("kind") in ("arrays", "pictures") and table.target is not None
     if given and request.target not in (None, table.target):
         raise UserError(f"y is the target, so that {request.target!r} cannot be; leave out y, or the target's name")
     before = folder.record.get("source", {}).get("sha256")
@@ -103,6 +103,7 @@ def _space_for(
         pinned=pinned,
         given=given,
         alternatives=alternatives,
+        sorts=sorted({own.sort for own in dataset.columns.fields.values()}),
     )
 
 
@@ -174,7 +175,7 @@ def show_space(request: FitRequest) -> str:
     check_device(request.device)
     table = read_table(request, RunFolder.create(None, request.to_json(), force=False), request.source, None)
     dataset = make_dataset(table, dataset_options(request, None), audited=False)
-    families = families_named(request.families or tuple(FAMILIES))
+    families = families_for(request.families, dataset.columns)
     _, space, strategy = prepare(dataset, families, request)
     lines = [tree_in_words(space)]
     if strategy.limits != Limits():

@@ -5,6 +5,7 @@ reading that were stored; ``audit`` says in plain words what is odd.
 """
 
 from nastavnik.kinds._audit import audit as audit
+from nastavnik.kinds._audit import copies_across as copies_across
 from nastavnik.kinds._audit import keys_of as keys_of
 from nastavnik.kinds._cells import Cells as Cells
 from nastavnik.kinds._cells import is_missing as is_missing

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nastavnik.data import Columns, row_keys
+from nastavnik.data import Columns, Field, row_keys
 from nastavnik.kinds._cells import Cells, is_missing
 from nastavnik.kinds._identifier import is_id_name
+from nastavnik.kinds._image import near_keys
 from nastavnik.kinds._kind import ColumnInfo
 from nastavnik.kinds._table import KINDS
 
 _LEAK = 0.995  # how much of the target one column may explain before it looks like the answer itself
 _MANY_ROWS = 20_000
+_MOST_NEAR = 0.05  # of a part's pictures that are like others
 
 
 def audit(
@@ -52,14 +54,48 @@ def audit(
     return found + _leaks(columns, target, classes)
 
 
-def keys_of(frame: pd.DataFrame, known: Mapping[str, Cells] | None = None) -> np.ndarray:
-    """A number for each row [n] that equal rows share; ``known`` are cells that were looked through before."""
+def keys_of(
+    frame: pd.DataFrame, known: Mapping[str, Cells] | None = None, fields: Mapping[str, Field] | None = None
+) -> np.ndarray:
+    """A number for each row [n] that equal rows share.
+
+    ``known`` are cells that were looked through before; pictures and arrays among ``fields`` are equal by what they
+    hold, whatever their names.
+    """
 
     def column(name: str) -> np.ndarray:
+        own = (fields or {}).get(name)
+        if own is not None and own.sort != "tokens":
+            return own.keys
         cells = (known or {}).get(name) or Cells(name, frame[name])
         return cells.numbers if cells.typed else cells.codes
 
     return row_keys(column(str(name)) for name in frame.columns)
+
+
+def copies_across(keys: np.ndarray, columns: Columns, parts: Sequence[tuple[str, np.ndarray]]) -> list[dict[str, Any]]:
+    """Rows of one part of the split that stand in another as well, exactly or, of pictures, nearly."""
+    found = []
+    looks = [("rows", keys, 0)]
+    looks += [(name, near_keys(own.values), 1) for name, own in columns.fields.items() if own.sort == "picture"]
+    trained = parts[0][1]
+    exact = np.isin(keys, keys[trained])
+    for name, own, near in looks:
+        seen = np.unique(own[trained])
+        for part, rows in parts[1:]:
+            again = np.isin(own[rows], seen[seen != 0])
+            again = again & ~exact[rows] if near else again
+            if not again.any():
+                continue
+            how = (
+                f"{name}: {int(again.sum())} pictures look like" if near else f"{int(again.sum())} rows are the same as"
+            )
+            text = (
+                f"{how} one of the training part but stand in the {part} part (first: row {rows[np.argmax(again)] + 1})"
+            )
+            if not near or again.mean() < _MOST_NEAR:  # of drawings that are all alike nothing can be said
+                found.append(_finding("near copies" if near else "copies", "warning", [name] if near else [], text))
+    return found
 
 
 def _finding(check: str, severity: str, names: Sequence[str], message: str) -> dict[str, Any]:
@@ -100,6 +136,10 @@ def _by_kind(infos: Sequence[ColumnInfo], columns: Columns) -> list[dict[str, An
         for info in infos
         if info.name in numbers
         for check, severity, text in KINDS[info.kind].audit(numbers[info.name], info)
+    ] + [
+        _finding(check, severity, [name], text)
+        for name, own in columns.fields.items()
+        for check, severity, text in own.said
     ]
 
 

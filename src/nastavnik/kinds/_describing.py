@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nastavnik.data import Columns, Lost
+from nastavnik.data import Columns, Field, Lost
 from nastavnik.errors import UserError, nearest
 from nastavnik.kinds._beyond import LARGEST, within
 from nastavnik.kinds._cells import Cells, level_word
@@ -184,6 +184,7 @@ def _joined(
     numbers: list[np.ndarray] = []
     words: dict[str, np.ndarray] = {}
     bags: dict[str, Any] = {}
+    fields: dict[str, Field] = {}
     sources: dict[str, str] = {}
     for info, features in each:
         if isinstance(features, int):
@@ -194,6 +195,7 @@ def _joined(
         numbers += [np.asarray(v, dtype=np.float64) for v in features.numbers.values()]
         words |= features.words
         bags |= features.bags
+        fields |= features.fields
         own = (*features.numbers, *features.words, *features.bags)
         sources |= {name: info.name for name in own if name != info.name}
     whole = np.empty((rows, len(numbers)), dtype=np.float64)
@@ -202,4 +204,7 @@ def _joined(
     cells = np.empty((rows, len(words)), dtype=object)
     for j, column in enumerate(words.values()):
         cells[:, j] = column
-    return Columns(whole, cells, tuple(names), tuple(words), tuple(lost), tuple(bags.values()), tuple(bags), sources)
+    bag_names = tuple(bags)
+    return Columns(
+        whole, cells, tuple(names), tuple(words), tuple(lost), tuple(bags.values()), bag_names, sources, fields
+    )

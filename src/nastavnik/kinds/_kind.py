@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nastavnik.data import Bag, Lost
+from nastavnik.data import Bag, Field, Lost
 from nastavnik.kinds._cells import Cells
 
 
@@ -43,12 +43,14 @@ class Features:
     """What was read of a column's n cells, by the name of each feature.
 
     ``numbers`` float64 [n] with NaN where missing, ``words`` [n] with None where missing, ``bags`` the words or labels
-    of each cell; ``lost`` are cells that hold something which could not be taken.
+    of each cell, ``fields`` an array of each cell (a picture, a text's tokens); ``lost`` are cells that hold something
+    which could not be taken.
     """
 
     numbers: dict[str, np.ndarray] = field(default_factory=dict)
     words: dict[str, np.ndarray] = field(default_factory=dict)
     bags: dict[str, Bag] = field(default_factory=dict)
+    fields: dict[str, Field] = field(default_factory=dict)
     lost: list[Lost] = field(default_factory=list)
 
 
@@ -80,9 +82,9 @@ class Kind(ABC):
     """One sort of cell. All that is asked of it takes the whole column; nothing is learned from it but its reading.
 
     ``recognise`` looks at a column and says how sure it is; the surest kind wins, of equals the first in the table.
-    ``read`` turns cells into numbers, words or bags of words by the stored reading, whatever types the cells have, and
-    names what it could not read. How numbers, words and bags become what a network takes in is fitted on training rows
-    by ``data.Preparation``, alike for every kind. ``left_out`` kinds tell a model nothing.
+    ``read`` turns cells into numbers, words, bags of words or fields by the stored reading, whatever types the cells
+    have, and names what it could not read. How they become what a network takes in is fitted on training rows by
+    ``data.Preparation``, alike for every kind. ``left_out`` kinds tell a model nothing.
     """
 
     name: ClassVar[str]

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from nastavnik.data import Field
 from nastavnik.kinds._bags import make_bag
 from nastavnik.kinds._category import FEW_LEVELS
 from nastavnik.kinds._cells import Cells
 from nastavnik.kinds._kind import Features, Guess, Kind, Wishes
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d+")
+_LONGEST = 256  # tokens of a text that networks are given
+_SENTENCES = 4.0  # words on average, from which their order and company tell something
 _AGAIN = 2.0  # cells a whole text stands in: it is then a name of its own beside its words
 
 
@@ -31,20 +34,22 @@ class Text(Kind):
         tokens = [tokens_of(w) for w in sample]
         several = float(np.mean([len(t) for t in tokens]))
         spaced = float(np.mean([" " in w for w in sample]))
-        reading = {"whole": cells.present / cells.distinct >= _AGAIN}
+        reading = _reading(cells)
         if spaced > 0.5 or several >= 4:
             return Guess(0.75, f"{cells.distinct} distinct texts of {several:.0f} words", reading)
         return Guess(0.5 if several >= 1.5 else 0.3, f"{cells.distinct} distinct words", reading)
 
     def given(self, cells: Cells, wishes: Wishes) -> Guess:
         """Any column."""
-        return Guess(1.0, "given", {"whole": cells.present / max(cells.distinct, 1) >= _AGAIN})
+        return Guess(1.0, "given", _reading(cells))
 
     def read(self, cells: Cells, reading: Mapping[str, Any]) -> Features:
         """The words of each cell and how many they are, and the whole where it comes again."""
         tokens = [tokens_of(word) for word in cells.words]
         count = cells.spread(np.array([float(len(t)) for t in tokens]), 0.0)
         found = Features(numbers={f"{cells.name}.words": count}, bags={cells.name: make_bag(tokens, cells, "words")})
+        if reading["length"]:
+            found.fields[cells.name] = _sequences(tokens, cells, int(reading["length"]))
         if reading["whole"]:
             found.words[f"{cells.name}.whole"] = cells.spread(np.array(cells.words, dtype=object), None)
         return found
@@ -52,6 +57,30 @@ class Text(Kind):
     def show(self, features: Features, row: int) -> str:
         """The words."""
         return " ".join(next(iter(features.bags.values())).of_row(row)[:8]) or "no words"
+
+
+def _reading(cells: Cells) -> dict[str, Any]:
+    """Whether texts come again, and how many tokens of one are kept in their order; 0 where they are no sentences."""
+    lengths = [len(tokens_of(word)) for word in cells.words]
+    long = max(lengths, default=0) if np.mean(lengths or [0]) >= _SENTENCES else 0
+    return {"whole": cells.present / max(cells.distinct, 1) >= _AGAIN, "length": min(long, _LONGEST)}
+
+
+def _sequences(tokens: list[list[str]], cells: Cells, length: int) -> Field:
+    """The tokens of each cell in their order, cut or filled up to one length."""
+    vocabulary = tuple(sorted({token for own in tokens for token in own[:length]}))
+    place = {token: j for j, token in enumerate(vocabulary, 1)}
+    values = np.zeros((len(tokens) + 1, length), dtype=np.int32)  # the last for missing cells
+    for i, own in enumerate(tokens):
+        values[i, : len(own[:length])] = [place[token] for token in own[:length]]
+    lengths = np.array([len(own) for own in tokens] or [0])
+    said = []
+    cut = int((lengths > length).sum())
+    if cut:
+        said.append(("long texts", "info", f"{cells.name}: {cut} texts are longer than {length} words and are cut"))
+    if (lengths == 0).any():
+        said.append(("empty texts", "warning", f"{cells.name}: {int((lengths == 0).sum())} texts hold no word"))
+    return Field(values[cells.codes], "tokens", vocabulary, tuple(said))
 
 
 def tokens_of(text: str) -> list[str]:

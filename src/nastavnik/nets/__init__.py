@@ -4,6 +4,8 @@ To add a family: one file with a class like ``Mlp``, and its line in ``FAMILIES`
 ``initializers/`` are rooms of their own; normalization and dropout are a file each.
 """
 
+from nastavnik.nets._bag import Bag as Bag
+from nastavnik.nets._cnn import Cnn as Cnn
 from nastavnik.nets._conduct import Conduct as Conduct
 from nastavnik.nets._conduct import copied_module as copied_module
 from nastavnik.nets._conduct import name_of as name_of
@@ -41,4 +43,6 @@ from nastavnik.nets.initializers import initialize as initialize
 FAMILIES: dict[str, Family] = {
     "linear": Linear(),
     "mlp": Mlp(),
+    "cnn": Cnn(),
+    "bag": Bag(),
 }

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 import torch
 from torch import nn
 
+from nastavnik.data import UNKNOWN
+from nastavnik.nets._encoders import Flat
 from nastavnik.nets._family import Signature, optimizer_choice
 from nastavnik.recipe import Value
 from nastavnik.space import Number, Space
+
+
+def _fields(signature: Signature) -> list[nn.Module]:
+    """Pictures and arrays as numbers, a weight vector for each word of texts."""
+    found: list[nn.Module] = []
+    for i, entry in enumerate(signature.entries):
+        examples = None if signature.examples is None else signature.examples[2 + i]
+        words = entry.sort == "tokens"
+        found.append(nn.Embedding(entry.levels, signature.outputs) if words else Flat(entry, examples))
+    return found
+
+
+def _words(weights: nn.Embedding, places: torch.Tensor) -> torch.Tensor:
+    """The sum over a text's known words, over the root of their number, as if their counts had length 1."""
+    known = (places > UNKNOWN).to(weights.weight.dtype)
+    return (weights(places) * known[..., None]).sum(1) / known.sum(1, keepdim=True).clamp(min=1.0).sqrt()
 
 
 class LinearNetwork(nn.Module):
@@ -19,14 +37,23 @@ class LinearNetwork(nn.Module):
 
     def __init__(self, signature: Signature) -> None:
         super().__init__()
-        self.weights = nn.Linear(signature.numbers, signature.outputs)
+        self.fields = nn.ModuleList(_fields(signature))
+        told = any(entry.sort == "tokens" for entry in signature.entries)
+        self.plain = signature.plain if told else signature.numbers  # words are not counted twice
+        width = self.plain + sum(flat.features for flat in self.fields if isinstance(flat, Flat))
+        self.weights = nn.Linear(width, signature.outputs)
         self.categories = nn.ModuleList(nn.Embedding(k, signature.outputs) for k in signature.cardinalities)
-        for parameter in self.parameters():
+        for parameter in self.parameters():  # not what fields are centred and scaled by
             nn.init.zeros_(parameter)
 
-    def forward(self, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
-        """numbers [rows, d], categories [rows, c] -> [rows, outputs]."""
-        total = self.weights(numbers)
+    def forward(self, numbers: torch.Tensor, categories: torch.Tensor, *fields: torch.Tensor) -> torch.Tensor:
+        """numbers [rows, d], categories [rows, c], fields [rows, …] -> [rows, outputs]."""
+        flat = [layer(x) for layer, x in zip(self.fields, fields, strict=True) if isinstance(layer, Flat)]
+        plain = numbers if self.plain == numbers.shape[1] else numbers[:, : self.plain]
+        total = self.weights(torch.cat([plain, *flat], dim=1) if flat else plain)
+        for layer, tokens in zip(self.fields, fields, strict=True):
+            if isinstance(layer, nn.Embedding):
+                total = total + _words(layer, tokens.long())
         for j, table in enumerate(self.categories):
             total = total + table(categories[:, j])
         return total
@@ -37,9 +64,10 @@ class Linear:
 
     name = "linear"
     linear = True
+    needs = ""
     small: ClassVar[Mapping[str, Value]] = {}
 
-    def space(self, rows: int, inputs: int) -> Space:
+    def space(self, rows: int, inputs: int, sorts: Collection[str] = ()) -> Space:
         """Rate and decay only; decay may be strong, where ridge regression would be."""
         rate = Number(1e-3, 0.1, log=True, default=0.02)
         decay = Number(1e-4, 10.0, log=True, default=0.05)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nastavnik.data import Entry
 from nastavnik.errors import UserError, nearest
 from nastavnik.nets._dropout import BY_PROGRESS, DROPOUTS, BranchDropout, Dropout, WeightDropout
 from nastavnik.nets._embedding import PiecewiseLinear
+from nastavnik.nets._encoders import Flat
 from nastavnik.nets._family import Signature, initialization_nodes, optimizer_choice
 from nastavnik.nets._normalization import NORMALIZATIONS, Normalization, WeightNormLinear
 from nastavnik.nets.activations import activation_choice, make_activation
 from nastavnik.nets.initializers import initialize
 from nastavnik.recipe import Value
-from nastavnik.space import Choice, Number, Space
+from nastavnik.space import Choice, Node, Number, Space
 
 _MOST_EMBEDDED = 8  # dimensions of a category's embedding, where it has few levels
 _FEW_LEVELS = 50
@@ -28,6 +30,9 @@ _FEW_INPUTS = 128  # beyond this many inputs (pixels) numbers enter as they are
 
 class MlpNetwork(nn.Module):
     """Embeddings → (linear → normalization → activation → dropout) × depth → linear.
+
+    Every field has an encoder, whose features stand beside the numbers; here pixels and arrays enter as they are, and
+    texts by their counted words.
 
     Weights start as the activation asks for (notes/001 U9-U10), biases from zero, the output layer small, so that the
     first predictions are close to the target's mean (notes/004 I10). With ``residual``, each hidden layer of as many
@@ -43,9 +48,15 @@ class MlpNetwork(nn.Module):
             examples = None if signature.examples is None else signature.examples[0][:, : signature.plain]
             self.numbers = PiecewiseLinear(int(settings["bins"]), signature.distinct[: signature.plain], examples)
             features = self.numbers.features
-        self.ranges = signature.bags
-        self.bags = nn.ModuleList(nn.Linear(stop - start, _BAG, bias=False) for start, stop in signature.bags)
-        features += _BAG * len(self.bags)
+        self.encoders = nn.ModuleList(
+            self.encoder(entry, settings, None if signature.examples is None else signature.examples[2 + i])
+            for i, entry in enumerate(signature.entries)
+        )
+        told = any(entry.sort == "tokens" for entry in signature.entries) and not self.counts
+        self.plain = signature.plain
+        self.ranges = () if told else signature.bags
+        self.bags = nn.ModuleList(nn.Linear(stop - start, _BAG, bias=False) for start, stop in self.ranges)
+        features += _BAG * len(self.bags) + sum(int(getattr(e, "features", 0)) for e in self.encoders)
         sizes = [_embedding_size(k) for k in signature.cardinalities]
         self.categories = nn.ModuleList(
             nn.Embedding(k, size) for k, size in zip(signature.cardinalities, sizes, strict=True)
@@ -77,9 +88,17 @@ class MlpNetwork(nn.Module):
             assert isinstance(bag, nn.Linear)
             nn.init.normal_(bag.weight, std=0.1)
 
-    def forward(self, numbers: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
-        """numbers [rows, d], categories [rows, c] -> [rows, outputs]."""
-        parts = [self.numbers(numbers[:, : self.ranges[0][0]] if self.ranges else numbers)]
+    counts = True  # whether the counted words of texts are taken, too, where there are tokens
+
+    def encoder(self, entry: Entry, settings: Mapping[str, Value], examples: torch.Tensor | None) -> nn.Module:
+        """What makes features of one field; one without ``features`` leaves it out."""
+        return nn.Identity() if entry.sort == "tokens" else Flat(entry, examples)
+
+    def forward(self, numbers: torch.Tensor, categories: torch.Tensor, *fields: torch.Tensor) -> torch.Tensor:
+        """numbers [rows, d], categories [rows, c], fields [rows, …] -> [rows, outputs]."""
+        parts = [self.numbers(numbers[:, : self.plain] if self.plain < numbers.shape[1] else numbers)]
+        encoded = zip(self.encoders, fields, strict=True)
+        parts += [encoder(x) for encoder, x in encoded if hasattr(encoder, "features")]
         parts += [bag(numbers[:, a:b]) for bag, (a, b) in zip(self.bags, self.ranges, strict=True)]
         parts += [table(categories[:, j]) for j, table in enumerate(self.categories)]
         x = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
@@ -113,7 +132,7 @@ def _normalization(name: str) -> type[Normalization]:
     return NORMALIZATIONS[name]
 
 
-def _normalization_choice(default: str) -> Choice:
+def normalization_choice(default: str) -> Choice:
     branches: dict[Value, Space] = {
         name: Space(optional={f"network.{key}": Choice.of(*options) for key, options in kind.choices.items()})
         for name, kind in NORMALIZATIONS.items()
@@ -121,11 +140,29 @@ def _normalization_choice(default: str) -> Choice:
     return Choice(branches, default=default, searched=("none", "layer", "batch"))
 
 
+def joint_space(rows: int, inputs: int, *, pure: bool) -> dict[str, Node]:
+    """The hidden layers behind encoders: none by default where a field is all there is (``pure``)."""
+    bins = Choice.of(4, 8, 16, default=8) if rows < 2000 else Choice.of(16, 32, 64, default=16)
+    branches: dict[Value, Space] = {
+        "none": Space(fixed={"network.bins": 0}),
+        "piecewise": Space({"network.bins": bins}),
+    }
+    many = inputs > _FEW_INPUTS or pure
+    return {
+        "network.depth": Choice.of(0, 1, 2, default=0 if pure else 1),
+        "network.width": Choice.of(32, 64, 128, default=64),
+        "network.embedding": Choice(branches, default="none", searched=("none",) if many else ("none", "piecewise")),
+        "network.residual": Choice.of(False, default=False),
+        "network.dropout": Number(0.0, 0.5, default=0.2, below=1.0),
+    }
+
+
 class Mlp:
     """Multilayer perceptrons with numeric and categorical embeddings."""
 
     name = "mlp"
     linear = False
+    needs = ""
     small: ClassVar[Mapping[str, Value]] = {
         "network.width": 16,
         "network.depth": 1,
@@ -133,7 +170,7 @@ class Mlp:
         "network.dropout": 0.0,
     }
 
-    def space(self, rows: int, inputs: int) -> Space:
+    def space(self, rows: int, inputs: int, sorts: Collection[str] = ()) -> Space:
         """Widths that the number of rows can feed; piecewise-linear embeddings where inputs are few."""
         widths = [32, 64, 128] if rows < 1000 else [64, 128, 256] if rows < 5000 else [128, 192, 256, 384]
         bins = Choice.of(4, 8, 16, default=8) if rows < 2000 else Choice.of(16, 32, 64, default=16)
@@ -150,7 +187,7 @@ class Mlp:
                 "network.depth": Choice.of(1, 2, 3, default=2),
                 "network.embedding": embedding,
                 "network.activation": activation_choice("relu", ("relu", "silu")),
-                "network.normalization": _normalization_choice(normalization),
+                "network.normalization": normalization_choice(normalization),
                 "network.residual": Choice.of(False, True, default=False),
                 "network.dropout": Number(0.0, 0.5, default=0.3 if rows < 5000 else 0.2, below=1.0),
                 "optimizer.name": optimizer_choice(),

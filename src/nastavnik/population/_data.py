@@ -38,14 +38,20 @@ class Data:
         device: str = "cpu",
         weights: np.ndarray | None = None,
     ) -> Data:
-        """Stack each part's inputs and targets; ``parts`` are (training rows, validation rows)."""
+        """Stack each part's inputs and targets, or take them once where all parts have the same tensor.
+
+        ``parts`` are (training rows, validation rows).
+        """
 
         def rows(numbers: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(np.ascontiguousarray(numbers, dtype=np.int64)).to(device)
 
         def stacked(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-            one = tensors[0][None] if len(tensors) == 1 else torch.stack(list(tensors))  # no copy of a large table
-            return one.to(device).contiguous()
+            first = tensors[0]
+            same = all(t.data_ptr() == first.data_ptr() and t.shape == first.shape for t in tensors)
+            if same and first.numel():  # one in memory, whether for one part or for all folds
+                return first.to(device).contiguous()[None].expand(len(tensors), *first.shape)
+            return torch.stack(list(tensors)).to(device).contiguous()
 
         return cls(
             tuple(stacked(tensors) for tensors in zip(*inputs, strict=True)),
@@ -68,8 +74,9 @@ class Data:
 
     @property
     def bytes(self) -> int:
-        """Of inputs and targets together."""
-        return sum(t.numel() * t.itemsize for t in (*self.inputs, self.targets))
+        """Of inputs and targets together, what parts share once."""
+        whole = (*self.inputs, self.targets)
+        return sum(t[0].numel() * t.itemsize * (1 if t.stride(0) == 0 else len(t)) for t in whole)
 
     def batch_size(self, wanted: int) -> int:
         """No more rows than the smallest part has."""

@@ -11,6 +11,7 @@ from nastavnik.dataset import Dataset
 from nastavnik.files import write_text
 from nastavnik.predictive import ClassPredictive, Predictive
 from nastavnik.report import _figures as figures
+from nastavnik.report._cells import shown
 from nastavnik.report._plotly import plotlyjs
 from nastavnik.report._words import (
     against_baselines,
@@ -26,6 +27,7 @@ from nastavnik.report._words import search as search_words
 from nastavnik.selection import Delivery, Search
 
 _WORST = 12
+_EXAMPLES = 20
 
 
 def write_report(
@@ -70,7 +72,8 @@ def write_report(
         dataset=dataset,
         delivery=delivery,
         split={name: len(getattr(dataset.split, name)) for name in ("train", "validation", "test")},
-        worst=_worst(predictive, y[rows], rows, classes),
+        worst=_worst(predictive, y[rows], rows, dataset),
+        examples=_examples(dataset),
         worst_part=part,
         temperature=[m.temperature for m in delivery.model.members],
         run=run,
@@ -86,8 +89,21 @@ def _shown_part(delivery: Delivery) -> tuple[str, Predictive, np.ndarray]:
     return "validation", delivery.held_out, delivery.rows
 
 
-def _worst(predictive: Predictive, y: np.ndarray, rows: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, str]]:
+def _examples(dataset: Dataset) -> list[dict[str, str]]:
+    """A few training rows of each class (or any), where rows hold more than numbers."""
+    rows, y, classes = dataset.split.train, dataset.task.values, dataset.task.classes
+    if not dataset.columns.fields:
+        return []
+    order = rows[np.argsort(y[rows], kind="stable")]
+    some = np.unique(order[np.linspace(0, len(order) - 1, _EXAMPLES).astype(int)])
+    some = some[np.argsort(y[some], kind="stable")]
+    words = [classes[int(y[i])] if classes else figure(float(y[i])) for i in some]
+    return [{"target": w, "shown": shown(dataset.columns, int(i))} for i, w in zip(some, words, strict=True)]
+
+
+def _worst(predictive: Predictive, y: np.ndarray, rows: np.ndarray, dataset: Dataset) -> list[dict[str, str]]:
     """The rows the model finds most surprising."""
+    classes, columns = dataset.task.classes, dataset.columns
     loss = predictive.neg_log_likelihood(y)
     order = np.argsort(-loss)[:_WORST]
     point = predictive.point()
@@ -97,5 +113,6 @@ def _worst(predictive: Predictive, y: np.ndarray, rows: np.ndarray, classes: tup
             true, guess = classes[int(y[i])], f"{classes[int(point[i])]} ({predictive.probabilities[i].max():.2f})"
         else:
             true, guess = figure(float(y[i])), figure(float(point[i]))
-        found.append({"row": str(int(rows[i]) + 1), "true": true, "predicted": guess, "loss": figure(float(loss[i]))})
+        own = {"row": str(int(rows[i]) + 1), "true": true, "predicted": guess, "loss": figure(float(loss[i]))}
+        found.append({**own, "shown": shown(columns, int(rows[i]))})
     return found

@@ -104,6 +104,21 @@ MODEL = Kind(
                             "vocabularies": listing(listing(text)),
                         }
                     ),
+                    "fields": record(
+                        {
+                            "entries": listing(
+                                record(
+                                    {
+                                        "name": text,
+                                        "sort": one_of("picture", "tokens", "array"),
+                                        "shape": listing(whole(0)),
+                                        "levels": whole(0),
+                                    }
+                                )
+                            ),
+                            "vocabularies": listing(listing(text)),
+                        }
+                    ),
                 }
             ),
             "target": record({"classes": listing(text)}),
@@ -119,7 +134,7 @@ MODEL = Kind(
             "members": listing(record({"recipe": recipe, "temperature": number(above=0), "votes": whole(1)}), 1),
         }
     ),
-    version=3,  # of older versions columns were read otherwise
+    version=4,  # of older versions columns were read otherwise
     sealed=True,
     sealed_since=2,
 )

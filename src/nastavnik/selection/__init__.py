@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nastavnik.selection._rates import find_rate as find_rate
     from nastavnik.selection._search import Search as Search
     from nastavnik.selection._search import Strategy as Strategy
+    from nastavnik.selection._space import families_for as families_for
     from nastavnik.selection._space import families_named as families_named
     from nastavnik.selection._space import simplest as simplest
     from nastavnik.selection._space import table_space as table_space
@@ -62,7 +63,7 @@ _NAMES = {
     "_optimism": "Optimism optimism",
     "_rates": "RateSearch find_rate",
     "_search": "Search Strategy",
-    "_space": "families_named simplest table_space",
+    "_space": "families_for families_named simplest table_space",
     "_trained": "training_of",
     "_workbench": "Part Workbench",
     "samplers": "SAMPLERS Keys Sampler",

@@ -56,6 +56,11 @@ def makers(task: str, near: int, seed: int, threads: int) -> dict[str, Callable[
     """An estimator of each kind, for "classification", "count" or "regression"; ``near`` neighbours."""
     from sklearn import dummy, ensemble, linear_model, neighbors
 
+    words = {
+        "classification": lambda: linear_model.LogisticRegression(C=4.0, max_iter=1000),
+        "count": lambda: linear_model.PoissonRegressor(max_iter=1000),
+        "regression": lambda: linear_model.Ridge(),
+    }
     if task == "classification":
         return {
             "constant": lambda: dummy.DummyClassifier(strategy="prior"),
@@ -63,6 +68,7 @@ def makers(task: str, near: int, seed: int, threads: int) -> dict[str, Callable[
             "k_nearest_neighbours": lambda: neighbors.KNeighborsClassifier(near, n_jobs=threads),
             "random_forest": lambda: ensemble.RandomForestClassifier(n_jobs=threads, random_state=seed),
             "gradient_boosting": lambda: ensemble.HistGradientBoostingClassifier(random_state=seed),
+            "linear_on_words": lambda: on_words(words[task]()),
         }
     loss = "poisson" if task == "count" else "squared_error"
     linear = {
@@ -75,7 +81,20 @@ def makers(task: str, near: int, seed: int, threads: int) -> dict[str, Callable[
         "k_nearest_neighbours": lambda: neighbors.KNeighborsRegressor(near, n_jobs=threads),
         "random_forest": lambda: ensemble.RandomForestRegressor(n_jobs=threads, random_state=seed),
         "gradient_boosting": lambda: ensemble.HistGradientBoostingRegressor(loss=loss, random_state=seed),
+        "linear_on_words": lambda: on_words(words[task]()),
     }
+
+
+def on_words(estimator: Any) -> Any:
+    """An estimator of how often words stand in texts, weighed by how rare they are (Salton & Buckley 1988)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_pipeline
+
+    return make_pipeline(TfidfVectorizer(analyzer=_words_of, sublinear_tf=True), estimator)
+
+
+def _words_of(row: np.ndarray) -> list[int]:
+    return row[row > 0].tolist()
 
 
 def fit_growing(

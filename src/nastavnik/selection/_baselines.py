@@ -19,9 +19,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import torch
 
 from nastavnik.clock import beside
-from nastavnik.data import Columns, Preparation, TargetPreparation
+from nastavnik.data import UNKNOWN, Columns, Inputs, Preparation, TargetPreparation
 from nastavnik.predictive import ClassPredictive, CountPredictive, Predictive, RealPredictive
 from nastavnik.selection import _baseline_worker as worker
 from nastavnik.selection._workbench import PLAIN
@@ -33,12 +34,16 @@ _ONE_HOT = 1000  # most one-hot columns
 _MOST_TOKENS = 300  # columns that a text counts for, before its words are known
 _START_UP = 1.0  # seconds: with less left a process is not started again
 _PAUSE = 0.05
+_SIDE = 32  # pixels of a side that lines and neighbours are given
+_FEW_SQUARES = 8  # and trees, which look at each by itself
+_BYTE = 128.0  # a pixel's range is about that of a standardized number
 _KINDS = {  # and which matrix each is given: trees take numbers as they are, the others standardized and one-hot
     "constant": "none",
     "linear": "others",  # or "plain", whichever serves it better, where the usual preparation is not plain
     "k_nearest_neighbours": "others",
     "random_forest": "filled",
     "gradient_boosting": "trees",
+    "linear_on_words": "tokens",  # all words that are known, by tf-idf; where there are texts
 }
 
 
@@ -129,6 +134,7 @@ class BaselineProcess:
         self._task, self._rows = task, len(rows)
         order = _shuffled(rows, task, seed)
         self._kinds = _growth(columns, task, len(rows))
+        self._named = [kind["name"] for kind in self._kinds]
         arrays = _arrays(self._kinds, columns, order, wanted, _preparations(columns, rows, self._kinds))
         arrays["targets"] = task.values[order]
         if task.weights is not None:
@@ -155,7 +161,7 @@ class BaselineProcess:
                 self._over = True
                 self._end()
             supervisor.join(_PAUSE)
-        return [self._baseline(name) for name in _KINDS]
+        return [self._baseline(name) for name in self._named]
 
     def _work(self, job: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """The whole job, in this process."""
@@ -278,13 +284,16 @@ def _timer(seconds: float, end: Callable[[], None]) -> threading.Timer:
 
 def _growth(columns: Columns, task: Task, rows: int) -> list[dict[str, Any]]:
     """Of each kind: its matrix, the rows of its first fit, and the most it may have."""
-    width = columns.numbers.shape[1] + columns.words.shape[1] + _MOST_TOKENS * len(columns.bags)
+    width = columns.width + _MOST_TOKENS * len(columns.bags)
     first = max(200, min(_START, _START * 200 // max(width, 1)))  # wide rows begin with fewer
     holes = bool(np.isnan(columns.numbers).any())
     kinds = []
+    told = any(own.sort == "tokens" for own in columns.fields.values())
     for name, matrix in _KINDS.items():
+        if matrix == "tokens" and not told:
+            continue
         most = rows
-        if name != "constant":
+        if matrix not in ("none", "tokens"):
             most = min(rows, max(_START, _MOST_CELLS // max(1, width * max(1, len(task.classes)))))
         own = min(first, most) if task.is_classification else min(first, max(1, round(0.9 * rows)), most)
         matrix = "trees" if matrix == "filled" and not holes else matrix
@@ -296,11 +305,11 @@ def _preparations(columns: Columns, rows: np.ndarray, kinds: list[dict[str, Any]
     """By matrix, how rows are prepared; where soft clipping is usual, what it touches is given a plain one too."""
     usual = Preparation.fit(columns, rows)
     if "robust" not in usual.method:
-        return dict.fromkeys(("none", "others", "filled", "trees"), usual)
+        return dict.fromkeys(("none", "others", "filled", "trees", "tokens"), usual)
     for kind in kinds:
         kind["matrices"] += ["plain"] if kind["matrices"] == ["others"] else []
     plain = Preparation.fit(columns, rows, numbers=PLAIN["preparation.numbers"])
-    return {**dict.fromkeys(("none", "others", "filled", "trees"), usual), "plain": plain}
+    return {**dict.fromkeys(("none", "others", "filled", "trees", "tokens"), usual), "plain": plain}
 
 
 def _arrays(
@@ -324,17 +333,44 @@ def _matrix(name: str, part: Columns, preparation: Preparation) -> np.ndarray:
     if name == "none":
         return np.zeros((len(part), 1), dtype=np.float32)
     inputs = preparation.apply(part)
+    if name == "tokens":
+        return _tokens(inputs, preparation)
     if name in ("trees", "filled"):
         numbers = part.numbers
         if name == "filled":
             numbers = np.where(np.isnan(numbers), preparation.centre, numbers)
         told = inputs.numbers.numpy()[:, numbers.shape[1] + len(preparation.indicators) :]
-        return np.concatenate([numbers, told, inputs.categories.numpy()], axis=1)
-    blocks = [inputs.numbers.numpy().astype(np.float64)]
+        return np.concatenate([numbers, told, inputs.categories.numpy(), *_flat(inputs, _FEW_SQUARES)], axis=1)
+    blocks = [inputs.numbers.numpy().astype(np.float64), *(flat / _BYTE for flat in _flat(inputs, _SIDE))]
     for j, size in enumerate(preparation.cardinalities):
         if size <= _ONE_HOT:
             blocks.append(np.eye(size)[inputs.categories[:, j].numpy()])
     return np.concatenate(blocks, axis=1)
+
+
+def _tokens(inputs: Inputs, preparation: Preparation) -> np.ndarray:
+    """The known words of all texts side by side, each text's numbered on from the one before; 0 for none."""
+    found, first = [], 0
+    for entry, t in zip(preparation.fields.entries, inputs.fields, strict=True):
+        if entry.sort == "tokens":
+            own = t.numpy()
+            found.append(np.where(own > UNKNOWN, own + first, 0))
+            first += entry.levels
+    return np.concatenate(found, axis=1)
+
+
+def _flat(inputs: Inputs, side: int) -> list[np.ndarray]:
+    """Pictures as the means of at most side × side squares, arrays as they are; words of texts are told already."""
+    found = []
+    for t in inputs.fields:
+        if t.dtype == torch.int32:
+            continue
+        if t.dtype == torch.uint8:
+            squares = -(-max(t.shape[1:3]) // side)
+            maps = t.permute(0, 3, 1, 2).float()
+            t = torch.nn.functional.avg_pool2d(maps, squares, ceil_mode=True) if squares > 1 else maps
+        found.append(t.flatten(1).numpy())
+    return found
 
 
 def _shuffled(rows: np.ndarray, task: Task, seed: int) -> np.ndarray:

@@ -38,7 +38,7 @@ def importance(
         expired: asked before each column.
     """
     rng = np.random.default_rng(seed)
-    width = columns.numbers.shape[1] + columns.words.shape[1] + len(columns.bags)
+    width = columns.width + len(columns.bags)
     most = max(100, _MOST_WORK // max(width, 1))
     places = np.arange(len(columns))
     if len(columns) > most:
@@ -66,6 +66,7 @@ class _Group:
     numbers: list[int] = field(default_factory=list)
     words: list[int] = field(default_factory=list)
     bags: list[int] = field(default_factory=list)
+    fields: list[str] = field(default_factory=list)
 
 
 def _groups(columns: Columns) -> dict[str, _Group]:
@@ -76,6 +77,8 @@ def _groups(columns: Columns) -> dict[str, _Group]:
         groups[columns.source(name)].words.append(j)
     for j, name in enumerate(columns.bag_names):
         groups[columns.source(name)].bags.append(j)
+    for name in columns.fields:
+        groups[name].fields.append(name)
     return groups
 
 
@@ -83,6 +86,7 @@ def _same_in_every_row(columns: Columns, group: _Group) -> bool:
     values = columns.numbers[:, group.numbers]
     same = bool(((values == values[:1]) | (np.isnan(values) & np.isnan(values[:1]))).all())
     told = any(len(columns.bags[j].tokens) for j in group.bags)
+    told = told or any((v := columns.fields[name].values).size and (v != v[:1]).any() for name in group.fields)
     return same and not told and all(len(set(columns.words[:, j])) == 1 for j in group.words)
 
 
@@ -96,4 +100,5 @@ def _shuffled(columns: Columns, group: _Group, rng: np.random.Generator) -> Colu
         words = words.copy()
         words[:, group.words] = words[order][:, group.words]
     bags = tuple(bag.take(order) if j in group.bags else bag for j, bag in enumerate(columns.bags))
-    return replace(columns, numbers=numbers, words=words, bags=bags)
+    fields = {name: own.take(order) if name in group.fields else own for name, own in columns.fields.items()}
+    return replace(columns, numbers=numbers, words=words, bags=bags, fields=fields)

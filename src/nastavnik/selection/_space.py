@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from nastavnik.data import Columns
 from nastavnik.errors import UserError, nearest
 from nastavnik.nets import FAMILIES, Family
 from nastavnik.recipe import Value
@@ -19,6 +20,7 @@ from nastavnik.training.stopping import parse_actions, stopping_nodes
 _MOST_STEPS = 2400  # of a training, where rows do not ask for more
 _MOST_ROWS = 512  # of a batch for second-order optimizers
 _FULL_STEPS = 40  # epochs of such a training
+_NEEDED = {"picture": "pictures", "tokens": "texts"}
 _KINDS = {True: "class", False: "real"}
 _OF_WORDS: dict[str, Node] = {  # where a table holds such columns
     "preparation.categories": Choice.of("auto", "embedding", "means", default="auto"),
@@ -36,6 +38,7 @@ def table_space(
     pinned: Mapping[str, Value] | None = None,
     given: Space | None = None,
     alternatives: Mapping[str, Value] | None = None,
+    sorts: Collection[str] = (),
 ) -> Space:
     """What a search over a table with so many training rows and inputs draws from.
 
@@ -47,23 +50,25 @@ def table_space(
         pinned: dotted names with given values (``--set``); what is pinned is not searched.
         given: a user's own space, in place of what the tree has under the same names; pinned values go before it.
         alternatives: by the name of a preparation that is not plain by default, the plain one, to be tried beside it.
+        sorts: what sorts of fields the table has.
 
     Raises:
         UserError: a pinned or given name or value that the tree does not have.
     """
-    chosen = list(families) or list(FAMILIES.values())
+    chosen = list(families) or [f for f in FAMILIES.values() if not f.needs or f.needs in sorts]
     given = given or Space()
     pins = {**given.fixed, **(pinned or {})}
     searched = _searched(given, pins)
     _refuse_run_choices(searched)
     others = {n: v for n, v in (alternatives or {}).items() if n not in pins and n not in searched.names()}
     whole = _wants_all_rows(pins, searched)
-    branches: dict[Value, Space] = {family.name: family.space(rows, inputs) for family in chosen}
+    branches: dict[Value, Space] = {family.name: _branch(family, rows, inputs, sorts) for family in chosen}
     if whole:  # curvature needs small networks
         branches = {f.name: branches[f.name].pin({n: v for n, v in f.small.items() if n not in pins}) for f in chosen}
     batch = min(rows, _MOST_ROWS) if whole else 32 if rows < 1000 else 64 if rows < 5000 else 128
     batch = 256 if rows >= 10_000 and not whole else batch
-    default = "mlp" if "mlp" in branches else chosen[0].name
+    special = [family.name for family in chosen if family.needs]
+    default = special[0] if special else "mlp" if "mlp" in branches else chosen[0].name
     nodes: dict[str, Node] = {
         "network.family": Choice(branches, default=default),
         "schedule.name": _with_settings("schedule", SCHEDULES, "constant" if whole else "cosine"),
@@ -91,6 +96,10 @@ def table_space(
         parse_actions(str(settled["stopping.on_plateau"]))
     tree = _tree(Space(nodes, optional=_optional()), searched, settled, pins)
     return tree.with_fixed({n: v for n, v in settled.items() if n not in nodes})
+
+
+def _branch(family: Family, rows: int, inputs: int, sorts: Collection[str]) -> Space:
+    return family.space(rows, inputs, sorts) if sorts else family.space(rows, inputs)
 
 
 def _with_plain(nodes: Mapping[str, Node], others: Mapping[str, Value], settled: dict[str, Value]) -> dict[str, Node]:
@@ -232,6 +241,24 @@ def families_named(names: Sequence[str]) -> list[Family]:
         if name not in FAMILIES:
             raise UserError(f"there is no family {name!r}{nearest(name, FAMILIES)}")
     return [FAMILIES[name] for name in names]
+
+
+def families_for(names: Sequence[str], columns: Columns) -> list[Family]:
+    """The families of these names, or those that suit what the columns hold.
+
+    Raises:
+        UserError: a name that is not in the table, or a family for what is not there.
+    """
+    sorts = {own.sort for own in columns.fields.values()}
+    known = families_named(names or tuple(FAMILIES))
+    fitting = [family for family in known if not family.needs or family.needs in sorts]
+    if not names and "picture" in sorts:  # pixels that enter one by one say less, and are a baseline
+        return [family for family in fitting if family.needs == "picture"]
+    lacking = [family for family in known if family not in fitting]
+    if names and lacking:
+        what = _NEEDED[lacking[0].needs]
+        raise UserError(f"the family {lacking[0].name} needs a column of {what}, and this table has none")
+    return fitting
 
 
 def _noise(value: Value, classification: bool) -> Value:

@@ -19,6 +19,7 @@ from nastavnik.recipe import Recipe, Value
 from nastavnik.task import Task
 
 _ROWS_FOR_DISTINCT = 5000
+_EXAMPLES = 2000  # pictures whose mean and deviation are taken
 PLAIN = {  # what a search tries beside the usual preparation, where that does something
     "preparation.numbers": "standard",
     "preparation.target": "identity",
@@ -46,7 +47,7 @@ class Part:
 
     def rows(self, rows: np.ndarray) -> tuple[Inputs, torch.Tensor]:
         """Some rows, prepared."""
-        return Inputs(self.inputs.numbers[rows], self.inputs.categories[rows]), self.targets[rows]
+        return self.inputs.take(rows), self.targets[rows]
 
 
 class Workbench:
@@ -78,7 +79,7 @@ class Workbench:
         self.parts = [self._fit(train, split.repeat_of(g)) for g, (train, _) in enumerate(split.parts)]
         pairs = list(split.parts)
         self.data = Data.of(
-            [(p.inputs.numbers, p.inputs.categories) for p in self.parts],
+            [p.inputs.tensors for p in self.parts],
             [p.targets for p in self.parts],
             pairs,
             seed=seed,
@@ -164,7 +165,7 @@ class Workbench:
         rows = self.split.development
         part = self._fit(rows)
         return part, Data.of(
-            [(part.inputs.numbers, part.inputs.categories)],
+            [part.inputs.tensors],
             [part.targets],
             [(rows, rows)],
             seed=self.seed,
@@ -219,8 +220,8 @@ class Workbench:
         distinct += [_ROWS_FOR_DISTINCT] * told
         distinct += [2] * (inputs.numbers.shape[1] - len(distinct))
         outputs = self.task.likelihood(self._settings).outputs
-        rows = torch.from_numpy(train)
-        examples = (inputs.numbers[rows], inputs.categories[rows])
+        some = _some(train, inputs)
+        examples = inputs.take(torch.from_numpy(some)).tensors
         signature = Signature(
             inputs.numbers.shape[1],
             preparation.cardinalities,
@@ -228,6 +229,7 @@ class Workbench:
             tuple(distinct),
             examples,
             preparation.bag_ranges,
+            preparation.fields.entries,
         )
         return Part(preparation, target, inputs, target.apply(self.task.values), signature, train, repeat)
 
@@ -238,6 +240,13 @@ class Workbench:
             return values[:, None].astype(np.float64)
         commonest = np.argsort(-np.bincount(values.astype(int), minlength=len(self.task.classes)), kind="stable")
         return (values[:, None] == commonest[None, : min(_MOST_MEANS, len(self.task.classes) - 1)]).astype(np.float64)
+
+
+def _some(train: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """The training rows that first layers look at: all of a table, some of what holds pictures."""
+    if not inputs.fields or len(train) <= _EXAMPLES:
+        return train
+    return np.sort(np.random.default_rng(0).choice(train, _EXAMPLES, replace=False))
 
 
 def _distinct(columns: Columns, rows: np.ndarray) -> list[int]:

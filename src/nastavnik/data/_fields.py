@@ -1,0 +1,99 @@
+"""Preparation of fields: pictures and arrays as they are, the words of texts as places in a vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from nastavnik.data._columns import Columns, Field
+from nastavnik.errors import UserError
+
+_MOST_TOKENS = 30_000
+_FEWEST = 2  # rows a word must stand in
+UNKNOWN = 1  # the place of words that are not in the vocabulary; 0 fills up
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a network's first layer must know of one field: its column, its sort, a row's shape, how many words."""
+
+    name: str
+    sort: str
+    shape: tuple[int, ...]
+    levels: int = 0
+
+    @property
+    def size(self) -> int:
+        """Numbers in a row."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Fields:
+    """How fields become tensors, one each, of the smallest dtype: uint8 pixels, int32 tokens, float32 arrays.
+
+    Nothing here depends on more than which words are known; what is to be learned of training rows (a mean, a
+    deviation) is a buffer of the network's first layer, so that folds share one tensor.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    vocabularies: tuple[tuple[str, ...], ...] = ()
+
+    @classmethod
+    def fit(cls, columns: Columns, structure: np.ndarray) -> Fields:
+        """By the rows that decide which words are known."""
+        entries, vocabularies = [], []
+        for name, own in columns.fields.items():
+            words = _vocabulary(own.take(structure)) if own.sort == "tokens" else ()
+            levels = len(words) + UNKNOWN + 1 if own.sort == "tokens" else 0
+            entries.append(Entry(name, own.sort, tuple(own.values.shape[1:]), levels))
+            vocabularies.append(words)
+        return cls(tuple(entries), tuple(vocabularies))
+
+    def apply(self, columns: Columns) -> tuple[torch.Tensor, ...]:
+        """A tensor [n, …] of each field, in the order of the entries.
+
+        Raises:
+            UserError: a field is not there, or of another shape.
+        """
+        found = []
+        for entry, words in zip(self.entries, self.vocabularies, strict=True):
+            own = columns.fields.get(entry.name)
+            if own is None or tuple(own.values.shape[1:]) != entry.shape:
+                raise UserError(f"the columns read are not those that were prepared: {entry.name}")
+            values = _known(own, words) if entry.sort == "tokens" else own.values
+            found.append(torch.from_numpy(np.ascontiguousarray(values)))
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plain record kept in ``model.json``."""
+        entries = [{**e.__dict__, "shape": list(e.shape)} for e in self.entries]
+        return {"entries": entries, "vocabularies": [list(v) for v in self.vocabularies]}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Fields:
+        """Read what ``to_json`` wrote."""
+        entries = tuple(Entry(**{**e, "shape": tuple(e["shape"])}) for e in record["entries"])
+        return cls(entries, tuple(tuple(v) for v in record["vocabularies"]))
+
+
+def _vocabulary(own: Field) -> tuple[str, ...]:
+    """The commonest words that stand in several rows."""
+    ordered = np.sort(own.values, axis=1)
+    first = np.ones(ordered.shape, dtype=bool)
+    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    rows = np.bincount(ordered[first], minlength=len(own.vocabulary) + 1)[1:]
+    able = np.flatnonzero(rows >= _FEWEST)
+    chosen = sorted(able.tolist(), key=lambda t: (-rows[t], own.vocabulary[t]))[:_MOST_TOKENS]
+    return tuple(own.vocabulary[t] for t in chosen)
+
+
+def _known(own: Field, words: tuple[str, ...]) -> np.ndarray:
+    """Tokens as places among the known words."""
+    place = {word: j + UNKNOWN + 1 for j, word in enumerate(words)}
+    table = np.array([0, *(place.get(word, UNKNOWN) for word in own.vocabulary)], dtype=np.int32)
+    return table[own.values]
