@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -89,12 +89,13 @@ class Planted:
     """A family that builds a task's network, with the fault that ``network.fault`` names."""
 
     linear = False
+    needs = ""
     small: ClassVar[Mapping[str, Value]] = {}
 
     def __init__(self, kind: str) -> None:
         self.name = self.kind = kind
 
-    def space(self, rows: int, inputs: int) -> Any:
+    def space(self, rows: int, inputs: int, sorts: Collection[str] = ()) -> Any:
         """Nothing is searched here."""
         raise NotImplementedError
 

@@ -36,13 +36,11 @@ def made(rows: int, seed: int = 0) -> pd.DataFrame:
 def main() -> None:
     """Fit all together, then each column alone."""
     table = made(600)
-    options = {"target": "price", "networks": 6, "folds": 0, "settings": {"epochs": 20}}
-    whole = nastavnik.fit(table, **options)
-    score = whole.result["test"]["r2"]
-    print(f"all together: R2 {score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})")
-    for column in ("photo", "note", "area", "district"):
-        alone = nastavnik.fit(table[[column, "price"]], **options).result["test"]["r2"]
-        print(f"{column} alone: R2 {alone['value']:.3f} ({alone['low']:.3f} to {alone['high']:.3f})")
+    columns = ["photo", "note", "area", "district"]
+    for some in (columns, *[[column] for column in columns]):
+        run = nastavnik.fit(table[[*some, "price"]], target="price", networks=6, folds=0, settings={"epochs": 20})
+        score = run.result["test"]["r2"]
+        print(f"{' + '.join(some)}: R2 {score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})")
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ def test_sizes_are_brought_to_one_and_said(folder: Path) -> None:
 
 def test_folders_and_archives_that_are_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "bird").mkdir()
-    with pytest.raises(UserError, match="the folder bird in .* holds no picture"):
+    with pytest.raises(UserError, match=r"the folder bird in .* holds no picture"):
         read_source(folder)
     (folder / "bird").rmdir()
     shutil.rmtree(folder / "dog")

@@ -12,6 +12,7 @@ from nastavnik.errors import UserError
 from nastavnik.nets import FAMILIES, Factory, Signature
 from nastavnik.nets._encoders import Convolutions, Flat, WordMean
 from nastavnik.nets._standard import Standard
+from nastavnik.recipe import Value
 from nastavnik.space import default_of
 
 PHOTO = Entry("photo", "picture", (8, 6, 3))
@@ -34,7 +35,7 @@ def signature() -> Signature:
     return Signature(2, (3,), 4, (12, 12), examples(), (), (PHOTO, WORDS, GRID))
 
 
-def settings(name: str) -> dict[str, object]:
+def settings(name: str) -> dict[str, Value]:
     space = FAMILIES[name].space(500, 2, ("picture", "tokens", "array"))
     return {key.removeprefix("network."): v for key, v in space.default().items() if key.startswith("network.")}
 
@@ -79,12 +80,16 @@ def test_pairs_of_words_tell_their_order() -> None:
 
 
 def test_convolutions_are_torchs() -> None:
-    own = {"channels": 4, "stages": 2, "double": False, "normalization": "none", "activation": "relu", "map_dropout": 0}
+    own: dict[str, Value] = {"channels": 4, "stages": 2, "double": False, "activation": "relu", "map_dropout": 0}
+    own["normalization"] = "none"
     layer = Convolutions(PHOTO, own, examples()[2]).eval()
     x = examples()[2]
     z = layer.standard(x)
     for stage in layer.stages:
-        z = torch.relu(nn.functional.conv2d(z, stage[0].weight, stage[0].bias, padding=1))
+        assert isinstance(stage, nn.Sequential)
+        first = stage[0]
+        assert isinstance(first, nn.Conv2d)
+        z = torch.relu(nn.functional.conv2d(z, first.weight, first.bias, padding=1))
         z = torch.max_pool2d(z, 2) if min(z.shape[2:]) >= 4 else z  # a map of three is not halved
     torch.testing.assert_close(layer(x), z.mean((2, 3)))
     assert layer.features == 8
@@ -92,7 +97,7 @@ def test_convolutions_are_torchs() -> None:
 
 @pytest.mark.parametrize("normalization", ["weight", "rms"])
 def test_a_normalization_without_maps_is_refused(normalization: str) -> None:
-    own = {"channels": 4, "stages": 2, "double": False, "activation": "relu", "map_dropout": 0}
+    own: dict[str, Value] = {"channels": 4, "stages": 2, "double": False, "activation": "relu", "map_dropout": 0}
     with pytest.raises(UserError, match=rf"network\.normalization cannot be '{normalization}' after convolutions"):
         Convolutions(PHOTO, {**own, "normalization": normalization}, None)
 
@@ -100,16 +105,16 @@ def test_a_normalization_without_maps_is_refused(normalization: str) -> None:
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_every_family_takes_all_fields(name: str) -> None:
     torch.manual_seed(0)
-    network = FAMILIES[name].build(settings(name), signature())  # type: ignore[arg-type]
+    network = FAMILIES[name].build(settings(name), signature())
     out = network(*examples())
     assert out.shape == (12, 4)
-    again = FAMILIES[name].build(settings(name), Signature(2, (3,), 4, (12, 12), None, (), (PHOTO, WORDS, GRID)))  # type: ignore[arg-type]
+    again = FAMILIES[name].build(settings(name), Signature(2, (3,), 4, (12, 12), None, (), (PHOTO, WORDS, GRID)))
     again.load_state_dict(network.state_dict())
     torch.testing.assert_close(again.eval()(*examples()), network.eval()(*examples()))
 
 
 def test_a_factory_gets_inputs_by_name() -> None:
-    seen = {}
+    seen: dict[str, torch.Tensor] = {}
 
     class Reader(nn.Module):
         def __init__(self, shapes: dict, outputs: int) -> None:

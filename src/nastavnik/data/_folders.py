@@ -58,7 +58,7 @@ def _ends(name: str, endings: Sequence[str]) -> bool:
 
 
 def read_classes(place: Place, notes: list[str]) -> tuple[pd.DataFrame, np.ndarray | None]:
-    """A place with a folder for each class, below folders of parts or not, as a table: ``image`` (or ``text``), ``class``.
+    """A place with a folder for each class, below folders of parts or not, as a table: image (or text), class.
 
     Files that stand in no folder have no class. What each row's part is comes beside it, None where none is said.
 

@@ -56,7 +56,7 @@ class Preparation:
     quartiles and softly clipped to (-3, 3), z / sqrt(1 + (z/3)²) (Holzmüller et al. 2024); method "quantile" maps to
     normal scores instead, "identity" leaves them as they are. Columns that share one unit (pixels) are centred and
     scaled as one. Missing numbers become the centre, beside an indicator. Words, bags of words and fields: see
-    ``Names``, ``Bags`` and ``Fields``. In ``Inputs.numbers`` stand numbers, indicators, what names tell as numbers, bags.
+    ``Names``, ``Bags``, ``Fields``. In ``Inputs.numbers`` stand numbers, indicators, what names tell as numbers, bags.
     """
 
     centre: np.ndarray
@@ -69,7 +69,7 @@ class Preparation:
     highest: np.ndarray
     names: Names
     bags: Bags
-    fields: Fields = Fields()
+    fields: Fields
 
     @classmethod
     def fit(

@@ -153,7 +153,7 @@ def _with_files(table: Table, path: Path, inner: str | None) -> Table:
     """A table whose column of paths leads to pictures beside it, in its folder or in its archive."""
     if path.suffix.lower() == ".zip":
         place = place_of(path)
-        chosen = inner if inner in place.names else _tables_in(place)[0] if _tables_in(place) else ""
+        chosen = inner if inner is not None else next(iter(_tables_in(place)), "")
         above = chosen.rpartition("/")[0]
 
         def cell(name: str) -> Held:
@@ -169,7 +169,7 @@ def _with_files(table: Table, path: Path, inner: str | None) -> Table:
 
 def _digest(frame: pd.DataFrame, before: str = "") -> str:
     """A table's hash, with the content of the files that its cells name."""
-    held = "".join(digest_of(str(name), frame[name]) for name in frame.columns if frame[name].dtype == object)
+    held = "".join(digest_of(str(name), frame[name].tolist()) for name in frame.columns if frame[name].dtype == object)
     return hashlib.sha256((before + _hash_frame(frame) + held).encode()).hexdigest()
 
 

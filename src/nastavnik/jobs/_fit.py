@@ -242,6 +242,8 @@ def _fit_beside(
         bench, space, strategy = prepare(dataset, families, request)
         refuse_too_short(clock, dataset, bench, space)
         folder.touches()  # says at once if result.json cannot be believed
+        origin, kept = table.origin, table if request.fill else None
+        del table  # pictures are held once, as the dataset's
     except BaseException:  # also a Ctrl-C: the place is left as it was found
         folder.abandon()
         raise
@@ -249,7 +251,7 @@ def _fit_beside(
     request = request.settled(
         folds=len(dataset.split.folds or ()) // dataset.split.repeats
     )  # a resumed run keeps them, whatever its budget
-    folder.write(asked=request.to_json(), source=table.origin, threads=threads, status="running")
+    folder.write(asked=request.to_json(), source=origin, threads=threads, status="running")
     folder.write_json("dataset.json", dataset.to_json())
     for note in [f"{dataset.task.target}: {dataset.task.kind} ({dataset.task.why})", *dataset.notes]:
         watcher.note(note)
@@ -284,7 +286,7 @@ def _fit_beside(
         timings={"seconds": search.seconds, "peak_megabytes": _peak_megabytes()},
     ) as stage:
         _write(stage, delivery, search, result, dataset, folder.record if reported else None)
-        filled = _filled(delivery.model, table, dataset) if request.fill else None
+        filled = None if kept is None else _filled(delivery.model, kept, dataset)
         if filled is not None and stage is not None:
             write_atomically(stage / "filled.csv", lambda part: write_csv(filled, part))
     networks = network_table(search, delivery)

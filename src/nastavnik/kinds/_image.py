@@ -189,9 +189,8 @@ def _opened(content: Any) -> Any:
     except Pictures.DecompressionBombError as error:
         raise UserError(f"it is far too large ({error}); make it smaller") from error
     if image.width * image.height > _MOST_PIXELS:
-        raise UserError(
-            f"it has {image.width}×{image.height} pixels, more than {_MOST_PIXELS // 1_000_000} million; make it smaller"
-        )
+        most = f"{_MOST_PIXELS // 1_000_000} million pixels"
+        raise UserError(f"it is far too large ({image.width}×{image.height}, more than {most}); make it smaller")
     return image
 
 

@@ -58,8 +58,8 @@ class Convolutions(nn.Module):
         height, width, inputs = entry.shape
         channels, double = int(settings["channels"]), bool(settings["double"])
         name = str(settings["normalization"])
-        if name not in NORMALIZATIONS or NORMALIZATIONS[name].maps is None:
-            known = [n for n, kind in NORMALIZATIONS.items() if kind.maps is not None]
+        known = [n for n, kind in NORMALIZATIONS.items() if kind.maps(channels) is not None]
+        if name not in known:
             raise UserError(f"network.normalization cannot be {name!r} after convolutions{nearest(name, known)}")
         normalization = NORMALIZATIONS[name]
         self.stages = nn.ModuleList()
@@ -69,8 +69,7 @@ class Convolutions(nn.Module):
             layers: list[nn.Module] = []
             for start in (inputs, outputs)[: 2 if double else 1]:
                 layers.append(nn.Conv2d(start, outputs, 3, padding=1, bias=not normalization.centres))
-                assert normalization.maps is not None
-                layers += [normalization.maps(outputs), make_activation(settings)]
+                layers += [normalization.maps(outputs) or nn.Identity(), make_activation(settings)]
             self.stages.append(nn.Sequential(*layers))
             self.halves.append(min(height, width) >= _LEAST_SIDE)
             if self.halves[-1]:

@@ -20,7 +20,6 @@ from nastavnik.recipe import Value
 from nastavnik.space import Choice, Node, Number, Space
 from nastavnik.training.optimizers import DECAY, OPTIMIZERS, RATE
 
-
 _DTYPES = {"picture": torch.uint8, "tokens": torch.int32, "array": torch.float32}
 
 
@@ -53,9 +52,9 @@ class Signature:
 class Family(Protocol):
     """A kind of network.
 
-    ``space(rows, inputs, sorts)`` is its branch: what hangs below ``network.family``, and the ranges of training settings
-    that suit it. ``build`` makes one module with ``forward(numbers, categories, *fields) -> outputs`` from the recipe's
-    network section; its initial weights come from torch's current random state, which the engine seeds.
+    ``space(rows, inputs, sorts)`` is its branch: what hangs below ``network.family``, and the ranges of training
+    settings that suit it. ``build`` makes one module with ``forward(numbers, categories, *fields) -> outputs`` from the
+    recipe's network section; its initial weights come from torch's current random state, which the engine seeds.
     """
 
     @property

@@ -41,7 +41,7 @@ class LinearNetwork(nn.Module):
         told = any(entry.sort == "tokens" for entry in signature.entries)
         self.plain = signature.plain if told else signature.numbers  # words are not counted twice
         width = self.plain + sum(flat.features for flat in self.fields if isinstance(flat, Flat))
-        self.weights = nn.Linear(width, signature.outputs)
+        self.weights = nn.utils.skip_init(nn.Linear, width, signature.outputs)  # torch warns of a width of 0
         self.categories = nn.ModuleList(nn.Embedding(k, signature.outputs) for k in signature.cardinalities)
         for parameter in self.parameters():  # not what fields are centred and scaled by
             nn.init.zeros_(parameter)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -28,14 +28,16 @@ class Normalization:
     settings: ClassVar[Mapping[str, float]] = {}
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {}
     centres: ClassVar[bool] = False  # whether it takes away any bias before it
-    maps: ClassVar[Callable[[int], nn.Module] | None] = (
-        None  # the same for maps of so many channels, where there is one
-    )
 
     @classmethod
     def make(cls, width: int, options: Mapping[str, Any]) -> nn.Module:
         """The module after the layer."""
         return nn.Identity()
+
+    @classmethod
+    def maps(cls, channels: int) -> nn.Module | None:
+        """The module for maps [rows, channels, height, width]; None where there is none."""
+        return None
 
     @classmethod
     def layer(cls, inputs: int, outputs: int) -> nn.Linear:
@@ -50,7 +52,11 @@ class NoNormalization(Normalization):
     formula = "x"
     prefer = "for shallow networks with a matched initialization"
     source = "-"
-    maps = staticmethod(lambda channels: nn.Identity())
+
+    @classmethod
+    def maps(cls, channels: int) -> nn.Module:
+        """``nn.Identity``."""
+        return nn.Identity()
 
 
 class BatchNorm(Normalization):
@@ -61,7 +67,11 @@ class BatchNorm(Normalization):
     prefer = "for large batches; weaken dropout beside it; never with batches of a few rows"
     source = "Ioffe & Szegedy 2015 (notes/001 U12-U13, notes/002 D38)"
     centres = True
-    maps = staticmethod(nn.BatchNorm2d)
+
+    @classmethod
+    def maps(cls, channels: int) -> nn.Module:
+        """``nn.BatchNorm2d``."""
+        return nn.BatchNorm2d(channels)
 
     @classmethod
     def make(cls, width: int, options: Mapping[str, Any]) -> nn.Module:
@@ -76,7 +86,11 @@ class LayerNorm(Normalization):
     formula = "(x - mean_row) / sqrt(var_row + 1e-5) * gamma + beta"
     prefer = "for small batches, recurrent and attention networks"
     source = "Ba et al. 2016 (notes/003-f 16528-16532)"
-    maps = staticmethod(lambda channels: nn.GroupNorm(1, channels))
+
+    @classmethod
+    def maps(cls, channels: int) -> nn.Module:
+        """All channels and places of a row together."""
+        return nn.GroupNorm(1, channels)
 
     @classmethod
     def make(cls, width: int, options: Mapping[str, Any]) -> nn.Module:
@@ -92,7 +106,11 @@ class GroupNorm(Normalization):
     prefer = "after convolutions with small batches"
     source = "Wu & He 2018 (notes/003-f 16528-16532)"
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"groups": (8, 2, 4, 16, 32)}
-    maps = staticmethod(lambda channels: nn.GroupNorm(max(1, channels // _LEAST_GROUP), channels))
+
+    @classmethod
+    def maps(cls, channels: int) -> nn.Module:
+        """Groups of four channels."""
+        return nn.GroupNorm(max(1, channels // _LEAST_GROUP), channels)
 
     @classmethod
     def make(cls, width: int, options: Mapping[str, Any]) -> nn.Module:
