@@ -93,6 +93,7 @@ def test_convolutions_are_torchs() -> None:
         z = torch.max_pool2d(z, 2) if min(z.shape[2:]) >= 4 else z  # a map of three is not halved
     torch.testing.assert_close(layer(x), z.mean((2, 3)))
     assert layer.features == 8
+    assert layer.further_products == 9 * 3 * 4 * (48 - 1) + 9 * 4 * 8 * (12 - 1)
 
 
 @pytest.mark.parametrize("normalization", ["weight", "rms"])

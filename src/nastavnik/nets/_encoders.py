@@ -62,6 +62,7 @@ class Convolutions(nn.Module):
         if name not in known:
             raise UserError(f"network.normalization cannot be {name!r} after convolutions{nearest(name, known)}")
         normalization = NORMALIZATIONS[name]
+        self.further_products = 0  # a row's multiplications beyond one for each weight: what its time grows with
         self.stages = nn.ModuleList()
         self.halves: list[bool] = []
         for stage in range(int(settings["stages"])):
@@ -69,6 +70,7 @@ class Convolutions(nn.Module):
             layers: list[nn.Module] = []
             for start in (inputs, outputs)[: 2 if double else 1]:
                 layers.append(nn.Conv2d(start, outputs, 3, padding=1, bias=not normalization.centres))
+                self.further_products += 9 * start * outputs * (height * width - 1)
                 layers += [normalization.maps(outputs) or nn.Identity(), make_activation(settings)]
             self.stages.append(nn.Sequential(*layers))
             self.halves.append(min(height, width) >= _LEAST_SIDE)

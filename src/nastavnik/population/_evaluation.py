@@ -112,7 +112,8 @@ class Evaluation:
             said = functional_call(describe, {f"likelihood.{n}": v for n, v in own.items()}, (o,))
             if "probabilities" not in said:
                 centre = said["mean"] if "mean" in said else said["rate"]
-                return (w * (centre - t).square()).mean().sqrt()
+                away = (centre - t).square()
+                return (w * (away if away.ndim == 1 else away.nan_to_num().mean(1))).mean().sqrt()
             if t.ndim == 1:
                 return (w * (said["probabilities"].argmax(-1) != t).to(o.dtype)).mean()
             return ((said["probabilities"] > 0.5) != (t > 0.5)).to(o.dtype).mean()

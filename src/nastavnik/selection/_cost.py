@@ -42,5 +42,6 @@ def _each(size: int, batch: int) -> float:
 
 
 def size_of(learner: nn.Module) -> int:
-    """Weights in matrices: what a step's arithmetic grows with."""
-    return sum(p.numel() for p in learner.parameters() if p.ndim >= 2)
+    """Weights in matrices: what a step's arithmetic grows with; those of convolutions count at each place they see."""
+    again = sum(int(getattr(module, "further_products", 0)) for module in learner.modules())
+    return again + sum(p.numel() for p in learner.parameters() if p.ndim >= 2)

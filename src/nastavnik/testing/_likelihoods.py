@@ -16,6 +16,7 @@ from nastavnik.training.likelihoods._positive import ZERO
 from nastavnik.training.losses import LOSSES, TrainingLoss
 
 _N = 12
+_STEP = 0.3  # of a grid
 
 
 def check_likelihood(kind: type[Likelihood]) -> None:
@@ -93,6 +94,7 @@ def sample_targets(kind: str, rows: int, classes: int) -> torch.Tensor:
         "count": lambda: torch.randint(0, 6, (rows,), generator=g).double(),
         "labels": lambda: torch.randint(0, 2, (rows, classes), generator=g).double(),
         "votes": lambda: torch.randint(0, 4, (rows, classes), generator=g).double(),
+        "vector": lambda: torch.randn(rows, classes, generator=g, dtype=torch.float64),
     }
     assert kind in made, f"a likelihood's target must be one of {', '.join(made)}, but got {kind!r}"
     targets: torch.Tensor = made[kind]()
@@ -111,6 +113,8 @@ def total_mass(likelihood: Likelihood, outputs: torch.Tensor, temperature: float
             masses.append(float(torch.trapezoid(density[1:], every[1:]) + density[0]))
         elif likelihood.target in ("real", "positive"):
             masses.append(float(torch.trapezoid(density, every)))
+        elif likelihood.target == "vector":
+            masses.append(float(density.sum()) * _STEP**likelihood.outputs)
         else:
             masses.append(float(density.sum()))
     return masses
@@ -129,6 +133,9 @@ def _all_targets(likelihood: Likelihood, row: torch.Tensor) -> torch.Tensor:
         voters = 5
         every = itertools.product(range(voters + 1), repeat=classes)
         return torch.tensor([v for v in every if sum(v) == voters], dtype=torch.float64)
+    if likelihood.target == "vector":  # a grid of equal steps, on which a smooth density sums up exactly
+        steps = torch.arange(-40, 41, dtype=torch.float64) * _STEP
+        return torch.cartesian_prod(*(steps + centre for centre in row)).reshape(-1, len(row))
     if likelihood.target == "positive":
         return torch.exp(torch.linspace(-60, 12, 400_001, dtype=torch.float64))
     if likelihood.target == "spike":  # the zero first

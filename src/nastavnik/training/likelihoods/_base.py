@@ -26,7 +26,7 @@ class Likelihood(nn.Module, ABC):
     flattens (> 1) the distribution without moving its centre (Guo et al. 2017).
 
     ``target`` is the kind of target it is of: "class" (class numbers), "real", "positive", "spike" (positive or zero),
-    "count", "labels" (several yes or no) or "votes" (counts or shares of each class).
+    "count", "labels" (several yes or no), "votes" (counts or shares of each class) or "vector" (several reals).
     """
 
     name: ClassVar[str]

@@ -10,7 +10,7 @@ import torch
 from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.losses._base import TrainingLoss
 
-_ALL = ("class", "real", "positive", "spike", "count", "labels", "votes")
+_ALL = ("class", "real", "positive", "spike", "count", "labels", "votes", "vector")
 
 
 class NegLogLikelihood(TrainingLoss):
@@ -40,7 +40,7 @@ class Tempered(TrainingLoss):
     prefer = "to control how sharp the outputs grow; the final temperature is set on held-out rows anyway"
     source = "notes/003-b B29 (83), c = 1/T; Guo et al. 2017"
     settings: ClassVar[Mapping[str, float]] = {"temperature": 2.0}
-    targets = ("class", "real", "labels", "votes")
+    targets = ("class", "real", "labels", "votes", "vector")
     temperature: torch.Tensor
 
     def rows(self, likelihood: Likelihood, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
