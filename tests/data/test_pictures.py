@@ -19,7 +19,7 @@ from nastavnik.data import Table, read_source
 from nastavnik.dataset import Dataset, DatasetOptions, make_dataset
 from nastavnik.errors import UserError
 from nastavnik.kinds import Cells, copies_across
-from nastavnik.kinds._image import near_keys
+from nastavnik.kinds._pixels import near_keys
 
 
 def save(path: Path, pixels: np.ndarray, mode: str = "RGB", **options: Any) -> None:
@@ -103,6 +103,33 @@ def test_paths_that_lead_nowhere(folder: Path, line: str, sentence: str) -> None
     save(folder.parent / "away.png", pixels(1))
     with pytest.raises(UserError, match=sentence):
         dataset(folder / "list.csv", target="pet")
+
+
+@pytest.mark.parametrize("start", ["gone/", "https://example.org/"])
+def test_names_of_which_none_is_there_are_words(folder: Path, start: str) -> None:
+    lines = [f"{start}{i}.png,{i % 2}" for i in range(30)]
+    (folder / "list.csv").write_text("\n".join(["photo,pet", *lines]) + "\n")
+    table = read_source(folder / "list.csv")
+    assert isinstance(table.frame["photo"][0], str)
+    assert any("none of which is there" in note for note in table.notes) == (start == "gone/")
+
+
+def test_a_frame_of_paths_is_read_where_it_is_told_to(folder: Path) -> None:
+    paths = [str(folder / c / f"{i}.png") for c in ("cat", "dog") for i in range(15)]
+    frame = pd.DataFrame({"photo": paths, "pet": ["cat"] * 15 + ["dog"] * 15})
+    found = dataset(read_source(frame), target="pet", kinds={"photo": "image"})
+    np.testing.assert_array_equal(found.columns.fields["photo"].values[0], pixels(0))
+
+
+def test_texts_in_a_folder_for_each_class(tmp_path: Path) -> None:
+    for name in ("ham", "spam"):
+        (tmp_path / name).mkdir()
+        for i in range(40):
+            (tmp_path / name / f"{i}.txt").write_bytes(f"this caf\xe9 number {i} is {name} indeed".encode("latin-1"))
+    table = read_source(tmp_path)
+    assert list(table.frame.columns) == ["text", "class"]
+    assert "café" in table.frame["text"][0]
+    assert dataset(table).columns.fields["text"].sort == "tokens"
 
 
 def test_an_empty_cell_is_a_missing_picture(folder: Path) -> None:

@@ -104,15 +104,21 @@ def _text(cell: Held) -> str:
     return str(raw.decode("latin-1"))
 
 
-def with_files(frame: pd.DataFrame, cell: Callable[[str], Held]) -> pd.DataFrame:
-    """A table whose columns of paths to pictures hold the files in place of their names."""
+def with_files(frame: pd.DataFrame, cell: Callable[[str], Held], notes: list[str]) -> pd.DataFrame:
+    """A table whose columns of paths to pictures hold the files in place of their names.
+
+    Names of which not one is there are words, and it is said.
+    """
     found = {}
     for name in frame.columns:
         values = frame[name]
         if values.dtype != object and not isinstance(values.dtype, pd.StringDtype):
             continue
         words = [v for v in values.iloc[:: max(1, len(values) // 200)] if isinstance(v, str) and v.strip()]
-        if words and np.mean([_ends(w, PICTURES) for w in words]) >= _MOSTLY:
+        if words and np.mean([_ends(w, PICTURES) and "://" not in w for w in words]) >= _MOSTLY:
+            if not any(cell(w.strip()).there for w in words):
+                notes.append(f"{name} holds names of pictures, none of which is there ({words[0]} …): taken as words")
+                continue
             own = [cell(v.strip()) if isinstance(v, str) and v.strip() else v for v in values]
             found[name] = pd.Series(own, index=values.index, dtype=object)
     return frame.assign(**found) if found else frame

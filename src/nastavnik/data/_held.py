@@ -43,6 +43,11 @@ class Held(ABC):
         """
 
     @property
+    def there(self) -> bool:
+        """Whether there is something of its name."""
+        return True
+
+    @property
     def digest(self) -> str:
         """A word that cells of other content do not have."""
         content = self.load()
@@ -56,6 +61,11 @@ class FileCell(Held):
 
     def __init__(self, root: Path, name: str) -> None:
         self.root, self.name = root, name
+
+    @property
+    def there(self) -> bool:
+        """Whether there is such a file."""
+        return os.path.exists(self.root / self.name)  # False of names that no file can have
 
     def load(self) -> bytes:
         """Its bytes."""
@@ -93,7 +103,7 @@ class Archive:
         packed, whole = (sum(getattr(m, n) for m in members) for n in ("compress_size", "file_size"))
         if whole > _LARGE and whole > _RATIO * max(packed, 1):
             raise UserError(f"{path} would unpack to {whole / 2**20:.0f} MB, {whole // max(packed, 1)} times its size")
-        self.names = [m.filename for m in members if _is_ours(m.filename)]
+        self.names = {m.filename for m in members if _is_ours(m.filename)}
 
     def read(self, name: str) -> bytes:
         """One member's bytes.
@@ -118,6 +128,11 @@ class MemberCell(Held):
 
     def __init__(self, archive: Archive, name: str) -> None:
         self.archive, self.name = archive, name
+
+    @property
+    def there(self) -> bool:
+        """Whether there is such a member."""
+        return self.name in self.archive.names
 
     def load(self) -> bytes:
         """Its bytes."""

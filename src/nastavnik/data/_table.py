@@ -151,6 +151,7 @@ def _of_classes(place: Place, origin: dict[str, Any], name: str) -> Table:
 
 def _with_files(table: Table, path: Path, inner: str | None) -> Table:
     """A table whose column of paths leads to pictures beside it, in its folder or in its archive."""
+    notes: list[str] = []
     if path.suffix.lower() == ".zip":
         place = place_of(path)
         chosen = inner if inner is not None else next(iter(_tables_in(place)), "")
@@ -159,9 +160,11 @@ def _with_files(table: Table, path: Path, inner: str | None) -> Table:
         def cell(name: str) -> Held:
             return place.cell(f"{above}/{name}" if above else name)
 
-        return replace(table, frame=with_files(table.frame, cell))
+        frame = with_files(table.frame, cell, notes)
+        return replace(table, frame=frame, notes=(*table.notes, *notes))
     folder = path.parent
-    frame = with_files(table.frame, lambda name: FileCell(folder, name))
+    frame = with_files(table.frame, lambda name: FileCell(folder, name), notes)
+    table = replace(table, notes=(*table.notes, *notes))
     if frame is table.frame:
         return table
     return replace(table, frame=frame, origin={**table.origin, "sha256": _digest(frame, table.origin["sha256"])})

@@ -11,8 +11,8 @@ import pandas as pd
 from nastavnik.data import Columns, Field, row_keys
 from nastavnik.kinds._cells import Cells, is_missing
 from nastavnik.kinds._identifier import is_id_name
-from nastavnik.kinds._image import near_keys
 from nastavnik.kinds._kind import ColumnInfo
+from nastavnik.kinds._pixels import near_keys
 from nastavnik.kinds._table import KINDS
 
 _LEAK = 0.995  # how much of the target one column may explain before it looks like the answer itself

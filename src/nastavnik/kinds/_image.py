@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +12,10 @@ from nastavnik.data import Field, Held, Lost, each_read
 from nastavnik.errors import UserError
 from nastavnik.kinds._cells import Cells
 from nastavnik.kinds._kind import Features, Guess, Kind, Wishes
+from nastavnik.kinds._pixels import as_pixels, channels_of, opened, pixels_of
 
 _LOOKED_AT = 256  # pictures whose sizes decide
 _MOST_SIDE = 64  # pixels of a side that networks are given
-_MOST_PIXELS = 60_000_000  # of one picture, before it is made smaller
-_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
-_ORIENTATION = 0x0112  # EXIF's name for it
-_CONTRAST = 8.0  # deviation of the squares' brightness below which nothing is told
-_NEAR = 8  # squares a side of the small picture by which near copies are found
 
 
 class Image(Kind):
@@ -80,7 +75,7 @@ class Image(Kind):
             if not isinstance(cell, Held):
                 raise UserError(f"{cells.name}: row {row + 1} holds {str(cell)[:60]!r}, which is no picture")
             try:
-                pixels, shapes[i], odd[i] = _pixels(cell.load(), channels, (height, width))
+                pixels, shapes[i], odd[i] = pixels_of(cell.load(), channels, (height, width))
             except UserError as error:
                 raise UserError(f"{cells.name}: row {row + 1}, {_placed(cell, error)}") from error
             values[row] = pixels
@@ -127,25 +122,7 @@ def _may_be_pixels(content: Any) -> bool:
     """Bytes of a file, a PIL image, or an array of the shape and range of pixels."""
     if isinstance(content, bytes) or hasattr(content, "getbands"):
         return True
-    return _as_pixels(content) is not None
-
-
-def _as_pixels(array: Any) -> np.ndarray | None:
-    """An array of pixels as uint8 [height, width, channels]; None where it is none."""
-    own = np.asarray(array)
-    if own.ndim == 2:
-        own = own[..., None]
-    elif own.ndim == 3 and own.shape[2] not in _CHANNELS and own.shape[0] in _CHANNELS:
-        own = own.transpose(1, 2, 0)
-    if own.ndim != 3 or own.shape[2] not in _CHANNELS or min(own.shape[:2]) < 2:
-        return None
-    if own.dtype == np.uint8:
-        return own
-    if own.dtype.kind not in "fiu" or not np.isfinite(own).all() or own.min() < 0 or own.max() > 255:
-        return None
-    scaled = own * 255.0 if own.dtype.kind == "f" and own.max() <= 1 else own  # what ToTensor makes of pixels
-    whole = np.rint(scaled)
-    return whole.astype(np.uint8) if np.abs(scaled - whole).max() < 1e-3 else None
+    return as_pixels(content) is not None
 
 
 def _shape(cell: Held) -> tuple[int, int, int] | None:
@@ -153,9 +130,9 @@ def _shape(cell: Held) -> tuple[int, int, int] | None:
     try:
         content = cell.load()
         if isinstance(content, bytes) or hasattr(content, "getbands"):
-            image = _opened(content)
-            return _channels(image), image.height, image.width
-        pixels = _as_pixels(content)
+            image = opened(content)
+            return channels_of(image), image.height, image.width
+        pixels = as_pixels(content)
         return None if pixels is None else (pixels.shape[2], pixels.shape[0], pixels.shape[1])
     except UserError:  # told where all are read, with its row
         return None
@@ -168,96 +145,6 @@ def _size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
     if largest <= _MOST_SIDE:
         return max(height, 2), max(width, 2)
     return tuple(max(2, round(side * _MOST_SIDE / largest)) for side in (height, width))  # type: ignore[return-value]
-
-
-def _opened(content: Any) -> Any:
-    """A PIL image, its pixels not read yet.
-
-    Raises:
-        UserError: the bytes are no picture, or it is far too large.
-    """
-    from PIL import Image as Pictures
-    from PIL import UnidentifiedImageError
-
-    if not isinstance(content, bytes):
-        return content
-    try:
-        image = Pictures.open(io.BytesIO(content))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        what = "is empty" if not content else "is no picture that can be read"
-        raise UserError(f"it {what}; mend it, or leave that row out") from error
-    except Pictures.DecompressionBombError as error:
-        raise UserError(f"it is far too large ({error}); make it smaller") from error
-    if image.width * image.height > _MOST_PIXELS:
-        most = f"{_MOST_PIXELS // 1_000_000} million pixels"
-        raise UserError(f"it is far too large ({image.width}×{image.height}, more than {most}); make it smaller")
-    return image
-
-
-def _channels(image: Any) -> int:
-    if image.mode in ("1", "L", "I", "I;16", "I;16B", "F"):
-        return 1
-    return 4 if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info else 3
-
-
-def _pixels(content: Any, channels: int, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int, int], list[str]]:
-    """Pixels uint8 [height, width, channels] of this size, what the picture was, and what was odd about it.
-
-    Raises:
-        UserError: it is no whole picture.
-    """
-    from PIL import Image as Pictures
-    from PIL import ImageOps
-
-    odd: list[str] = []
-    if isinstance(content, bytes) or hasattr(content, "getbands"):
-        image = _opened(content)
-        was = (_channels(image), image.height, image.width)
-        if getattr(image, "n_frames", 1) > 1:
-            odd.append("animated: its first frame is taken")
-            image.seek(0)
-        try:
-            image.load()
-            turned = ImageOps.exif_transpose(image) if _is_turned(image) else image
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise UserError(f"it is cut short or damaged ({error}); mend it, or leave that row out") from error
-        if turned is not image:
-            odd.append("turned as its EXIF data says")
-        image = turned
-        if image.mode.startswith(("I", "F")):
-            odd.append("of more than 8 bits a pixel: scaled to 8")
-            image = Pictures.fromarray(_to_bytes(np.asarray(image)))
-        if image.mode == "CMYK":
-            odd.append("in CMYK: turned into RGB")
-        if image.mode == "P":  # a palette is of colours
-            image = image.convert("RGBA" if channels == 4 else "RGB")
-        image = image if image.mode == _CHANNELS[channels] else image.convert(_CHANNELS[channels])
-    else:
-        own = _as_pixels(content)
-        if own is None:
-            raise UserError("it is no array of pixels: give [height, width] or [height, width, 1, 3 or 4], 0 to 255")
-        was = (own.shape[2], own.shape[0], own.shape[1])
-        if was == (channels, *size):
-            return own, was, odd
-        image = Pictures.fromarray(own[..., 0] if own.shape[2] == 1 else np.ascontiguousarray(own))
-        image = image.convert(_CHANNELS[channels])
-    if (image.height, image.width) != size:
-        image = image.resize((size[1], size[0]), Pictures.Resampling.BILINEAR, reducing_gap=2.0)
-    array = np.asarray(image)
-    return (array[..., None] if array.ndim == 2 else array), was, odd
-
-
-def _is_turned(image: Any) -> bool:
-    """Whether its EXIF data says that it is to be turned or mirrored."""
-    told = "exif" in image.info or image.format in ("TIFF", "PNG", "WEBP")
-    return told and image.getexif().get(_ORIENTATION, 1) not in (0, 1)
-
-
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Grey values of 16 bits or real ones as 8 bits."""
-    top = 65535.0 if values.dtype.kind in "ui" and values.max(initial=0) > 255 else 255.0
-    top = 1.0 if values.dtype.kind == "f" and values.max(initial=0) <= 1 else top
-    return np.clip(values * (255.0 / top), 0, 255).round().astype(np.uint8)
 
 
 def _odd(
@@ -283,23 +170,3 @@ def _odd(
     if plain > 0:
         said.append(("plain pictures", "warning", f"{cells.name}: {plain} pictures are of one colour all over"))
     return tuple(said)
-
-
-def near_keys(values: np.ndarray) -> np.ndarray:
-    """A number for each picture [n] that near copies share (brighter, resized, compressed anew): which of 8 × 8
-    squares are brighter than the mean; 0 for pictures with hardly any contrast."""
-    if min(values.shape[1:3]) < _NEAR or not len(values):
-        return np.zeros(len(values), dtype=np.uint64)
-    return np.concatenate([_near(values[start : start + 1000]) for start in range(0, len(values), 1000)])
-
-
-def _near(values: np.ndarray) -> np.ndarray:
-    rows, columns = (np.linspace(0, side, _NEAR + 1).astype(int) for side in values.shape[1:3])
-    grey = values[..., 0].astype(np.float32)
-    for channel in range(1, values.shape[3]):
-        grey += values[..., channel]
-    small = np.add.reduceat(np.add.reduceat(grey, rows[:-1], axis=1), columns[:-1], axis=2)
-    small /= values.shape[3] * np.diff(rows)[:, None] * np.diff(columns)[None]
-    bits = small > small.mean((1, 2), keepdims=True)
-    keys = np.packbits(bits.reshape(len(values), -1), axis=1).copy().view(np.uint64)[:, 0]
-    return np.where(small.std((1, 2)) > _CONTRAST, keys, np.uint64(0))
