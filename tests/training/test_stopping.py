@@ -33,6 +33,9 @@ def test_patience_and_patience_in_log_steps() -> None:
     assert stale(slow, 40, 1000, 3100)
     assert stale(slow, 4, 100, 310)
     assert not stale(Stopping("never"), 10**6, 0, 10**6)
+    close = np.array([8]), np.array([198]), 352  # eight looks, taken while the end was thought to be near
+    assert not Stopping(patience=8).stale(*close, every=111)[0]
+    assert Stopping(patience=8).stale(*close, every=19)[0]
     assert not stale(Stopping(patience=None), 10**6, 0, 10**6)
 
 

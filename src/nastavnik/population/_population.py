@@ -327,7 +327,7 @@ class Population:
     def _stop_or_act(self) -> None:
         """Let candidates go that stand still, or change what the recipe says to change on a plateau."""
         since = np.maximum(self.best.step, self.best.acted)
-        stale = self.stopping.stale(self.best.waited, since, self.step)
+        stale = self.stopping.stale(self.best.waited, since, self.step, self._every)
         acting = stale & (self.best.plateaus < (self.stopping.most if self.stopping.actions else 0))
         if acting.any():
             networks = torch.from_numpy(np.repeat(acting, self.data.parts)).to(self.data.device)

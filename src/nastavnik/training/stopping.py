@@ -72,18 +72,20 @@ class Stopping:
             int(given.get("most", cls.most)),
         )
 
-    def stale(self, waited: np.ndarray, best_step: np.ndarray, step: int) -> np.ndarray:
+    def stale(self, waited: np.ndarray, best_step: np.ndarray, step: int, every: int = 1) -> np.ndarray:
         """Which candidates [C] have gone too long without a better evaluation.
 
         Args:
             waited: evaluations since the best one.
             best_step: when that was.
             step: now.
+            every: steps between two evaluations; those that came faster while the end was near do not count for more.
         """
         if self.rule == "never" or (self.rule == "patience" and self.patience is None):
             return np.zeros(len(waited), dtype=bool)
         if self.rule == "patience":
-            return waited >= self.patience
+            assert self.patience is not None
+            return (waited >= self.patience) & (step - best_step >= self.patience * every)
         return (waited > 0) & (step > self.factor * np.maximum(best_step, 1))
 
 
