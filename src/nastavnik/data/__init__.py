@@ -15,6 +15,7 @@ from nastavnik.data._fields import Entry as Entry
 from nastavnik.data._frames import as_frame as as_frame
 from nastavnik.data._held import FileCell as FileCell
 from nastavnik.data._held import Held as Held
+from nastavnik.data._held import MadeCell as MadeCell
 from nastavnik.data._held import each_read as each_read
 from nastavnik.data._preparation import Inputs as Inputs
 from nastavnik.data._preparation import Preparation as Preparation

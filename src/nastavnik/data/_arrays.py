@@ -106,5 +106,4 @@ def read_data_set(source: Any) -> pd.DataFrame:
         targets.append(np.asarray(item[1]).item() if np.ndim(item[1]) == 0 else str(item[1]))
     flat = all(hasattr(v, "ndim") and v.ndim == 1 for v in inputs)
     frame = frame_of(np.stack([np.asarray(v) for v in inputs])) if flat else pd.DataFrame({"x": as_cells(inputs)})
-    name = "target"
-    return frame.assign(**{name: targets})
+    return frame.assign(target=targets)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nastavnik.data import Field, Held, Lost, each_read
+from nastavnik.data import Field, Held, Lost, MadeCell, each_read
 from nastavnik.errors import UserError
 from nastavnik.kinds._cells import Cells
 from nastavnik.kinds._kind import Features, Guess, Kind, Wishes
@@ -30,7 +30,7 @@ class Image(Kind):
             return None
         some = [c for c in cells.values if isinstance(c, Held)]
         some = some[:: max(1, len(some) // _LOOKED_AT)][:_LOOKED_AT]
-        if not all(_may_be_pixels(c.load()) for c in some[:3]):
+        if not all(_may_be_pixels(c) for c in some[:3]):
             return None
         shapes = each_read(lambda i: _shape(some[i]), len(some))
         known = [s for s in shapes if s is not None]
@@ -118,11 +118,12 @@ def _with_files(cells: Cells) -> Cells:
     return Cells(cells.name, own.astype(object), cells.told)
 
 
-def _may_be_pixels(content: Any) -> bool:
-    """Bytes of a file, a PIL image, or an array of the shape and range of pixels."""
-    if isinstance(content, bytes) or hasattr(content, "getbands"):
+def _may_be_pixels(cell: Held) -> bool:
+    """A file, a PIL image, or an array of the shape and range of pixels."""
+    if not isinstance(cell, MadeCell):  # what is in it is told where all are read, with its row
         return True
-    return as_pixels(content) is not None
+    content = cell.load()
+    return isinstance(content, bytes) or hasattr(content, "getbands") or as_pixels(content) is not None
 
 
 def _shape(cell: Held) -> tuple[int, int, int] | None:

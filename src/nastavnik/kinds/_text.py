@@ -16,6 +16,7 @@ from nastavnik.kinds._kind import Features, Guess, Kind, Wishes
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d+")
 _LONGEST = 256  # tokens of a text that networks are given
+_MOST = 200_000_000  # tokens of one column
 _SENTENCES = 4.0  # words on average, from which their order and company tell something
 _AGAIN = 2.0  # cells a whole text stands in: it is then a name of its own beside its words
 
@@ -63,7 +64,8 @@ def _reading(cells: Cells) -> dict[str, Any]:
     """Whether texts come again, and how many tokens of one are kept in their order; 0 where they are no sentences."""
     lengths = [len(tokens_of(word)) for word in cells.words]
     long = max(lengths, default=0) if np.mean(lengths or [0]) >= _SENTENCES else 0
-    return {"whole": cells.present / max(cells.distinct, 1) >= _AGAIN, "length": min(long, _LONGEST)}
+    length = min(long, _LONGEST, _MOST // max(len(cells), 1))
+    return {"whole": cells.present / max(cells.distinct, 1) >= _AGAIN, "length": length}
 
 
 def _sequences(tokens: list[list[str]], cells: Cells, length: int) -> Field:
