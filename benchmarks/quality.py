@@ -7,9 +7,9 @@ python benchmarks/quality.py mnist --seeds 1 --budget 5m          pictures; need
 python benchmarks/quality.py cifar10 --seeds 1 --budget 10m       the same
 python benchmarks/quality.py reviews --seeds 10 --budget 2m       sentences; the same
 
-References: digits and mnist 0.98 itself, cifar10 0.65; reviews logistic regression on tf-idf; breast_cancer scaled logistic regression; diabetes ridge regression;
-king_county gradient boosting; used_cars boosting on columns parsed by hand; each trained
-on all rows but the test rows, so on more rows than a network that is validated on a hold-out.
+References: digits and mnist 0.98 itself, cifar10 0.65; reviews logistic regression on tf-idf; breast_cancer scaled
+logistic regression; diabetes ridge regression; king_county gradient boosting; used_cars boosting on columns parsed by
+hand; each trained on all rows but the test rows, so on more rows than a network that is validated on a hold-out.
 """
 
 from __future__ import annotations
