@@ -215,7 +215,7 @@ class Model:
             raw["outputs"],
             tuple(raw["distinct"]),
             bags=tuple((start, stop) for start, stop in raw["bags"]),
-            entries=preparation.fields.entries,
+            entries=preparation.entries,
         )
         members = []
         for i, entry in enumerate(record["members"]):

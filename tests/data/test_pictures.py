@@ -179,6 +179,60 @@ def test_odd_pictures_are_taken_and_said(folder: Path) -> None:
     np.testing.assert_allclose(deep[..., 0], grey / 257.0, atol=1)
 
 
+def test_pictures_of_many_bits_are_scaled_alike(folder: Path) -> None:
+    for i, top in enumerate((4000, 200)):  # twelve bits in sixteen
+        grey = np.linspace(0, top, 120).reshape(10, 12).astype(np.uint16)
+        Image.fromarray(grey).save(folder / "cat" / f"deep{i}.png")
+    found = dataset(folder)
+    names = [str(cell) for cell in read_source(folder).frame["image"]]
+    for i, top in enumerate((4000, 200)):
+        own = found.columns.fields["image"].values[names.index(f"cat/deep{i}.png")]
+        assert own.max() == round(255 * top / 4095)
+    assert any("0 to 4095 is brought to 0 to 255" in f["message"] for f in found.audit)
+
+
+def test_a_folder_beside_the_parts_is_asked_about(folder: Path, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        shutil.copytree(folder, tmp_path / "parts" / part)
+    save(tmp_path / "parts" / "pred" / "5.png", pixels(5))
+    with pytest.raises(UserError, match="parts test, train and beside them pred, which is none"):
+        read_source(tmp_path / "parts")
+
+
+def test_words_for_missing_are_missing_pictures_too(folder: Path) -> None:
+    lines = [f"{c}/{i}.png,{c}" for c in ("cat", "dog") for i in range(15)]
+    (folder / "list.csv").write_text("\n".join(["photo,pet", *lines, "NA,cat", "?,dog"]) + "\n")
+    found = dataset(folder / "list.csv", target="pet")
+    assert found.columns.numbers[:, 0].sum() == 2
+
+
+def test_a_grid_of_which_some_row_is_beyond_bytes_is_an_array(rng: np.random.Generator) -> None:
+    x = rng.integers(0, 200, (60, 8, 8))
+    x[50, 0, 0] = 300
+    assert dataset(read_source((x, np.arange(60) % 2))).infos[0].kind == "array"
+
+
+def test_data_sets_of_numbers_words_and_odd_targets() -> None:
+    def of(pairs: list[tuple[Any, Any]]) -> Any:
+        class Own(torch.utils.data.Dataset):
+            def __len__(self) -> int:
+                return len(pairs)
+
+            def __getitem__(self, i: int) -> Any:
+                return pairs[i]
+
+        return Own()
+
+    x = torch.randn(30, 4)
+    table = read_source(of([(x[i], x[i, :1]) for i in range(30)]))
+    np.testing.assert_allclose(table.frame["target"], x[:, 0].numpy(), rtol=1e-6)
+    assert list(table.frame.columns) == ["x0", "x1", "x2", "x3", "target"]
+    words = read_source(of([(f"a text of words {i}", i % 2) for i in range(30)]))
+    assert words.frame["x"][3] == "a text of words 3"
+    with pytest.raises(UserError, match="item 0 of the data set must have one target"):
+        read_source(of([(x[i], x[i, :2]) for i in range(30)]))
+
+
 def test_sizes_are_brought_to_one_and_said(folder: Path) -> None:
     save(folder / "cat" / "large.png", pixels(3, size=(100, 120)))
     found = dataset(folder)

@@ -114,6 +114,28 @@ def test_every_family_takes_all_fields(name: str) -> None:
     torch.testing.assert_close(again.eval()(*examples()), network.eval()(*examples()))
 
 
+@pytest.mark.parametrize("name", ["linear", "bag", "cnn", "mlp"])
+def test_counted_words_of_titles_are_read_beside_a_texts_tokens(name: str) -> None:
+    """Two texts: of one there are tokens as well, of the other only counted words."""
+    g = torch.Generator().manual_seed(0)
+    numbers = torch.randn(12, 1 + 4 + 3, generator=g)
+    note = Entry("note", "tokens", (5,), 9, (1, 5))
+    given = (numbers, torch.zeros(12, 0, dtype=torch.long), examples()[2], examples()[3])
+    own = Signature(8, (), 4, (12,) * 8, given, ((1, 5), (5, 8)), (PHOTO, note))
+    torch.manual_seed(0)
+    network = FAMILIES[name].build(settings(name), own).eval()
+    for p in network.parameters():
+        nn.init.normal_(p, std=0.1)
+
+    def changed(columns: slice) -> bool:
+        other = numbers.clone()
+        other[:, columns] += 1
+        return not torch.allclose(network(*given), network(other, *given[1:]))
+
+    assert changed(slice(5, 8))
+    assert changed(slice(1, 5)) == (name == "mlp")
+
+
 def test_a_factory_gets_inputs_by_name() -> None:
     seen: dict[str, torch.Tensor] = {}
 

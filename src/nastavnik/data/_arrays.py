@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,12 @@ def read_npz(path: Path) -> tuple[pd.DataFrame, np.ndarray | None, str | None]:
         UserError: its arrays have other names, or do not belong together.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array")
+        with file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is no .npz file of plain arrays we can read: {error}") from error
     pairs: list[tuple[np.ndarray, np.ndarray | None, str]] = []
     for part in ("", *_PARTS):
@@ -62,7 +66,7 @@ def read_npz(path: Path) -> tuple[pd.DataFrame, np.ndarray | None, str | None]:
     for x, y, part in pairs:
         frame = frame_of(x)
         if y is not None:
-            if len(y) != len(x) or y.squeeze().ndim != 1:
+            if y.ndim == 0 or y.size != len(x) or len(y) != len(x):
                 raise UserError(f"{path}: the targets {y.shape} are not one value for each of {len(x)} rows {part}")
             frame["target"] = y.reshape(len(y))
         frames.append(frame)
@@ -103,7 +107,14 @@ def read_data_set(source: Any) -> pd.DataFrame:
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise UserError(f"item {i} of the data set must be a pair (input, target), but is {type(item).__name__}")
         inputs.append(item[0])
-        targets.append(np.asarray(item[1]).item() if np.ndim(item[1]) == 0 else str(item[1]))
-    flat = all(hasattr(v, "ndim") and v.ndim == 1 for v in inputs)
-    frame = frame_of(np.stack([np.asarray(v) for v in inputs])) if flat else pd.DataFrame({"x": as_cells(inputs)})
+        y = np.asarray(item[1])
+        if y.size != 1:
+            raise UserError(f"item {i} of the data set must have one target, but has an array of shape {y.shape}")
+        targets.append(y.item())
+    shapes = {np.shape(v) for v in inputs if not hasattr(v, "getbands")}
+    if len(shapes) == 1 and len(next(iter(shapes))) < 2 and len(shapes) == len({type(v) for v in inputs}):
+        plain = len(next(iter(shapes))) == 0  # a word or a number each
+        frame = pd.DataFrame({"x": inputs}) if plain else frame_of(np.stack([np.asarray(v) for v in inputs]))
+    else:
+        frame = pd.DataFrame({"x": as_cells(inputs)})
     return frame.assign(target=targets)

@@ -96,6 +96,11 @@ class Bags:
         return tuple(found)
 
     @property
+    def word_names(self) -> list[str]:
+        """The texts of ``ranges``."""
+        return [self.bag_names[i] for i in self._order if self.weightings[i] == "words" and self.vocabularies[i]]
+
+    @property
     def number_names(self) -> list[str]:
         """Of what ``apply`` gives."""
         return [f"{self.bag_names[i]}: {token}" for i in self._order for token in self.vocabularies[i]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,16 @@ UNKNOWN = 1  # the place of words that are not in the vocabulary; 0 fills up
 
 @dataclass(frozen=True)
 class Entry:
-    """What a network's first layer must know of one field: its column, its sort, a row's shape, how many words."""
+    """What a network's first layer must know of one field: its column, its sort, a row's shape, how many words.
+
+    ``counted`` is where the same words stand counted among the numbers, if they do.
+    """
 
     name: str
     sort: str
     shape: tuple[int, ...]
     levels: int = 0
+    counted: tuple[int, int] | None = None
 
     @property
     def size(self) -> int:
@@ -44,10 +48,12 @@ class Fields:
     vocabularies: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
-    def fit(cls, columns: Columns, structure: np.ndarray) -> Fields:
-        """By the rows that decide which words are known."""
+    def fit(cls, columns: Columns, structure: np.ndarray, leave: Collection[str] = ()) -> Fields:
+        """By the rows that decide which words are known; ``leave`` are sorts that are left out."""
         entries, vocabularies = [], []
         for name, own in columns.fields.items():
+            if own.sort in leave:
+                continue
             words = _vocabulary(own.take(structure)) if own.sort == "tokens" else ()
             levels = len(words) + UNKNOWN + 1 if own.sort == "tokens" else 0
             entries.append(Entry(name, own.sort, tuple(own.values.shape[1:]), levels))
@@ -65,13 +71,13 @@ class Fields:
             own = columns.fields.get(entry.name)
             if own is None or tuple(own.values.shape[1:]) != entry.shape:
                 raise UserError(f"the columns read are not those that were prepared: {entry.name}")
-            values = _known(own, words) if entry.sort == "tokens" else own.values
-            found.append(torch.from_numpy(np.ascontiguousarray(values)))
+            found.append(_known(own, words) if entry.sort == "tokens" else torch.from_numpy(own.values))
         return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
         """The plain record kept in ``model.json``."""
-        entries = [{**e.__dict__, "shape": list(e.shape)} for e in self.entries]
+        kept = ("name", "sort", "levels")
+        entries = [{**{k: getattr(e, k) for k in kept}, "shape": list(e.shape)} for e in self.entries]
         return {"entries": entries, "vocabularies": [list(v) for v in self.vocabularies]}
 
     @classmethod
@@ -92,8 +98,16 @@ def _vocabulary(own: Field) -> tuple[str, ...]:
     return tuple(own.vocabulary[t] for t in chosen)
 
 
-def _known(own: Field, words: tuple[str, ...]) -> np.ndarray:
-    """Tokens as places among the known words."""
+def _known(own: Field, words: tuple[str, ...]) -> torch.Tensor:
+    """Tokens as places among the known words; made once, for all folds that know the same."""
+    made: dict[tuple[str, ...], torch.Tensor] = own.__dict__.setdefault("_made", {})
+    if words not in made:
+        made.clear()  # one at a time
+        made[words] = torch.from_numpy(_places(own, words))
+    return made[words]
+
+
+def _places(own: Field, words: tuple[str, ...]) -> np.ndarray:
     place = {word: j + UNKNOWN + 1 for j, word in enumerate(words)}
     table = np.array([0, *(place.get(word, UNKNOWN) for word in own.vocabulary)], dtype=np.int32)
     return table[own.values]

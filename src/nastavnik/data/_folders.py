@@ -43,7 +43,8 @@ def place_of(path: Path) -> Place:
         found = [p for p in sorted(path.rglob("*")) if not any(_hidden(part) for part in p.relative_to(path).parts)]
         names = [p.relative_to(path).as_posix() for p in found if p.is_file()]
         folders = [p.relative_to(path).as_posix() for p in found if p.is_dir()]
-        empty = [f for f in folders if not any(name.startswith(f + "/") for name in names)]
+        above = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+        empty = [f for f in folders if f not in above]
         return Place(str(path), names, lambda name: FileCell(path, name), empty)
     archive = Archive(path)
     return Place(str(path), sorted(archive.names), lambda name: MemberCell(archive, name))
@@ -81,6 +82,13 @@ def read_classes(place: Place, notes: list[str]) -> tuple[pd.DataFrame, np.ndarr
     if all(len(p) > 1 and p[0].lower() in _PARTS for p in paths) and len({p[0] for p in paths}) > 1:
         parts = np.array([_PARTS[p[0].lower()] for p in paths], dtype=object)
         paths = [p[1:] for p in paths]
+    named = {p[0] for p in paths if p[0].lower() in _PARTS}
+    if len(named) > 1 and any(len(p) > 2 for p in paths):
+        stranger = next(p[0] for p in paths if p[0] not in named)
+        raise UserError(
+            f"{place.title} holds the parts {', '.join(sorted(named))} and beside them {stranger}, which is none; "
+            "move it away"
+        )
     depths = Counter(min(len(p), 2) for p in paths)
     if len(depths) > 1:
         loose = names[[len(p) for p in paths].index(1)]
@@ -119,6 +127,6 @@ def with_files(frame: pd.DataFrame, cell: Callable[[str], Held], notes: list[str
             if not any(cell(w.strip()).there for w in words):
                 notes.append(f"{name} holds names of pictures, none of which is there ({words[0]} …): taken as words")
                 continue
-            own = [cell(v.strip()) if isinstance(v, str) and v.strip() else v for v in values]
+            own = [cell(v.strip()) if isinstance(v, str) and _ends(v.strip(), PICTURES) else v for v in values]
             found[name] = pd.Series(own, index=values.index, dtype=object)
     return frame.assign(**found) if found else frame

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 import threading
 import zipfile
 import zlib
@@ -98,7 +99,7 @@ class Archive:
         members = [m for m in self._zip.infolist() if not m.is_dir()]
         for member in members:
             parts = PurePosixPath(member.filename.replace("\\", "/"))
-            if ".." in parts.parts or parts.is_absolute() or ":" in parts.parts[0]:
+            if ".." in parts.parts or parts.is_absolute() or re.match(r"[A-Za-z]:", member.filename):
                 raise UserError(f"{path} holds {member.filename!r}, which leads out of it; pack it again without")
         packed, whole = (sum(getattr(m, n) for m in members) for n in ("compress_size", "file_size"))
         if whole > _LARGE and whole > _RATIO * max(packed, 1):
@@ -161,7 +162,7 @@ class MadeCell(Held):
 def _is_ours(name: str) -> bool:
     """Whether a member is the user's own: none that a system packs beside it."""
     parts = PurePosixPath(name).parts
-    return "__MACOSX" not in parts and not parts[-1].startswith(".") and parts[-1] != "Thumbs.db"
+    return bool(parts) and "__MACOSX" not in parts and not parts[-1].startswith(".") and parts[-1] != "Thumbs.db"
 
 
 def each_read(function: Callable[[int], _T], count: int) -> list[_T]:

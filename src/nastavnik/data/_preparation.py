@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 
 from nastavnik.data._bags import Bags
 from nastavnik.data._columns import Columns
-from nastavnik.data._fields import Fields
+from nastavnik.data._fields import Entry, Fields
 from nastavnik.data._names import Names
 
 _HEAVY = 12.0  # standard deviations from the mean at which a column counts as heavy-tailed
@@ -116,7 +116,7 @@ class Preparation:
             np.fmax.reduce(values, axis=0, initial=-np.inf),
             Names.fit(columns, rows, structure, target if categories == "means" else None),
             Bags.fit(columns, rows, structure, leave=("words",) if text == "none" else ()),
-            Fields.fit(columns, structure),
+            Fields.fit(columns, structure, leave=("tokens",) if text == "none" else ()),
         )
 
     def apply(self, columns: Columns) -> Inputs:
@@ -184,6 +184,12 @@ class Preparation:
         """Where in ``Inputs.numbers`` the words of each text stand."""
         start = len(self.number_names) + len(self.indicators) + len(self.names.number_names)
         return self.bags.ranges(start)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """What a network must know of each field."""
+        told = dict(zip(self.bags.word_names, self.bag_ranges, strict=True))
+        return tuple(replace(e, counted=told.get(e.name)) for e in self.fields.entries)
 
     def to_record(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """Plain JSON and tensors."""

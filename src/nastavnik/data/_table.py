@@ -23,6 +23,8 @@ from nastavnik.data._held import FileCell, Held, MadeCell, digest_of
 from nastavnik.data._idx import idx_files, read_idx_folder
 from nastavnik.errors import UserError, complaint, nearest
 
+_PIECE = 2**24  # bytes of a file at a time
+
 
 @dataclass(frozen=True)
 class Table:
@@ -314,7 +316,9 @@ def _origin(path: Path, kind: str, digest: str) -> dict[str, Any]:
 def _hash_files(paths: list[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.read_bytes())
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                digest.update(piece)
     return digest.hexdigest()
 
 

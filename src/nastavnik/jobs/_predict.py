@@ -77,7 +77,8 @@ def predict(
     taken = [name for name in keep if name in table.columns]
     if taken:
         raise UserError(f"--keep {taken[0]} has the name of a column of predictions; rename it in the table")
-    table = pd.concat([frame[list(keep)], table], axis=1) if keep else table
+    kept = frame[list(keep)].map(lambda cell: str(cell) if isinstance(cell, Held) else cell)
+    table = pd.concat([kept, table], axis=1) if keep else table
     if path is not None:
         if path.suffix.lower() == ".csv":
             write_atomically(path, lambda part: write_csv(table, part, raw=raw))

@@ -1,4 +1,4 @@
-"""Arrays of numbers of one shape: measurements over a grid, features of another program, spectra."""
+"""Arrays of numbers of one shape and two dimensions or more: measurements over a grid, features of another program."""
 
 from __future__ import annotations
 
@@ -47,6 +47,9 @@ class Array(Kind):
         if holes.any():
             first = int(np.argmax(holes))
             found.lost.append(Lost(cells.name, int(holes.sum()), first, "an array", "hold what is no finite number"))
+        if cells.missing.any() and not reading["gaps"]:
+            first, why = int(np.argmax(cells.missing)), "hold no array, though none lacked it in training; zeros are"
+            found.lost.append(Lost(cells.name, int(cells.missing.sum()), first, "missing", why))
         if reading["gaps"]:
             found.numbers[f"{cells.name}.missing"] = cells.missing.astype(np.float64)
         return found

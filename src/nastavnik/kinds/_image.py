@@ -12,7 +12,7 @@ from nastavnik.data import Field, Held, Lost, MadeCell, each_read
 from nastavnik.errors import UserError
 from nastavnik.kinds._cells import Cells
 from nastavnik.kinds._kind import Features, Guess, Kind, Wishes
-from nastavnik.kinds._pixels import as_pixels, channels_of, opened, pixels_of
+from nastavnik.kinds._pixels import as_pixels, channels_of, depth_of, is_deep, opened, pixels_of
 
 _LOOKED_AT = 256  # pictures whose sizes decide
 _MOST_SIDE = 64  # pixels of a side that networks are given
@@ -30,7 +30,7 @@ class Image(Kind):
             return None
         some = [c for c in cells.values if isinstance(c, Held)]
         some = some[:: max(1, len(some) // _LOOKED_AT)][:_LOOKED_AT]
-        if not all(_may_be_pixels(c) for c in some[:3]):
+        if not all(_may_be_pixels(c) for c in cells.values if isinstance(c, MadeCell)):
             return None
         shapes = each_read(lambda i: _shape(some[i]), len(some))
         known = [s for s in shapes if s is not None]
@@ -41,6 +41,9 @@ class Image(Kind):
         sizes = Counter(s[1:] for s in known)
         same = f"{known[0][1]}×{known[0][2]}" if len(sizes) == 1 else f"{len(sizes)} sizes, brought to {height}×{width}"
         reading = {"size": [height, width], "channels": channels, "gaps": bool(cells.missing.any())}
+        deep = [values for values in each_read(lambda i: _deep(some[i]), len(some)) if values is not None]
+        if deep:
+            reading["depth"] = list(depth_of(deep))
         return Guess(1.0, f"pictures of {same}, {'grey' if channels == 1 else 'colour'}", reading)
 
     def given(self, cells: Cells, wishes: Wishes) -> Guess:
@@ -62,7 +65,8 @@ class Image(Kind):
         """
         cells = _with_files(cells)
         height, width = reading["size"]
-        channels = int(reading["channels"])
+        channels, (low, high) = int(reading["channels"]), reading.get("depth", (0.0, 65535.0))
+        depth = float(low), float(high)
         values = np.zeros((len(cells), height, width, channels), dtype=np.uint8)
         present = np.flatnonzero(~cells.missing)
         raw = cells.values.to_numpy(dtype=object)
@@ -75,7 +79,7 @@ class Image(Kind):
             if not isinstance(cell, Held):
                 raise UserError(f"{cells.name}: row {row + 1} holds {str(cell)[:60]!r}, which is no picture")
             try:
-                pixels, shapes[i], odd[i] = pixels_of(cell.load(), channels, (height, width))
+                pixels, shapes[i], odd[i] = pixels_of(cell.load(), channels, (height, width), depth)
             except UserError as error:
                 raise UserError(f"{cells.name}: row {row + 1}, {_placed(cell, error)}") from error
             values[row] = pixels
@@ -118,10 +122,18 @@ def _with_files(cells: Cells) -> Cells:
     return Cells(cells.name, own.astype(object), cells.told)
 
 
-def _may_be_pixels(cell: Held) -> bool:
-    """A file, a PIL image, or an array of the shape and range of pixels."""
-    if not isinstance(cell, MadeCell):  # what is in it is told where all are read, with its row
-        return True
+def _deep(cell: Held) -> np.ndarray | None:
+    """The values of a picture of more than 8 bits; None of others, and where it is not to be read."""
+    try:
+        content = cell.load()
+        image = opened(content) if isinstance(content, bytes) or hasattr(content, "getbands") else None
+        return np.asarray(image) if image is not None and is_deep(image) else None
+    except (UserError, OSError, SyntaxError, ValueError):  # told where all are read, with its row
+        return None
+
+
+def _may_be_pixels(cell: MadeCell) -> bool:
+    """A PIL image, or an array of the shape and range of pixels."""
     content = cell.load()
     return isinstance(content, bytes) or hasattr(content, "getbands") or as_pixels(content) is not None
 

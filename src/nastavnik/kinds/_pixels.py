@@ -11,6 +11,7 @@ from nastavnik.errors import UserError
 
 _MOST_PIXELS = 60_000_000  # of one picture, before it is made smaller
 _CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # none that another program is run for
 _ORIENTATION = 0x0112  # EXIF's name for it
 _CONTRAST = 8.0  # deviation of the squares' brightness below which nothing is told
 _NEAR = 8  # squares a side of the small picture by which near copies are found
@@ -46,7 +47,7 @@ def opened(content: Any) -> Any:
     if not isinstance(content, bytes):
         return content
     try:
-        image = Pictures.open(io.BytesIO(content))
+        image = Pictures.open(io.BytesIO(content), formats=_FORMATS)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         what = "is empty" if not content else "is no picture that can be read"
         raise UserError(f"it {what}; mend it, or leave that row out") from error
@@ -64,8 +65,26 @@ def channels_of(image: Any) -> int:
     return 4 if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info else 3
 
 
-def pixels_of(content: Any, channels: int, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int, int], list[str]]:
+def is_deep(image: Any) -> bool:
+    """Whether a PIL image has more than 8 bits a pixel."""
+    return bool(image.mode.startswith(("I", "F")))
+
+
+def depth_of(values: list[np.ndarray]) -> tuple[float, float]:
+    """(darkest, brightest) that pictures of more than 8 bits are brought to bytes by, all alike: the full range of the
+    fewest bits that hold them, or of real and negative values the range itself."""
+    low, high = (float(f([f(v) for v in values])) for f in (np.min, np.max))
+    if low < 0 or values[0].dtype.kind == "f":
+        return low, max(high, low + 1e-9)
+    return 0.0, next((top for top in (255.0, 1023.0, 4095.0, 16383.0, 65535.0) if high <= top), high)
+
+
+def pixels_of(
+    content: Any, channels: int, size: tuple[int, int], depth: tuple[float, float] = (0.0, 65535.0)
+) -> tuple[np.ndarray, tuple[int, int, int], list[str]]:
     """Pixels uint8 [height, width, channels] of this size, what the picture was, and what was odd about it.
+
+    ``depth``: see ``depth_of``.
 
     Raises:
         UserError: it is no whole picture.
@@ -88,9 +107,9 @@ def pixels_of(content: Any, channels: int, size: tuple[int, int]) -> tuple[np.nd
         if turned is not image:
             odd.append("turned as its EXIF data says")
         image = turned
-        if image.mode.startswith(("I", "F")):
-            odd.append("of more than 8 bits a pixel: scaled to 8")
-            image = Pictures.fromarray(_to_bytes(np.asarray(image)))
+        if is_deep(image):
+            odd.append(f"of more than 8 bits a pixel: {depth[0]:g} to {depth[1]:g} is brought to 0 to 255")
+            image = Pictures.fromarray(_to_bytes(np.asarray(image), depth))
         if image.mode == "CMYK":
             odd.append("in CMYK: turned into RGB")
         if image.mode == "P":  # a palette is of colours
@@ -99,7 +118,10 @@ def pixels_of(content: Any, channels: int, size: tuple[int, int]) -> tuple[np.nd
     else:
         own = as_pixels(content)
         if own is None:
-            raise UserError("it is no array of pixels: give [height, width] or [height, width, 1, 3 or 4], 0 to 255")
+            raise UserError(
+                "it is no array of pixels, [height, width] or [height, width, 1, 3 or 4] of 0 to 255; for other "
+                "numbers say --kind COLUMN=array"
+            )
         was = (own.shape[2], own.shape[0], own.shape[1])
         if was == (channels, *size):
             return own, was, odd
@@ -117,11 +139,10 @@ def _is_turned(image: Any) -> bool:
     return told and image.getexif().get(_ORIENTATION, 1) not in (0, 1)
 
 
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Grey values of 16 bits or real ones as 8 bits."""
-    top = 65535.0 if values.dtype.kind in "ui" and values.max(initial=0) > 255 else 255.0
-    top = 1.0 if values.dtype.kind == "f" and values.max(initial=0) <= 1 else top
-    return np.clip(values * (255.0 / top), 0, 255).round().astype(np.uint8)
+def _to_bytes(values: np.ndarray, depth: tuple[float, float]) -> np.ndarray:
+    """Grey values of many bits, or real ones, as 8 bits."""
+    shares = (np.nan_to_num(values.astype(np.float64)) - depth[0]) / (depth[1] - depth[0])
+    return np.clip(255 * shares, 0, 255).round().astype(np.uint8)
 
 
 def near_keys(values: np.ndarray) -> np.ndarray:

@@ -38,9 +38,14 @@ class LinearNetwork(nn.Module):
     def __init__(self, signature: Signature) -> None:
         super().__init__()
         self.fields = nn.ModuleList(_fields(signature))
-        told = any(entry.sort == "tokens" for entry in signature.entries)
-        self.plain = signature.plain if told else signature.numbers  # words are not counted twice
-        width = self.plain + sum(flat.features for flat in self.fields if isinstance(flat, Flat))
+        told = [entry.counted for entry in signature.entries]  # words are not counted twice
+        self.ranges = tuple(r for r in signature.bags if r not in told)
+        self.plain = signature.plain
+        width = (
+            self.plain
+            + sum(b - a for a, b in self.ranges)
+            + sum(flat.features for flat in self.fields if isinstance(flat, Flat))
+        )
         self.weights = nn.utils.skip_init(nn.Linear, width, signature.outputs)  # torch warns of a width of 0
         self.categories = nn.ModuleList(nn.Embedding(k, signature.outputs) for k in signature.cardinalities)
         for parameter in self.parameters():  # not what fields are centred and scaled by
@@ -49,8 +54,9 @@ class LinearNetwork(nn.Module):
     def forward(self, numbers: torch.Tensor, categories: torch.Tensor, *fields: torch.Tensor) -> torch.Tensor:
         """numbers [rows, d], categories [rows, c], fields [rows, …] -> [rows, outputs]."""
         flat = [layer(x) for layer, x in zip(self.fields, fields, strict=True) if isinstance(layer, Flat)]
-        plain = numbers if self.plain == numbers.shape[1] else numbers[:, : self.plain]
-        total = self.weights(torch.cat([plain, *flat], dim=1) if flat else plain)
+        plain = [numbers if self.plain == numbers.shape[1] else numbers[:, : self.plain]]
+        parts = [*plain, *(numbers[:, a:b] for a, b in self.ranges), *flat]
+        total = self.weights(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
         for layer, tokens in zip(self.fields, fields, strict=True):
             if isinstance(layer, nn.Embedding):
                 total = total + _words(layer, tokens.long())

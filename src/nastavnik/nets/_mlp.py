@@ -52,9 +52,9 @@ class MlpNetwork(nn.Module):
             self.encoder(entry, settings, None if signature.examples is None else signature.examples[2 + i])
             for i, entry in enumerate(signature.entries)
         )
-        told = any(entry.sort == "tokens" for entry in signature.entries) and not self.counts
+        told = [] if self.counts else [entry.counted for entry in signature.entries]
         self.plain = signature.plain
-        self.ranges = () if told else signature.bags
+        self.ranges = tuple(r for r in signature.bags if r not in told)
         self.bags = nn.ModuleList(nn.Linear(stop - start, _BAG, bias=False) for start, stop in self.ranges)
         features += _BAG * len(self.bags) + sum(int(getattr(e, "features", 0)) for e in self.encoders)
         sizes = [_embedding_size(k) for k in signature.cardinalities]

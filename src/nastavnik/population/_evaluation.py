@@ -112,8 +112,11 @@ class Evaluation:
             said = functional_call(describe, {f"likelihood.{n}": v for n, v in own.items()}, (o,))
             if "probabilities" not in said:
                 centre = said["mean"] if "mean" in said else said["rate"]
-                away = (centre - t).square()
-                return (w * (away if away.ndim == 1 else away.nan_to_num().mean(1))).mean().sqrt()
+                if t.ndim == 1:
+                    return (w * (centre - t).square()).mean().sqrt()
+                known = (t == t).to(o.dtype)  # what is missing says nothing
+                away = ((centre - torch.where(t == t, t, centre)).square() * known).sum(1)
+                return (w * away / known.sum(1).clamp(min=1)).mean().sqrt()
             if t.ndim == 1:
                 return (w * (said["probabilities"].argmax(-1) != t).to(o.dtype)).mean()
             return ((said["probabilities"] > 0.5) != (t > 0.5)).to(o.dtype).mean()

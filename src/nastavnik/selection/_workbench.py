@@ -229,7 +229,7 @@ class Workbench:
             tuple(distinct),
             examples,
             preparation.bag_ranges,
-            preparation.fields.entries,
+            preparation.entries,
         )
         return Part(preparation, target, inputs, target.apply(self.task.values), signature, train, repeat)
 
