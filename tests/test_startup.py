@@ -111,6 +111,8 @@ def _targets(kind: str) -> torch.Tensor:
         return torch.tensor(rng.random((301, 3)) < [0.1, 0.5, 0.8], dtype=torch.float32)
     if kind == "votes":
         return torch.tensor(rng.multinomial(5, [0.2, 0.3, 0.5], 301), dtype=torch.float32)
+    if kind == "vector":
+        return torch.tensor(rng.normal([0.0, 1.0, -2.0], 0.7, (301, 3)), dtype=torch.float32)
     return torch.tensor(rng.choice(3, 301, p=[0.2, 0.3, 0.5]))
 
 

@@ -267,8 +267,8 @@ def test_mnist_yardstick(real_data: Any, structure: Any, value: Any, optimised: 
     net.load_state_dict({n: torch.tensor(saved[n]) for n in net.state_dict()})
     frame = read_source(str(real_data / "mnist")).frame.iloc[:5000]
     y = torch.from_numpy(frame["label"].to_numpy().astype(np.int64))
-    pixels = [c for c in frame.columns if str(c).startswith("pixel")]
-    x = torch.from_numpy(frame[pixels].to_numpy().astype(np.float32) / 255)
+    pixels = np.stack([cell.load() for cell in frame["image"]])
+    x = torch.from_numpy(pixels.reshape(len(pixels), -1).astype(np.float32) / 255)
     found = evidence.laplace(net, x, y, likelihood=Categorical(10), structure=structure)
     assert number(found) == pytest.approx(value, rel=1e-4)
     best = evidence.laplace(net, x, y, likelihood=Categorical(10), structure=structure, optimise="prior_precision")

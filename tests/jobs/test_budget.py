@@ -17,12 +17,11 @@ from nastavnik.data import read_source
 from nastavnik.dataset import Dataset, DatasetOptions, make_dataset
 from nastavnik.errors import UserError
 from nastavnik.jobs._setup import prepare
-from nastavnik.nets import FAMILIES
 from nastavnik.population import Population
 from nastavnik.report import against_baselines, best_baseline, hardly_trained
 from nastavnik.report._words import verdict
 from nastavnik.request import FitRequest
-from nastavnik.selection import Search, deliver, training_of
+from nastavnik.selection import Search, deliver, families_named, training_of
 from nastavnik.trace import Trace
 
 
@@ -34,7 +33,7 @@ def wine() -> Dataset:
 def search_of(dataset: Dataset, clock: Clock) -> Search:
     """Trainings of forty steps, batched."""
     request = FitRequest(budget=clock.budget, folds=0, settings={"epochs": 10})
-    bench, space, strategy = prepare(dataset, list(FAMILIES.values()), request)
+    bench, space, strategy = prepare(dataset, families_named(("linear", "mlp")), request)
     deadline = Deadline(clock)
     engine = "batched"
     return Search(
@@ -119,7 +118,7 @@ def test_the_linear_family_comes_first_and_once_shrunk(wine: Dataset) -> None:
     assert {recipe["network.family"] for recipe in recipes} == {"linear"}
     assert [recipe["optimizer.weight_decay"] for recipe in recipes] == [0.05, 2.0]
     assert search._spared(drawn) == frozenset(recipes)
-    pinned = prepare(wine, list(FAMILIES.values()), FitRequest(settings={"optimizer.weight_decay": 0.01}))
+    pinned = prepare(wine, families_named(("linear", "mlp")), FitRequest(settings={"optimizer.weight_decay": 0.01}))
     bench, space, strategy = pinned
     clock = Clock(1e6, started=time.monotonic())
     own = Search(bench, space, seed=0, deadline=Deadline(clock), networks=None, trace=Trace(), strategy=strategy)
@@ -155,7 +154,7 @@ def test_what_works_for_the_run_itself_does_not_make_the_machine_busy(monkeypatc
 
 def test_the_hardly_trained_are_not_delivered_where_another_is_there(wine: Dataset) -> None:
     clock = Clock(None)
-    bench, space, strategy = prepare(wine, list(FAMILIES.values()), FitRequest(networks=2, folds=0))
+    bench, space, strategy = prepare(wine, families_named(("linear", "mlp")), FitRequest(networks=2, folds=0))
     search = Search(bench, space, seed=0, deadline=Deadline(clock), networks=2, trace=Trace(), strategy=strategy)
     search.run()
     request = FitRequest(networks=2, folds=0)
@@ -175,7 +174,7 @@ def test_the_hardly_trained_are_not_delivered_where_another_is_there(wine: Datas
 
 def test_a_final_training_without_time_gives_way_to_a_network_of_the_folds() -> None:
     data = make_dataset(read_source("iris"), DatasetOptions(target="target", folds=3))
-    bench, space, strategy = prepare(data, list(FAMILIES.values()), FitRequest(networks=6, folds=3))
+    bench, space, strategy = prepare(data, families_named(("linear", "mlp")), FitRequest(networks=6, folds=3))
     clock = Deadline(Clock(None))
     search = Search(bench, space, seed=0, deadline=clock, networks=6, trace=Trace(), strategy=strategy)
     search.run()

@@ -41,7 +41,7 @@ def test_a_run_folder_holds_what_the_plan_says(fitted: Path) -> None:
     }  # fmt: skip
     assert {p.name for p in (fitted / "model").iterdir()} == {"model.safetensors", "model.json", "card.md"}
     for path in fitted.rglob("*.json"):
-        versions = {"model.json": 3, "search.json": 2}
+        versions = {"model.json": 4, "search.json": 2}
         assert json.loads(path.read_text())["format_version"] == versions.get(path.name, 1)
     assert not [p for p in fitted.rglob("*") if p.name.startswith(".") or p.suffix == ".part"]
 

@@ -119,7 +119,7 @@ def test_what_a_kill_left_between_is_finished_by_the_next_command(run: Path, fin
 
 def test_a_model_of_before_kinds_is_refused_in_a_sentence(run: Path) -> None:
     changed(run / "model" / "model.json", lambda record: record.update(format_version=2))
-    with pytest.raises(UserError, match=r"has format_version 2, of an earlier Nastavnik; this one reads 3: fit again"):
+    with pytest.raises(UserError, match=r"has format_version 2, of an earlier Nastavnik; this one reads 4: fit again"):
         nastavnik.Model.load(run)
 
 
@@ -164,8 +164,8 @@ def test_tensors_must_match_their_record(run: Path, way: str, says: str) -> None
 
 
 def test_newer_records_are_refused(run: Path) -> None:
-    changed(run / "model" / "model.json", lambda record: record.update(format_version=4))
-    with pytest.raises(UserError, match=r"model.json has format_version 4, this Nastavnik reads up to 3: update it"):
+    changed(run / "model" / "model.json", lambda record: record.update(format_version=5))
+    with pytest.raises(UserError, match=r"model.json has format_version 5, this Nastavnik reads up to 4: update it"):
         nastavnik.Model.load(run)
 
 

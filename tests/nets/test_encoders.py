@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from nastavnik.data import Entry
 from nastavnik.errors import UserError
+from nastavnik.fields import Entry
 from nastavnik.nets import FAMILIES, Factory, Signature
 from nastavnik.nets._encoders import Convolutions, Flat, WordMean
 from nastavnik.nets._standard import Standard

@@ -39,6 +39,8 @@ def test_against_scipys_densities(name: str) -> None:
         expected = -stats.bernoulli.logpmf(y, parts["probabilities"]).sum(1)
     elif likelihood.target == "votes":
         expected = -stats.multinomial.logpmf(y, y.sum(1), parts["probabilities"])
+    elif likelihood.target == "vector":
+        expected = -stats.norm(parts["mean"], parts["deviation"]).logpdf(y).sum(1)
     elif name == "gamma":
         expected = -stats.gamma(parts["shape"], scale=parts["mean"] / parts["shape"]).logpdf(y)
     elif name == "hurdle":

@@ -10,8 +10,6 @@ from nastavnik.data._columns import Bag as Bag
 from nastavnik.data._columns import Columns as Columns
 from nastavnik.data._columns import Field as Field
 from nastavnik.data._columns import Lost as Lost
-from nastavnik.data._fields import UNKNOWN as UNKNOWN
-from nastavnik.data._fields import Entry as Entry
 from nastavnik.data._frames import as_frame as as_frame
 from nastavnik.data._held import FileCell as FileCell
 from nastavnik.data._held import Held as Held

@@ -11,29 +11,10 @@ import torch
 
 from nastavnik.data._columns import Columns, Field
 from nastavnik.errors import UserError
+from nastavnik.fields import UNKNOWN, Entry
 
 _MOST_TOKENS = 30_000
 _FEWEST = 2  # rows a word must stand in
-UNKNOWN = 1  # the place of words that are not in the vocabulary; 0 fills up
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a network's first layer must know of one field: its column, its sort, a row's shape, how many words.
-
-    ``counted`` is where the same words stand counted among the numbers, if they do.
-    """
-
-    name: str
-    sort: str
-    shape: tuple[int, ...]
-    levels: int = 0
-    counted: tuple[int, int] | None = None
-
-    @property
-    def size(self) -> int:
-        """Numbers in a row."""
-        return int(np.prod(self.shape))
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import torch
 
 from nastavnik.data._bags import Bags
 from nastavnik.data._columns import Columns
-from nastavnik.data._fields import Entry, Fields
+from nastavnik.data._fields import Fields
 from nastavnik.data._names import Names
+from nastavnik.fields import Entry
 
 _HEAVY = 12.0  # standard deviations from the mean at which a column counts as heavy-tailed
 _QUANTILES = 256

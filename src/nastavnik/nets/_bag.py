@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from nastavnik.data import Entry
+from nastavnik.fields import Entry
 from nastavnik.nets._encoders import WordMean
 from nastavnik.nets._family import Signature, initialization_nodes, optimizer_choice
 from nastavnik.nets._mlp import Mlp, MlpNetwork, joint_space, normalization_choice

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from nastavnik.data import Entry
+from nastavnik.fields import Entry
 from nastavnik.nets._bag import word_space
 from nastavnik.nets._encoders import Convolutions, WordMean
 from nastavnik.nets._family import Signature, initialization_nodes, optimizer_choice

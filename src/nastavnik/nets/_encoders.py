@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nastavnik.data import UNKNOWN, Entry
 from nastavnik.errors import UserError, nearest
+from nastavnik.fields import UNKNOWN, Entry
 from nastavnik.nets._dropout import ChannelDropout, Dropout
 from nastavnik.nets._normalization import NORMALIZATIONS
 from nastavnik.nets._standard import Standard

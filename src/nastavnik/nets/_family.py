@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from nastavnik.data import Entry
 from nastavnik.errors import UserError
+from nastavnik.fields import Entry
 from nastavnik.nets._conduct import Conduct, observed
 from nastavnik.nets._standard import Standard
 from nastavnik.nets.initializers import INITIALIZERS, OUTPUTS

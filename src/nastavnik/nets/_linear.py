@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 import torch
 from torch import nn
 
-from nastavnik.data import UNKNOWN
+from nastavnik.fields import UNKNOWN
 from nastavnik.nets._encoders import Flat
 from nastavnik.nets._family import Signature, optimizer_choice
 from nastavnik.recipe import Value
@@ -23,6 +24,13 @@ def _fields(signature: Signature) -> list[nn.Module]:
         words = entry.sort == "tokens"
         found.append(nn.Embedding(entry.levels, signature.outputs) if words else Flat(entry, examples))
     return found
+
+
+def _line(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer; torch warns of one without inputs, which is the constant that it should be."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return nn.Linear(inputs, outputs)
 
 
 def _words(weights: nn.Embedding, places: torch.Tensor) -> torch.Tensor:
@@ -46,7 +54,7 @@ class LinearNetwork(nn.Module):
             + sum(b - a for a, b in self.ranges)
             + sum(flat.features for flat in self.fields if isinstance(flat, Flat))
         )
-        self.weights = nn.utils.skip_init(nn.Linear, width, signature.outputs)  # torch warns of a width of 0
+        self.weights = _line(width, signature.outputs)
         self.categories = nn.ModuleList(nn.Embedding(k, signature.outputs) for k in signature.cardinalities)
         for parameter in self.parameters():  # not what fields are centred and scaled by
             nn.init.zeros_(parameter)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nastavnik.data import Entry
 from nastavnik.errors import UserError, nearest
+from nastavnik.fields import Entry
 from nastavnik.nets._dropout import BY_PROGRESS, DROPOUTS, BranchDropout, Dropout, WeightDropout
 from nastavnik.nets._embedding import PiecewiseLinear
 from nastavnik.nets._encoders import Flat

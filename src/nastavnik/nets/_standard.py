@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from nastavnik.data import Entry
+from nastavnik.fields import Entry
 
 
 class Standard(nn.Module):

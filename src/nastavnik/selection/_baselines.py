@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from nastavnik.clock import beside
-from nastavnik.data import UNKNOWN, Columns, Inputs, Preparation, TargetPreparation
+from nastavnik.data import Columns, Inputs, Preparation, TargetPreparation
+from nastavnik.fields import UNKNOWN
 from nastavnik.predictive import ClassPredictive, CountPredictive, Predictive, RealPredictive
 from nastavnik.selection import _baseline_worker as worker
 from nastavnik.selection._workbench import PLAIN
