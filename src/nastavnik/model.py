@@ -65,7 +65,7 @@ class Model:
 
     ``task`` is the record ``{"kind", "target", "classes"}``; ``columns`` describes the input columns of a raw table.
     Predictions are computed in float64, so that a row's prediction does not depend on its neighbours; those of
-    convolutions in float32, which processors are ten times faster in.
+    convolutions in float32, in which they are much faster.
     """
 
     task: Mapping[str, Any]

@@ -141,12 +141,10 @@ class MemberCell(Held):
 
 
 class MadeCell(Held):
-    """What is in memory, or what a function gives when it is asked."""
+    """What is in memory: an array, a PIL image."""
 
-    def __init__(self, content: Any, name: str | None = None) -> None:
+    def __init__(self, content: Any) -> None:
         self._content = content
-        if name is not None:
-            self.name = name
 
     @functools.cached_property
     def name(self) -> str:  # type: ignore[override]
@@ -155,8 +153,7 @@ class MadeCell(Held):
 
     def load(self) -> Any:
         """The content."""
-        content = self._content
-        return content() if callable(content) else content
+        return self._content
 
 
 def _is_ours(name: str) -> bool:

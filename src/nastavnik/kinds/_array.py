@@ -48,7 +48,7 @@ class Array(Kind):
             first = int(np.argmax(holes))
             found.lost.append(Lost(cells.name, int(holes.sum()), first, "an array", "hold what is no finite number"))
         if cells.missing.any() and not reading["gaps"]:
-            first, why = int(np.argmax(cells.missing)), "hold no array, though none lacked it in training; zeros are"
+            first, why = int(np.argmax(cells.missing)), "hold no array, though none lacked it in training"
             found.lost.append(Lost(cells.name, int(cells.missing.sum()), first, "missing", why))
         if reading["gaps"]:
             found.numbers[f"{cells.name}.missing"] = cells.missing.astype(np.float64)

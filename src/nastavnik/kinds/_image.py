@@ -91,7 +91,7 @@ class Image(Kind):
             found.numbers[f"{cells.name}.missing"] = cells.missing.astype(np.float64)
         elif cells.missing.any():
             first = int(np.argmax(cells.missing))
-            why = "hold no picture, though none lacked it in training; a black one is"
+            why = "hold no picture, though none lacked it in training"
             found.lost.append(Lost(cells.name, int(cells.missing.sum()), first, "missing", why))
         return found
 

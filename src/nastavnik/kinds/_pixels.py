@@ -60,6 +60,7 @@ def opened(content: Any) -> Any:
 
 
 def channels_of(image: Any) -> int:
+    """How many channels a PIL image's pixels have: grey, colour, colour with transparency."""
     if image.mode in ("1", "L", "I", "I;16", "I;16B", "F"):
         return 1
     return 4 if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info else 3
