@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nastavnik.data import Columns, Split, Table, split_rows
+from nastavnik.data import PART_WORDS, Columns, Split, Table, split_rows
 from nastavnik.errors import UserError, nearest
 from nastavnik.kinds import (
     KINDS,
@@ -33,16 +33,6 @@ FOLDS = 5
 FEW_ROWS = 2000  # below this a tenth is too little to stop, choose and calibrate on
 _MOST_COPIES = 0.5  # share of rows that repeat others: with more, rows are alike because few things can differ
 _OF_CLASSES = ("built-in", "idx", "folder", "zip", "npz", "data set", "pictures")  # whose whole numbers are names
-_PART_WORDS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass(frozen=True)
@@ -341,7 +331,7 @@ def _copies(keys: np.ndarray, task: Task, notes: list[str]) -> np.ndarray | None
 
 
 def _given_parts(values: pd.Series, name: str) -> np.ndarray:
-    words = values.astype(str).str.strip().str.lower().map(_PART_WORDS)
+    words = values.astype(str).str.strip().str.lower().map(PART_WORDS)
     if words.isna().any():
         row = int(np.flatnonzero(words.isna())[0])
         raise UserError(

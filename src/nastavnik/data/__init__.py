@@ -17,6 +17,7 @@ from nastavnik.data._held import MadeCell as MadeCell
 from nastavnik.data._held import each_read as each_read
 from nastavnik.data._preparation import Inputs as Inputs
 from nastavnik.data._preparation import Preparation as Preparation
+from nastavnik.data._split import PART_WORDS as PART_WORDS
 from nastavnik.data._split import Split as Split
 from nastavnik.data._split import split_rows as split_rows
 from nastavnik.data._table import Table as Table

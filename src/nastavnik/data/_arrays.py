@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from nastavnik.data._held import MadeCell
+from nastavnik.data._split import PART_WORDS
 from nastavnik.errors import UserError
 
 _INPUTS = ("x", "data", "images", "inputs", "features")
 _TARGETS = ("y", "labels", "label", "targets", "target")
-_PARTS = {"train": "train", "valid": "validation", "val": "validation", "validation": "validation", "test": "test"}
 
 
 def as_cells(values: np.ndarray | Sequence[Any]) -> pd.Series:
@@ -55,7 +55,7 @@ def read_npz(path: Path) -> tuple[pd.DataFrame, np.ndarray | None, str | None]:
     except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is no .npz file of plain arrays we can read: {error}") from error
     pairs: list[tuple[np.ndarray, np.ndarray | None, str]] = []
-    for part in ("", *_PARTS):
+    for part in ("", *PART_WORDS):
         x = _named(arrays, _INPUTS, part)
         if x is not None:
             pairs.append((x, _named(arrays, _TARGETS, part), part))
@@ -72,7 +72,7 @@ def read_npz(path: Path) -> tuple[pd.DataFrame, np.ndarray | None, str | None]:
         frames.append(frame)
     if len({(x.shape[1:], y is None) for x, y, _ in pairs}) > 1:
         raise UserError(f"{path}: its parts differ in shape: {', '.join(str(x.shape) for x, _, _ in pairs)}")
-    named = [np.full(len(x), _PARTS.get(part, "train"), dtype=object) for x, _, part in pairs]
+    named = [np.full(len(x), PART_WORDS.get(part, "train"), dtype=object) for x, _, part in pairs]
     parts = np.concatenate(named) if len(pairs) > 1 else None
     return pd.concat(frames, ignore_index=True), parts, "target" if pairs[0][1] is not None else None
 

@@ -12,14 +12,11 @@ import numpy as np
 import pandas as pd
 
 from nastavnik.data._held import Archive, FileCell, Held, MemberCell, each_read
+from nastavnik.data._split import PART_WORDS
 from nastavnik.errors import UserError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _TEXTS = (".txt",)
-_PARTS = {
-    "train": "train", "training": "train", "valid": "validation", "validation": "validation", "val": "validation",
-    "dev": "validation", "test": "test", "testing": "test",
-}  # fmt: skip
 _MOSTLY = 0.9  # of a column's words that end as pictures do, for it to be one of paths
 
 
@@ -79,10 +76,10 @@ def read_classes(place: Place, notes: list[str]) -> tuple[pd.DataFrame, np.ndarr
     while all(len(p) > 1 for p in paths) and len({p[0] for p in paths}) == 1 and len(max(paths, key=len)) > 2:
         paths = [p[1:] for p in paths]  # everything lies in one folder
     parts = None
-    if all(len(p) > 1 and p[0].lower() in _PARTS for p in paths) and len({p[0] for p in paths}) > 1:
-        parts = np.array([_PARTS[p[0].lower()] for p in paths], dtype=object)
+    if all(len(p) > 1 and p[0].lower() in PART_WORDS for p in paths) and len({p[0] for p in paths}) > 1:
+        parts = np.array([PART_WORDS[p[0].lower()] for p in paths], dtype=object)
         paths = [p[1:] for p in paths]
-    named = {p[0] for p in paths if p[0].lower() in _PARTS}
+    named = {p[0] for p in paths if p[0].lower() in PART_WORDS}
     if len(named) > 1 and any(len(p) > 2 for p in paths):
         stranger = next(p[0] for p in paths if p[0] not in named)
         raise UserError(

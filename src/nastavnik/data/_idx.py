@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from nastavnik.data._arrays import as_cells
+from nastavnik.data._split import PART_WORDS
 from nastavnik.errors import UserError
 
 _TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
-_PARTS = {"train": "train", "t10k": "test", "test": "test", "validation": "validation"}
+_PARTS = {**PART_WORDS, "t10k": "test"}
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -10,6 +10,16 @@ import numpy as np
 from nastavnik.errors import UserError
 
 _NEVER = -1
+PART_WORDS = {  # what people call a part of the split
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
 Fold = tuple[np.ndarray, np.ndarray]  # rows that train, rows that validate
 
 
