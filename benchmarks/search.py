@@ -38,6 +38,7 @@ from nastavnik.recipe import Recipe
 from nastavnik.selection import SAMPLERS, Search, Strategy, optimism, scored_forecasts, table_space
 from nastavnik.selection.pareto import front, hypervolume
 from nastavnik.space import Choice, Node, Space, parse_space
+from nastavnik.targets import Classification, Regression
 from nastavnik.trace import Trace
 from nastavnik.training.likelihoods import Categorical
 from search_functions import ACTIVATIONS, BATCHES, RATES, TABLE, WIDTHS, Problem, problems
@@ -167,7 +168,7 @@ def calls_to(best_so_far: np.ndarray, target: float) -> int:
 
 def overhead() -> list[dict[str, Any]]:
     """Milliseconds a recipe of 5,000 asked and told in batches of 16, of the first 500 and of the last."""
-    space = table_space(1000, 10, classification=True)
+    space = table_space(1000, 10, target=Classification("y", ("a", "b")))
     rng, rows = np.random.default_rng(0), []
     for name in ("random", "quasi_random", *LEARNING, "nsga2", "tpe"):
         objectives = 2 if name == "nsga2" else 1
@@ -211,7 +212,7 @@ def search(
     space = table_space(
         rows,
         dataset.columns.numbers.shape[1],
-        classification=dataset.task.is_classification,
+        target=dataset.task.target,
         pinned=settings or {},
         given=given,
     )
@@ -313,7 +314,7 @@ def _steps_of_one(name: str, seed: int) -> int:
 
     n = len(getattr(datasets, f"load_{name}")().target)
     rows = round(0.8 * n)
-    space = table_space(rows, 10, classification=name != "diabetes")
+    space = table_space(rows, 10, target=Regression("y") if name == "diabetes" else Classification("y", ("a", "b")))
     recipe = Recipe({**space.default(), "seed": 0})
     return recipe.whole("epochs") * max(1, rows // recipe.whole("batch_size"))
 

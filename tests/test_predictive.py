@@ -7,7 +7,7 @@ from scipy import stats
 from nastavnik.data import TargetPreparation
 from nastavnik.metrics import scores
 from nastavnik.predictive import ClassPredictive, GammaPredictive, HurdlePredictive, RealPredictive, mixture, stitch
-from nastavnik.selection._likelihoods import crps
+from nastavnik.targets import crps
 
 RNG = np.random.default_rng(0)
 Y = RNG.gamma(2.0, 3.0, 400)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,8 +26,9 @@ from nastavnik.kinds import (
     to_columns,
     told_missing,
 )
-from nastavnik.request import check_target
-from nastavnik.task import Task, find_task
+from nastavnik.request import check_target, target_names
+from nastavnik.targets import find_target, kinds_wanted
+from nastavnik.task import Task
 
 FEWEST_ROWS = 20
 FOLDS = 5
@@ -57,7 +59,7 @@ class Dataset:
             "rows": len(self.columns),
             "rows_without_target": self.unlabelled.tolist(),
             "task": {**self.task.to_json(), "why": self.task.why},
-            "targets": [self.task.target],
+            "targets": list(self.task.target.columns),
             "columns": [{**info.to_json(), "role": self.roles[info.name]} for info in self.infos],
             "not_used": {name: role for name, role in self.roles.items() if role not in ("input", "target")},
             "split": self.split.of_rows(self.labelled).to_json(),
@@ -87,6 +89,7 @@ class DatasetOptions:
     date_formats: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     weights: str | None = None
+    target_weights: Mapping[str, float] | None = None
     fewest_rows: int = FEWEST_ROWS
 
 
@@ -100,7 +103,9 @@ def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True)
     if len(frame) < options.fewest_rows:
         raise UserError(f"the table has {len(frame)} rows; at least {options.fewest_rows} are needed")
     options = _with_plain_names(options)
-    target = _target(table, options)
+    targets = _targets(table, options)
+    told_names = ", ".join(map(repr, targets))
+    wanted = kinds_wanted(options.task, targets)
     for option, name in (
         ("--group", options.group),
         ("--time", options.time),
@@ -109,41 +114,50 @@ def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True)
     ):
         if name is not None and name not in frame.columns:
             raise UserError(f"{option} names a column {name!r} that is not there{nearest(name, frame.columns)}")
+    if options.weights in targets:
+        raise UserError(f"the target {options.weights!r} cannot weigh its own rows; name another column with --weights")
     for name in options.drop:
         if name not in frame.columns:
             raise UserError(f"--drop names a column {name!r} that is not there{nearest(name, frame.columns)}")
-    frame, labelled, unlabelled = _with_targets(frame, target, options)
+    frame, labelled, unlabelled = _with_targets(frame, targets, wanted, options)
     frame, labelled = _with_weight(frame, labelled, options.weights)
     if len(frame) < options.fewest_rows:
-        raise UserError(f"{len(frame)} rows have a target {target!r}; at least {options.fewest_rows} are needed")
+        raise UserError(f"{len(frame)} rows have a target {told_names}; at least {options.fewest_rows} are needed")
     known: dict[str, Cells] = {}
     infos = _describe(frame, options, known)
     by_name = {info.name: info for info in infos}
-    values = frame[target]
-    told = table.origin.get("kind") in _OF_CLASSES
-    task = find_task(values, by_name[target], options.task, classes=told)
+    target, values, why = find_target(
+        {name: frame[name] for name in targets},
+        by_name,
+        wanted,
+        told=table.origin.get("kind") in _OF_CLASSES,
+        shares=_shares(options, targets),
+    )
+    task = Task(target, values, why)
     if options.class_weights != "none":
-        if not task.is_classification:
-            raise UserError(f"--class-weights is for classes, but {task.target!r} is a {task.kind} target")
+        if not any(part.strata(np.zeros(0)) is not None for part in target.parts):
+            raise UserError(f"--class-weights is for classes, but {task.name!r} is a {task.kind} target")
         task = replace(task, class_weights=options.class_weights)
     if options.weights is not None:
         weights = frame[options.weights].astype(np.float64).to_numpy()
         task = replace(task, weights=weights / weights.mean())
-    roles, notes = _roles(infos, target, options)
+    roles, notes = _roles(infos, targets, options)
     notes += table.notes
     if len(unlabelled):
         notes.append(
-            f"{len(unlabelled)} of {len(unlabelled) + len(frame)} rows have no {target} and are left out "
+            f"{len(unlabelled)} of {len(unlabelled) + len(frame)} rows have no {' or '.join(targets)} and are left out "
             f"(first: row {unlabelled[0] + 1}); fit --fill predicts them"
         )
+    singles = task.singles()
+    if len(singles) > 1 and not functools.reduce(np.intersect1d, [rows for _, rows in singles]).size:
+        notes.append(f"no row has all of {', '.join(targets)}: each is learned from rows of its own")
     inputs = tuple(info for info in infos if roles[info.name] == "input")
     if not inputs:
-        raise UserError(f"no column is left to predict {target!r} from: {_listed(roles, target)}")
+        raise UserError(f"no column is left to predict {told_names} from: {_listed(roles, targets)}")
     columns = to_columns(frame, inputs, known)
-    keys = keys_of(frame[[i.name for i in infos if i.name != target]], known, columns.fields)
-    others = [i for i in infos if i.name != target]
-    looked = (frame[[i.name for i in others]], others, columns, task.values)
-    found = audit(*looked, classes=task.is_classification, keys=keys) if audited else []
+    others = [i for i in infos if i.name not in targets]
+    keys = keys_of(frame[[i.name for i in others]], known, columns.fields)
+    found = _audit(frame[[i.name for i in others]], others, columns, task, keys) if audited else []
     part = None if table.part is None else table.part[labelled]
     split = _split(frame, keys, part, task, by_name, roles, options, notes)
     if audited and columns.fields:
@@ -165,29 +179,35 @@ def _describe(frame: pd.DataFrame, options: DatasetOptions, known: dict[str, Cel
 
 
 def _with_targets(
-    frame: pd.DataFrame, target: str, options: DatasetOptions
+    frame: pd.DataFrame, targets: Sequence[str], wanted: Mapping[str, str], options: DatasetOptions
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """The rows whose target is known, which they are, and which are not: empty cells, and those that are no number
-    where nearly all are.
+    """The rows of which a target is known, which they are, and which are not: empty cells, and those that are no number
+    where nearly all are. Of several targets, those that are not known are left empty.
 
     Raises:
-        UserError: none is.
+        UserError: one is known nowhere, or votes are known in part.
     """
-    told = told_missing(options.missing, [str(n) for n in frame.columns])[target]
-    gone = is_missing(frame[target], told)
-    if gone.all():
-        raise UserError(f"every cell of the target {target!r} is missing; choose another with --target")
-    gone = gone | _unread(frame[target], gone, target, options)
-    if not gone.any():
+    told = told_missing(options.missing, [str(n) for n in frame.columns])
+    gone: np.ndarray = np.empty((len(frame), len(targets)), dtype=bool)
+    for j, target in enumerate(targets):
+        gone[:, j] = is_missing(frame[target], told[target])
+        if gone[:, j].all():
+            raise UserError(f"every cell of the target {target!r} is missing; choose another with --target")
+        if wanted.get(target) not in ("classification", "labels"):
+            gone[:, j] |= _unread(frame[target], gone[:, j], target, options)
+    out: np.ndarray = np.any(gone, axis=1) if "votes" in wanted.values() else np.all(gone, axis=1)
+    if len(targets) > 1 and (gone & ~out[:, None]).any():
+        frame = frame.assign(**{n: frame[n].mask(gone[:, j]) for j, n in enumerate(targets) if gone[:, j].any()})
+    if not out.any():
         return frame, np.arange(len(frame)), np.arange(0)
-    return frame[~gone].reset_index(drop=True), np.flatnonzero(~gone), np.flatnonzero(gone)
+    return frame[~out].reset_index(drop=True), np.flatnonzero(~out), np.flatnonzero(out)
 
 
 def _unread(values: pd.Series, gone: np.ndarray, target: str, options: DatasetOptions) -> np.ndarray:
     """Which cells of a target of numbers are none, such as a word for what is missing."""
     present = values[~gone].reset_index(drop=True)
     infinite = pd.api.types.is_float_dtype(values) and bool(np.isinf(values.to_numpy(dtype=np.float64)).any())
-    if infinite or options.task == "classification":  # what is infinite is told, by the task
+    if infinite:  # that is told, by the task
         return np.zeros(len(values), dtype=bool)
     (info,) = _describe(present.to_frame(target), replace(options, kinds=_own(options, target)), {})
     numbers = read_column(present, info).numbers.get(target) if info.kind in ("number", "duration") else None
@@ -228,30 +248,68 @@ def _with_plain_names(options: DatasetOptions) -> DatasetOptions:
     def plain(name: str | None) -> str | None:
         return None if name is None else str(name).strip()
 
-    one: dict[str, Any] = {
-        name: plain(getattr(options, name)) for name in ("target", "group", "time", "split", "weights")
-    }
+    one: dict[str, Any] = {name: plain(getattr(options, name)) for name in ("group", "time", "split", "weights")}
     kinds = {str(name).strip(): kind for name, kind in (options.kinds or {}).items()}
     return replace(options, drop=tuple(str(name).strip() for name in options.drop), kinds=kinds, **one)
 
 
-def _target(table: Table, options: DatasetOptions) -> str:
+def _targets(table: Table, options: DatasetOptions) -> tuple[str, ...]:
+    """The columns to be predicted.
+
+    Raises:
+        UserError: none is named, one is not there, or named twice, or another option has a use for it.
+    """
     names = list(table.frame.columns)
-    target = options.target or table.target
-    if target is None:
+    given = options.target if options.target is not None else table.target
+    if given is None:
         raise UserError(f"which column is to be predicted? Name it with --target{nearest('', names)}")
-    if target not in names:
-        raise UserError(f"there is no column {target!r}{nearest(target, names)}")
-    check_target(target, options.drop, options.group, options.split)
-    return target
+    targets = target_names(given, names)
+    for target in targets:
+        if target not in names:
+            raise UserError(f"there is no column {target!r}{nearest(target, names)}")
+    check_target(targets, options.drop, options.group, options.split)
+    return targets
 
 
-def _roles(infos: list[ColumnInfo], target: str, options: DatasetOptions) -> tuple[dict[str, str], list[str]]:
+def _shares(options: DatasetOptions, targets: Sequence[str]) -> Mapping[str, float]:
+    """What each of several targets counts.
+
+    Raises:
+        UserError: a name is none of theirs, or there is one target only.
+    """
+    shares = options.target_weights or {}
+    if shares and len(targets) < 2:
+        raise UserError("--target-weight says what each of several targets counts, but there is one")
+    for name in shares:
+        if name not in targets:
+            raise UserError(f"--target-weight names {name!r}, which is no target{nearest(name, targets)}")
+    return shares
+
+
+def _audit(
+    frame: pd.DataFrame, infos: list[ColumnInfo], columns: Columns, task: Task, keys: np.ndarray
+) -> list[dict[str, Any]]:
+    """What is odd about the columns and each target; what is found for several is said once."""
+    found: list[dict[str, Any]] = []
+    for single, rows in task.singles():
+        if single.values.ndim > 1:  # labels and votes: column by column they say little
+            single, rows = replace(single, values=single.values.argmax(1)), rows
+        every = len(rows) == len(keys)
+        looked = (frame, columns, keys) if every else (frame.iloc[rows], columns.take(rows), keys[rows])
+        classes = single.strata is not None
+        told = audit(looked[0], infos, looked[1], single.values[rows], classes=classes, keys=looked[2])
+        found += [one for one in told if one not in found]
+    return found
+
+
+def _roles(
+    infos: list[ColumnInfo], targets: Sequence[str], options: DatasetOptions
+) -> tuple[dict[str, str], list[str]]:
     """What each column is used for, and what the run says about it."""
     roles = {}
     notes: list[str] = []
     for info in infos:
-        if info.name == target:
+        if info.name in targets:
             roles[info.name] = "target"
         elif info.name in options.drop:
             roles[info.name] = "dropped"
@@ -268,8 +326,8 @@ def _roles(infos: list[ColumnInfo], target: str, options: DatasetOptions) -> tup
     return roles, notes
 
 
-def _listed(roles: Mapping[str, str], target: str) -> str:
-    return ", ".join(f"{name} ({role})" for name, role in roles.items() if name != target) or "there is no other"
+def _listed(roles: Mapping[str, str], targets: Sequence[str]) -> str:
+    return ", ".join(f"{name} ({role})" for name, role in roles.items() if name not in targets) or "there is no other"
 
 
 def _split(
@@ -293,7 +351,7 @@ def _split(
     elif given is None:
         groups = _shared_identifier(frame, infos, roles, notes)
         copies = None if groups is not None else _copies(keys, task, notes)
-    classes = task.values if task.is_classification else None
+    classes = task.strata
     rest = n - round(options.test * n) if given is None else int((given != "test").sum())
     folds = options.folds
     if folds is None:
@@ -321,7 +379,9 @@ def _split(
 
 def _copies(keys: np.ndarray, task: Task, notes: list[str]) -> np.ndarray | None:
     """The first of the rows that each row repeats; None where no row does, or where few columns make rows alike."""
-    whole = keys ^ (pd.util.hash_array(task.values) * np.uint64(3))
+    whole = keys.copy()
+    for j, own in enumerate(task.values.reshape(len(keys), -1).T):
+        whole ^= pd.util.hash_array(np.ascontiguousarray(own)) * np.uint64(2 * j + 3)
     firsts, codes = np.unique(whole, return_index=True, return_inverse=True)[1:]
     repeated = len(keys) - len(firsts)
     if not repeated or repeated > _MOST_COPIES * len(keys):

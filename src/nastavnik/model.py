@@ -26,12 +26,13 @@ from nastavnik.kinds import ColumnInfo, to_columns
 from nastavnik.metrics import LEVEL
 from nastavnik.nets import FAMILIES, Family, Signature, initialize, monte_carlo
 from nastavnik.population import Learner
-from nastavnik.predictive import ClassPredictive, Predictive, mixture
+from nastavnik.predictive import Predictive, mixture
 from nastavnik.recipe import Recipe
 from nastavnik.schemas import MODEL
-from nastavnik.task import make_likelihood, make_loss
+from nastavnik.targets import Target, target_of
 from nastavnik.together import settle, together
 from nastavnik.training.likelihoods import TEMPERATURES
+from nastavnik.training.losses import TrainingLoss
 
 _ROWS_AT_ONCE = 4096
 _FIELDS_AT_ONCE = 256  # whose maps are many times as large as they are
@@ -63,12 +64,12 @@ class Member:
 class Model:
     """Networks that predict together, each weighted by its votes.
 
-    ``task`` is the record ``{"kind", "target", "classes"}``; ``columns`` describes the input columns of a raw table.
+    ``task`` is what is predicted; ``columns`` describes the input columns of a raw table.
     Predictions are computed in float64, so that a row's prediction does not depend on its neighbours; those of
     convolutions in float32, in which they are much faster.
     """
 
-    task: Mapping[str, Any]
+    task: Target
     columns: tuple[ColumnInfo, ...]
     preparation: Preparation
     target: TargetPreparation
@@ -78,14 +79,14 @@ class Model:
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes' names, empty where the target is no class."""
-        return tuple(self.task.get("classes", ()))
+        return self.task.classes
 
     def __repr__(self) -> str:
         """Four lines: what it predicts, from what, by which networks, and how to use it."""
         kinds = Counter(info.kind for info in self.columns)
         what = f"{len(self.classes)} classes" if self.classes else "values"
         lines = [
-            f"Model: {self.task['kind']} of {self.task['target']!r} ({what})",
+            f"Model: {self.task.kind} of {self.task.name!r} ({what})",
             f"inputs: {len(self.columns)} columns ({', '.join(f'{n} {kind}' for kind, n in kinds.most_common())})",
             f"networks: {len(self.members)}, {self.members[0].recipe.in_words()[:100]}",
             "use: model.predict(rows), a frame, records, a Series or an Arrow table; model.save(folder)",
@@ -98,8 +99,8 @@ class Model:
     ) -> pd.DataFrame:
         """One row of predictions for each row of a raw table, in its order.
 
-        Classes: ``prediction`` and ``p_<class>``; of grades also ``expected``, the mean. Otherwise ``prediction``,
-        ``low``, ``high``.
+        Classes: ``prediction`` and ``p_<class>``; of grades also ``expected``, the mean. Numbers: ``prediction``,
+        ``low``, ``high``. Of several targets each has its own: ``<target>.prediction`` and so on.
 
         Args:
             rows: a frame, a dictionary (of one row's cells, or of columns), a list of them, a Series, an Arrow table,
@@ -114,22 +115,7 @@ class Model:
         _check_shares(level, quantiles)
         frame = as_frame(rows)
         predictive = self.predictive(self.read(frame), passes)
-        table: dict[str, Any] = {}
-        if isinstance(predictive, ClassPredictive):
-            table["prediction"] = np.array(self.classes, dtype=object)[predictive.point()]
-            table |= {f"p_{name}": predictive.probabilities[:, j] for j, name in enumerate(self.classes)}
-            if predictive.grades is not None:
-                table["expected"] = predictive.expected()
-            elif quantiles:
-                raise UserError(f"quantiles are of numbers, but {self.task['target']!r} is a class")
-        else:
-            interval = predictive.interval(level)
-            assert interval is not None
-            table |= {"prediction": predictive.point(), "low": interval[0], "high": interval[1]}
-        for q in quantiles:
-            table[f"q{q:g}"] = predictive.quantile(q)
-        made = pd.DataFrame(table, index=frame.index)
-        return made if "prediction" in made and isinstance(predictive, ClassPredictive) else _finite(made)
+        return _finite(pd.DataFrame(self.task.table(predictive, level, quantiles), index=frame.index))
 
     def read(self, frame: pd.DataFrame) -> Columns:
         """A raw table's input columns, in the model's order; what is odd about the cells is warned of."""
@@ -171,7 +157,7 @@ class Model:
         signature = {k: v for k, v in self.signature.__dict__.items() if k not in ("examples", "entries")}
         members = [{"recipe": m.recipe.to_json(), "temperature": m.temperature, "votes": m.votes} for m in self.members]
         content = {
-            "task": dict(self.task),
+            "task": self.task.to_json(),
             "columns": [info.to_json() for info in self.columns],
             "preparation": record,
             "target": self.target.to_json(),
@@ -217,18 +203,17 @@ class Model:
             bags=tuple((start, stop) for start, stop in raw["bags"]),
             entries=preparation.entries,
         )
-        members = []
+        members, task = [], target_of(record["task"])
         for i, entry in enumerate(record["members"]):
             recipe = Recipe.from_json(entry["recipe"])
             start = f"members.{i}."
             state = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
-            weights = state["loss.weights"].tolist() if "loss.weights" in state else None
-            learner = _rebuild(recipe, signature, record["task"], family, weights)
+            learner = _rebuild(recipe, signature, task, family, state)
             _check_weights(state, learner.state_dict(), start, folder)
             learner.load_state_dict(state)
             members.append(Member(learner.eval(), recipe, entry["temperature"], entry["votes"]))
         return cls(
-            record["task"],
+            task,
             tuple(ColumnInfo.from_json(c) for c in record["columns"]),
             preparation,
             TargetPreparation.from_json(record["target"]),
@@ -294,15 +279,16 @@ def _check_shares(level: float, quantiles: Sequence[float]) -> None:
 
 def _finite(table: pd.DataFrame) -> pd.DataFrame:
     """Predictions with empty cells instead of infinities; no cell is left empty without a word."""
-    wrong = ~np.isfinite(table.to_numpy(dtype=np.float64))
-    rows = np.flatnonzero(wrong.any(1))
+    numbers = table.select_dtypes("number")
+    wrong = pd.DataFrame(~np.isfinite(numbers.to_numpy(dtype=np.float64)), index=table.index, columns=numbers.columns)
+    rows = np.flatnonzero(wrong.to_numpy().any(1))
     if len(rows):
         text = (
             f"{len(rows)} rows have no finite prediction (first: row {rows[0] + 1}) and are left empty: their inputs "
             "lie far outside what training saw"
         )
         warnings.warn(text, DataWarning, stacklevel=3)
-    return table.mask(wrong)
+    return table.mask(wrong.reindex(columns=table.columns, fill_value=False)) if len(rows) else table
 
 
 def build_network(recipe: Recipe, signature: Signature, family: Family | None = None) -> nn.Module:
@@ -323,15 +309,15 @@ def build_network(recipe: Recipe, signature: Signature, family: Family | None = 
 
 
 def _rebuild(
-    recipe: Recipe,
-    signature: Signature,
-    task: Mapping[str, Any],
-    family: Family | None,
-    weights: list[float] | None,
+    recipe: Recipe, signature: Signature, task: Target, family: Family | None, state: Mapping[str, torch.Tensor]
 ) -> Learner:
     def build() -> tuple[nn.Module, ...]:
-        likelihood = make_likelihood(task["kind"], len(task.get("classes", ())), recipe)
-        return build_network(recipe, signature, family), likelihood, make_loss(recipe, likelihood, weights)
+        likelihood = task.likelihood(recipe)
+        loss = task.loss(recipe, likelihood)
+        for name, module in loss.named_modules(prefix="loss"):
+            if isinstance(module, TrainingLoss) and f"{name}.weights" in state:
+                module.weights = torch.zeros_like(state[f"{name}.weights"])
+        return build_network(recipe, signature, family), likelihood, loss
 
     return Learner.seeded(int(recipe.get("seed", 0)), build)
 

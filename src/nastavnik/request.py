@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -82,6 +82,7 @@ class FitRequest:
     date_formats: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     weights: str | None = None
+    target_weights: Mapping[str, float] = field(default_factory=dict)
     fill: bool = False
 
     def __post_init__(self) -> None:
@@ -127,6 +128,9 @@ class FitRequest:
             raise UserError(f"--test must be a share from 0 to 0.9, but got {self.test}")
         if sum(x is not None for x in (self.group, self.time, self.split)) > 1:
             raise UserError("--group, --time and --split-column exclude each other; give one")
+        for name, share in self.target_weights.items():
+            if not (math.isfinite(share) and share > 0):
+                raise UserError(f"--target-weight {name} must be a positive number, but got {share:g}")
         self._check_columns()
 
     def _check_columns(self) -> None:
@@ -145,7 +149,7 @@ class FitRequest:
                 if name in self.kinds:
                     raise UserError(f"--kind says what {name!r} holds, but {option} takes it from the inputs; give one")
         if self.target is not None:
-            check_target(self.target, self.drop, self.group, self.split)
+            check_target((self.target,), self.drop, self.group, self.split)
 
     def _check_pareto(self) -> None:
         for name in self.pareto:
@@ -241,43 +245,68 @@ def parse_numbers(option: str, text: str | None) -> tuple[float, ...]:
         raise UserError(f"{option} must be numbers with commas, such as 0.1,0.5,0.9, but got {text!r}") from error
 
 
-def parse_limits(texts: tuple[str, ...]) -> dict[str, float]:
-    """``name=number`` texts of ``--limit``.
+def parse_limits(texts: tuple[str, ...], option: str = "--limit", such: str = "parameters=10000") -> dict[str, float]:
+    """``name=number`` texts of an option.
 
     Raises:
         UserError: a text without ``=`` or whose right side is no number.
     """
     found = {}
     for text in texts:
-        name, equals, word = text.partition("=")
+        name, equals, word = text.rpartition("=")
         if name.strip() in found:
-            raise UserError(f"--limit {name.strip()} is given twice")
+            raise UserError(f"{option} {name.strip()} is given twice")
         try:
             found[name.strip()] = float(word)
         except ValueError:
             equals = ""
         if not equals:
-            raise UserError(f"--limit {text!r} is no NAME=NUMBER, such as --limit parameters=10000")
+            raise UserError(f"{option} {text!r} is no NAME=NUMBER, such as {option} {such}")
     return found
 
 
-def check_target(target: str, drop: tuple[str, ...], group: str | None, split: str | None) -> None:
-    """Refuse a target, named by the caller or by the source, that another option has a use for.
+def target_names(given: str | Sequence[str], columns: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names of one target, or of several with commas between; a column whose name holds commas is one.
+
+    Raises:
+        UserError: a name is empty, or given twice.
+    """
+    if isinstance(given, str):
+        names = [given.strip()] if given.strip() in columns or "," not in given else given.split(",")
+    else:
+        names = list(given)
+    found = tuple(str(name).strip() for name in names)
+    for i, name in enumerate(found):
+        if not name:
+            raise UserError(f"--target {given!r} holds an empty name; write the names with one comma between them")
+        if name in found[:i]:
+            raise UserError(f"--target names {name!r} twice; name each target once")
+    if not found:
+        raise UserError("which column is to be predicted? Name it with --target")
+    return found
+
+
+def check_target(targets: Sequence[str], drop: tuple[str, ...], group: str | None, split: str | None) -> None:
+    """Refuse targets, named by the caller or by the source, that another option has a use for.
 
     Rows may well be ordered by their target (``--time``): it is no input.
 
     Raises:
-        UserError: it is dropped, groups rows, or says which part they are in.
+        UserError: one is dropped, groups rows, or says which part they are in.
     """
-    used = {"--drop": target in drop, "--group": target == group, "--split-column": target == split}
-    for option, also in used.items():
-        if also:
-            raise UserError(f"the target {target!r} is named by {option} too; leave one of the two out")
+    for target in targets:
+        used = {"--drop": target in drop, "--group": target == group, "--split-column": target == split}
+        for option, also in used.items():
+            if also:
+                raise UserError(f"the target {target!r} is named by {option} too; leave one of the two out")
 
 
 def _option(field: str) -> str:
     """What a field is called on the command line."""
-    words = {"families": "family", "kinds": "kind", "settings": "set", "limits": "limit", "split": "split-column"}
+    words = {
+        "families": "family", "kinds": "kind", "settings": "set", "limits": "limit", "split": "split-column",
+        "target_weights": "target-weight",
+    }  # fmt: skip
     return f"--{words.get(field, field.replace('_', '-'))}"
 
 

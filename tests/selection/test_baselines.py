@@ -14,6 +14,7 @@ from nastavnik.data import Columns, read_source
 from nastavnik.dataset import DatasetOptions, make_dataset
 from nastavnik.selection import BaselineProcess
 from nastavnik.selection import _baseline_worker as worker
+from nastavnik.targets import Regression
 from nastavnik.task import Task
 
 STUB = """
@@ -46,7 +47,7 @@ def columns_of(x: np.ndarray) -> Columns:
 @pytest.fixture
 def table(rng: np.random.Generator) -> tuple[Columns, Task]:
     x = rng.normal(size=(300, 3))
-    return columns_of(x), Task("regression", "y", x @ [2.0, -1.0, 0.0])
+    return columns_of(x), Task(Regression("y"), x @ [2.0, -1.0, 0.0])
 
 
 def test_one_that_never_ends_is_ended_at_its_share_and_the_others_answer(
@@ -86,7 +87,7 @@ def test_one_without_a_job_leaves_nothing_behind() -> None:
 def test_growing_fits_stop_at_their_share_and_each_answers(rng: np.random.Generator) -> None:
     x, y = rng.normal(size=(12_000, 3)), rng.normal(size=12_000)
     kind = {"name": "linear", "matrices": ["others"], "first": 2000, "most": 12_000}
-    job: dict[str, Any] = {"task": "regression", "near": 5, "seed": 0, "threads": 1, "kinds": [kind]}
+    job: dict[str, Any] = {"tasks": ["regression"], "near": 5, "seed": 0, "threads": 1, "kinds": [kind]}
     job |= {"names": ["train.others", "wanted.others", "targets"]}
     sizes: dict[float | None, list[int]] = {}
     for seconds in (1e-6, None):
@@ -95,7 +96,7 @@ def test_growing_fits_stop_at_their_share_and_each_answers(rng: np.random.Genera
         def answer(record: dict[str, Any], found: Any = (), own: list[int] = sizes[seconds]) -> None:
             own += [record["rows"]] if "rows" in record else []
 
-        worker.work({**job, "seconds": seconds}, [x, x[:5], y], answer)
+        worker.work({**job, "seconds": seconds}, [x, x[:5], y[:, None]], answer)
     assert sizes == {1e-6: [2000], None: [2000, 8000, 12_000]}
 
 

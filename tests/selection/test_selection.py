@@ -7,6 +7,7 @@ from nastavnik.nets import FAMILIES
 from nastavnik.predictive import ClassPredictive, Predictive, RealPredictive
 from nastavnik.selection import SAMPLERS, fit_baselines, greedy_ensemble, importance, table_space
 from nastavnik.space import Choice, Number, Space
+from nastavnik.targets import Classification, Regression
 from nastavnik.task import Task
 
 TREE = Space(
@@ -50,8 +51,8 @@ def test_pins_are_given_not_asked() -> None:
 
 @pytest.mark.parametrize("rows", [25, 400, 3000, 60_000])
 def test_table_spaces_give_every_family_a_whole_recipe(rows: int) -> None:
-    for classification in (True, False):
-        space = table_space(rows, 10, classification=classification)
+    for target in (Classification("y", ("a", "b")), Regression("y")):
+        space = table_space(rows, 10, target=target)
         sampler = SAMPLERS["random"](space, seed=0)
         for point in map(sampler.point, sampler.ask(12)):
             assert {
@@ -62,7 +63,7 @@ def test_table_spaces_give_every_family_a_whole_recipe(rows: int) -> None:
                 "batch_size",
                 "epochs",
             } <= set(point)
-            assert ("loss.label_smoothing" in point) == classification
+            assert ("loss.label_smoothing" in point) == (target.kind == "classification")
     assert set(FAMILIES) == {"linear", "mlp", "cnn", "bag"}
 
 
@@ -85,7 +86,7 @@ def columns_of(x: np.ndarray) -> Columns:
 def test_baselines_are_scikit_learns_and_say_what_they_were_trained_on(rng: np.random.Generator) -> None:
     x = rng.normal(size=(600, 3))
     y = x @ [2.0, -1.0, 0.0] + rng.normal(0, 0.5, 600)
-    task = Task("regression", "y", y)
+    task = Task(Regression("y"), y)
     rows = np.arange(500)
     wanted = np.arange(500, 600)
     found = {b.name: b for b in fit_baselines(columns_of(x), task, rows, wanted, seed=0)}
@@ -97,7 +98,7 @@ def test_baselines_are_scikit_learns_and_say_what_they_were_trained_on(rng: np.r
     assert linear.deviation[0, 0] == pytest.approx(0.5, rel=0.25)  # from 50 held-out residuals
     assert np.mean((linear.point() - y[500:]) ** 2) < 0.35
     assert constant.point() == pytest.approx(y[:500].mean())
-    one_class = Task("classification", "y", np.zeros(600, dtype=int), ("a", "b"))
+    one_class = Task(Classification("y", ("a", "b")), np.zeros(600, dtype=int))
     refused = {b.name: b.failed for b in fit_baselines(columns_of(x), one_class, rows, wanted, seed=0)}
     assert "class" in str(refused["linear"])
 

@@ -25,6 +25,7 @@ from nastavnik.space import (
     space_in_toml,
     tree_in_words,
 )
+from nastavnik.targets import Classification, Regression
 
 TREE = Space(
     {
@@ -167,7 +168,7 @@ def test_what_a_space_cannot_say_is_told_in_a_sentence(text: str, sentence: str)
 
 def test_a_users_space_takes_the_place_of_the_trees() -> None:
     given_space, _ = parse_space(TOML)
-    space = table_space(500, 8, classification=True, given=given_space)
+    space = table_space(500, 8, target=Classification("y", ("a", "b")), given=given_space)
     assert space.fixed["epochs"] == 12
     family = space.nodes["network.family"]
     assert isinstance(family, Choice)
@@ -197,7 +198,7 @@ def test_a_users_space_takes_the_place_of_the_trees() -> None:
 def test_a_space_that_does_not_suit_the_tree_is_refused(text: str, sentence: str) -> None:
     given_space, _ = parse_space(text)
     with pytest.raises(UserError, match=sentence):
-        table_space(500, 8, classification=False, given=given_space)
+        table_space(500, 8, target=Regression("y"), given=given_space)
 
 
 def test_refining_keeps_the_rest_and_promotes_what_is_optional() -> None:
@@ -211,7 +212,7 @@ def test_a_space_speaks_of_what_lies_below_a_pinned_choice() -> None:
     asked, _ = parse_space("optimizer.learning_rate = { low = 0.01, high = 0.02 }")
     for given_space, pinned in ((asked, {"optimizer.name": "sgd"}), (parse_space("optimizer.name = 'sgd'")[0], {})):
         both = Space({**asked.nodes, **given_space.nodes}, given_space.fixed)
-        tree = table_space(500, 8, classification=True, given=both, pinned=pinned)
+        tree = table_space(500, 8, target=Classification("y", ("a", "b")), given=both, pinned=pinned)
         for branch in tree.nodes["network.family"].branches.values():  # type: ignore[union-attr]
             rate = branch.nodes["optimizer.learning_rate"]
             assert isinstance(rate, Number)
@@ -219,7 +220,7 @@ def test_a_space_speaks_of_what_lies_below_a_pinned_choice() -> None:
     own, _ = parse_space(
         "[network.family]\noptions = ['mlp', 'linear']\n[network.family.when.linear]\noptimizer.learning_rate = 0.03"
     )
-    tree = table_space(500, 8, classification=True, given=own, pinned={"optimizer.name": "sgd"})
+    tree = table_space(500, 8, target=Classification("y", ("a", "b")), given=own, pinned={"optimizer.name": "sgd"})
     assert tree.nodes["network.family"].branches["linear"].fixed["optimizer.learning_rate"] == 0.03  # type: ignore[union-attr]
 
 
@@ -275,7 +276,7 @@ def test_below_a_pinned_value_a_space_still_speaks() -> None:
     own, _ = parse_space(
         "[network.family]\noptions = ['mlp', 'linear']\n[network.family.when.mlp]\nnetwork.width = [5, 7]"
     )
-    tree = table_space(500, 8, classification=True, given=own, pinned={"network.family": "mlp"})
+    tree = table_space(500, 8, target=Classification("y", ("a", "b")), given=own, pinned={"network.family": "mlp"})
     width = tree.nodes["network.width"]
     assert isinstance(width, Choice)
     assert width.options == (5, 7)

@@ -5,7 +5,7 @@ from scipy import stats
 
 from nastavnik.data import TargetPreparation
 from nastavnik.errors import UserError
-from nastavnik.task import make_likelihood
+from nastavnik.targets import Classification, Regression
 from nastavnik.testing._likelihoods import sample_targets
 from nastavnik.training.likelihoods import (
     LIKELIHOODS,
@@ -118,11 +118,11 @@ def test_a_likelihood_must_suit_its_target() -> None:
     with pytest.raises(
         UserError, match=r"likelihood\.name cannot be 'laplase' for this regression; did you mean 'laplace'"
     ):
-        make_likelihood("regression", 0, {"likelihood.name": "laplase"})
+        Regression("y").likelihood({"likelihood.name": "laplase"})
     with pytest.raises(UserError, match=r"likelihood\.name cannot be 'ordinal' for this classification"):
-        make_likelihood("classification", 2, {"likelihood.name": "ordinal"})
-    assert isinstance(make_likelihood("classification", 2, {}), Bernoulli)
-    assert isinstance(make_likelihood("regression", 0, {"likelihood.noise": 0.3}), Gaussian)
+        Classification("y", ("0", "1")).likelihood({"likelihood.name": "ordinal"})
+    assert isinstance(Classification("y", ("0", "1")).likelihood({}), Bernoulli)
+    assert isinstance(Regression("y").likelihood({"likelihood.noise": 0.3}), Gaussian)
 
 
 @pytest.mark.parametrize("name", ["gaussian", "laplace", "student_t"])

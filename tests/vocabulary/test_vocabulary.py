@@ -22,6 +22,7 @@ from nastavnik.errors import UserError
 from nastavnik.recipe import Recipe
 from nastavnik.selection import SAMPLERS, table_space
 from nastavnik.space import Choice, Number, Space
+from nastavnik.targets import Classification
 from nastavnik.training import Method
 from nastavnik.vocabulary import KINDS, page, records
 
@@ -102,7 +103,7 @@ def test_fit_takes_each_entry(kind: str, settings: dict[str, Any]) -> None:
 def test_a_space_draws_from_the_entries_named(rng: np.random.Generator) -> None:
     names = "adamw,lion,muon"
     space = table_space(
-        400, 5, classification=True,
+        400, 5, target=Classification("y", ("a", "b")),
         pinned={"optimizer.name": names, "network.family": "mlp", "network.activation": "relu,prelu,blend",
                 "regularization.l1": "1e-6..1e-3", "optimizer.clip_norm": 1.0},
     )  # fmt: skip

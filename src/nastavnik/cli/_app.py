@@ -66,7 +66,9 @@ def fit(
             help="A table (text, Parquet, Excel, JSON …, packed or not), an IDX folder, or digits, iris, wine …"
         ),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="The column to be predicted.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The column to be predicted; several with commas between are learned together.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder; runs/<source>-<n> by default.")] = None,
     budget: Annotated[str | None, typer.Option(help="A span of time: 40s, 2m, 1h. 2m by default.")] = None,
     networks: Annotated[
@@ -114,7 +116,10 @@ def fit(
     ] = "auto",
     checkpoint: Annotated[float, typer.Option(help="Seconds between two savings of the state.")] = 30.0,
     task: Annotated[
-        str | None, typer.Option(help="classification, grades, regression or count; found by default.")
+        str | None,
+        typer.Option(
+            help="labels, grades, classification, regression, count or votes, or price=count,…; found by default."
+        ),
     ] = None,
     kind: Annotated[list[str] | None, typer.Option(help="A column's kind: zipcode=category")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="A column to leave out.")] = None,
@@ -142,6 +147,9 @@ def fit(
     ] = None,
     weights: Annotated[
         str | None, typer.Option(help="A column of numbers: how much each row counts, in training and scores.")
+    ] = None,
+    target_weight: Annotated[
+        list[str] | None, typer.Option(help="What one of several targets counts in training: price=2. 1 by default.")
     ] = None,
     fill: Annotated[
         bool, typer.Option("--fill", help="Predict the rows that have no target, into filled.csv in the run's folder.")
@@ -213,6 +221,7 @@ def fit(
             date_formats=tuple(date_format or ()),
             missing=tuple(missing or ()),
             weights=weights,
+            target_weights=parse_limits(tuple(target_weight or ()), "--target-weight", "price=2"),
             fill=fill,
             **limits,
         )

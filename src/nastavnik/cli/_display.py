@@ -111,13 +111,19 @@ def in_words(progress: Progress) -> str:
 
 def summary(result: dict[str, Any], folder: Path) -> str:
     """The last lines a person reads: how good, against what, and where to look."""
-    from nastavnik.report import baseline_words, best_baseline, hardly_trained, not_done, of_one_fold
+    from nastavnik.metrics import headline
+    from nastavnik.report import baseline_words, best_baseline, by_target, hardly_trained, not_done, of_one_fold
 
-    head = "accuracy" if "accuracy" in result["validation"] else "r2"
+    head = headline(result["validation"])
     lines = []
     for part in ("validation", "test"):
         if result[part]:
-            lines.append(f"{part:>10}: {head} {interval(result[part][head])}, nll {interval(result[part]['nll'])}")
+            first = f"{head} {interval(result[part][head])}, " if head != "nll" else ""
+            lines.append(f"{part:>10}: {first}nll {interval(result[part]['nll'])}")
+    for one in by_target(result):
+        part = "test" if one["test"] else "validation"
+        shared = f"; learning them together: {one['sharing']}" if "gain_of_sharing" in one else ""
+        lines.append(f"{'target':>10}: {one['name']}, {part}: {one['head']} {interval(one['score'])}{shared}")
     trained = " ".join(filter(None, (hardly_trained(result), of_one_fold(result))))
     if trained:
         lines.append(f"{'but':>10}: {trained}")

@@ -25,4 +25,5 @@ from nastavnik.data._table import plain_frame as plain_frame
 from nastavnik.data._table import read_source as read_source
 from nastavnik.data._table import row_keys as row_keys
 from nastavnik.data._table import with_weights as with_weights
+from nastavnik.data._target import SeveralPreparations as SeveralPreparations
 from nastavnik.data._target import TargetPreparation as TargetPreparation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ class TargetPreparation:
     kind "class": words to 0…C-1 by ``classes``; "grade": the same, the classes being numbers. "real":
     ``(t(y) - centre) / scale`` where t is the identity, the logarithm or Yeo–Johnson's transform with ``power``.
     "positive": y / scale. "spike": zero as -30, others as the standardized logarithm. "count": unchanged. What is
-    brought back to own units stays between ``low`` and ``high``.
+    brought back to own units stays between ``low`` and ``high``. "labels" and "votes": unchanged.
     """
 
     kind: str
@@ -32,6 +32,16 @@ class TargetPreparation:
     scale: float = 1.0
     low: float | None = None
     high: float | None = None
+
+    @property
+    def parts(self) -> tuple[TargetPreparation, ...]:
+        """One for each target."""
+        return (self,)
+
+    @property
+    def transformed(self) -> bool:
+        """Whether real values were given another shape, and not only another unit."""
+        return self.kind == "real" and self.transform != "identity"
 
     @classmethod
     def fit_real(
@@ -82,7 +92,7 @@ class TargetPreparation:
         """Values as the likelihood sees them: int64 classes, or float32."""
         if self.kind in ("class", "grade"):
             return torch.from_numpy(y.astype(np.int64))
-        if self.kind == "count":
+        if self.kind in ("count", "labels", "votes"):
             return torch.from_numpy(y.astype(np.float32))
         if self.kind == "positive":
             return torch.from_numpy(np.maximum(y / self.scale, 1e-30).astype(np.float32))
@@ -136,7 +146,59 @@ class TargetPreparation:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> TargetPreparation:
         """Read what ``to_json`` wrote."""
+        if "parts" in record:
+            return SeveralPreparations.of([cls.from_json(part) for part in record["parts"]], record["widths"])
         return cls(**{**record, "classes": tuple(record["classes"])})
+
+
+@dataclass(frozen=True)
+class SeveralPreparations(TargetPreparation):
+    """A preparation for each of several targets, whose values stand side by side [n, columns], NaN where one is not
+    known; ``widths`` is how many columns each has.
+    """
+
+    each: tuple[TargetPreparation, ...] = ()
+    widths: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, each: Sequence[TargetPreparation], widths: Sequence[int]) -> SeveralPreparations:
+        """Of these."""
+        return cls("several", each=tuple(each), widths=tuple(widths))
+
+    @property
+    def parts(self) -> tuple[TargetPreparation, ...]:
+        """One for each target."""
+        return self.each
+
+    @property
+    def transformed(self) -> bool:
+        """Whether one of them is."""
+        return any(part.transformed for part in self.each)
+
+    def apply(self, y: np.ndarray) -> torch.Tensor:
+        """Values [n, columns] as the likelihoods see them, float32, NaN where one is not known."""
+        found = np.full(y.shape, np.nan, dtype=np.float32)
+        for part, own, values in self._divided(y):
+            known = ~np.isnan(values)
+            found[known, own] = part.apply(values[known]).numpy()
+        return torch.from_numpy(found)
+
+    def log_jacobian(self, y: np.ndarray) -> np.ndarray:
+        """The sum over the targets that are known [n]."""
+        total = np.zeros(len(y))
+        for part, _, values in self._divided(y):
+            known = ~np.isnan(values)
+            total[known] += part.log_jacobian(values[known])
+        return total
+
+    def _divided(self, y: np.ndarray) -> Iterator[tuple[TargetPreparation, int, np.ndarray]]:
+        """Column by column: its target's preparation, its place, its values."""
+        owners = [part for part, width in zip(self.each, self.widths, strict=True) for _ in range(width)]
+        return ((part, j, y[:, j].astype(np.float64)) for j, part in enumerate(owners))
+
+    def to_json(self) -> dict[str, Any]:
+        """The plain record kept in ``model.json``."""
+        return {"parts": [part.to_json() for part in self.each], "widths": list(self.widths), "classes": []}
 
 
 def _find_transform(y: np.ndarray, positive: bool) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,7 @@ from nastavnik.selection import (
     deliver,
     families_for,
     has_signal,
+    networks_for_sharing,
 )
 from nastavnik.space import Space, read_space_text, space_in_toml
 
@@ -88,7 +89,7 @@ def fit(
     y: Any = None,
     *,
     sample_weight: Any = None,
-    target: str | int | None = None,
+    target: str | int | Sequence[str] | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
     budget: float | str | None = None,
@@ -106,7 +107,7 @@ def fit(
         source: a DataFrame, a path, a folder of IDX files, the name of a built-in set, or an array of inputs.
         y: the target's values where ``source`` is an array or a frame of inputs.
         sample_weight: how much each row counts, in training and scores, where no column of the table says it.
-        target: the column to be predicted.
+        target: the column to be predicted, or several that are learned together.
         out: the run's folder; without it nothing is written.
         resume: a run's folder to go on with; ``source`` is then needed only if it was no file.
         budget: a span of time (``"5m"``, seconds), counted from this call.
@@ -149,12 +150,23 @@ def fit(
             if name not in known:
                 raise TypeError(f"fit() got an unexpected keyword argument {name!r}")
         path = lasting_source(source) if isinstance(source, (str, Path)) else None
-        wanted = None if target is None else str(target)
+        wanted = None if target is None else _target_words(target)
         request = FitRequest(**asked, source=path, target=wanted, families=names, settings=dict(settings or {}))
         folder = RunFolder.create(out, request.to_json(), force=force)
         return fit_request(request, folder, source=source, y=y, family=own, watcher=watcher)
     _, own = families_of(family)
     return fit_request(request, folder, source=source, y=y, family=own, watcher=watcher)
+
+
+def _target_words(target: str | int | Sequence[str]) -> str:
+    """One target's name, or several with commas between."""
+    if isinstance(target, (str, int)):
+        return str(target)
+    names = [str(name) for name in target]
+    for name in names:
+        if "," in name:
+            raise UserError(f"the target {name!r} holds a comma, which divides the names of several; rename the column")
+    return ",".join(names)
 
 
 def _space_text(space: str | Path | Space | None) -> str | None:
@@ -253,7 +265,7 @@ def _fit_beside(
     )  # a resumed run keeps them, whatever its budget
     folder.write(asked=request.to_json(), source=origin, threads=threads, status="running")
     folder.write_json("dataset.json", dataset.to_json())
-    for note in [f"{dataset.task.target}: {dataset.task.kind} ({dataset.task.why})", *dataset.notes]:
+    for note in [f"{dataset.task.name}: {dataset.task.kind} ({dataset.task.why})", *dataset.notes]:
         watcher.note(note)
     with _interruptible(clock), folder.kept_once_measured():
         _give(beside, dataset, request, clock)
@@ -346,7 +358,7 @@ def _search(
         def reserve() -> None:
             """What the finish takes, as this machine is now."""
             if clock.budget is not None:
-                final = min(search.final_seconds(members), MOST_FINAL * clock.budget)
+                final = min(search.final_seconds(members) + search.alone_seconds(), MOST_FINAL * clock.budget)
                 search.deadline.reserve = reserved(clock, dataset, request) + final
                 calm(clock, request)
 
@@ -401,6 +413,7 @@ def _search_networks(request: FitRequest, bench: Workbench) -> int:
     """Networks left for the search when the final training, after folds, takes its own."""
     assert request.networks is not None
     final = 0 if bench.split.folds is None else (1 if request.deliver == "single" else FINAL_MEMBERS)
+    final += networks_for_sharing(bench.task.target, bench.folds, request.networks)
     return max(bench.folds, request.networks - final)
 
 

@@ -34,13 +34,17 @@ def result_record(delivery: Delivery, search: Search, request: FitRequest) -> di
         "test": delivery.test,
         "test_touches": delivery.touches,
         "baselines": delivery.baselines,
+        **({"targets": delivery.targets} if delivery.targets else {}),
         "comparison": delivery.comparison,
         "optimism": _optimism(delivery, search, request),
         "search": _search(search),
         "front": delivery.front,
         "cost": {
             "seconds": search.seconds,
-            "networks": len(search.history) * search.bench.folds + delivery.final_networks + _ladder_networks(search),
+            "networks": len(search.history) * search.bench.folds
+            + delivery.final_networks
+            + delivery.alone_networks
+            + _ladder_networks(search),
             "network_steps": search.network_steps,
             "wasted_seconds": sum(c.seconds for c in search.history if c.status in _WASTED),
         },

@@ -99,7 +99,7 @@ def _space_for(
         min(len(train) for train, _ in dataset.split.parts),
         dataset.columns.numbers.shape[1],
         families=families,
-        classification=dataset.task.is_classification,
+        target=dataset.task.target,
         pinned=pinned,
         given=given,
         alternatives=alternatives,
@@ -134,7 +134,7 @@ def settle_likelihood(dataset: Dataset, families: list[Family], request: FitRequ
         seed=request.seed,
         device=request.device,
     )
-    score = "nats a row" if dataset.task.is_classification else "ranked probability score"
+    score = "nats a row" if dataset.task.strata is not None else "ranked probability score"
     others = ", ".join(f"{name} {loss:.4g}" for name, loss in losses.items())
     dataset.notes.append(
         f"likelihood {chosen}, by a short training and {len(validation)} validation rows ({score}: {others})"
@@ -163,7 +163,7 @@ def _check_targets(space: Space, dataset: Dataset, request: FitRequest) -> None:
             "as it was prepared; give it one value"
         )
     for option in node.options:
-        dataset.task.fit_target(dataset.split.development, str(option))
+        dataset.task.prepare(dataset.split.development, str(option))
 
 
 def _by_likelihood(request: FitRequest) -> bool:
@@ -186,7 +186,7 @@ def show_space(request: FitRequest) -> str:
 
 def _strategy(request: FitRequest, bench: Workbench, space: Space, limits: Limits, dataset: Dataset) -> Strategy:
     """How the space is searched; what a sampler cannot do is said here."""
-    if "error" in request.pareto and not dataset.task.is_classification:
+    if "error" in request.pareto and dataset.task.strata is None:
         raise UserError("--pareto error is the share of wrong classes; for numbers take nll")
     own = {f.name: getattr(limits, f.name) for f in fields(Limits) if math.isfinite(getattr(limits, f.name))}
     asked = Limits.of(request.limits)

@@ -46,7 +46,7 @@ class Lab:
     def classes(self) -> int:
         """How many the target has; 0 for numbers."""
         task = self.bench.task
-        return len(task.classes) if task.is_classification else 0
+        return len(task.classes) if task.strata is not None else 0
 
     def scores(self, recipes: Sequence[Recipe]) -> np.ndarray:
         """Each recipe's mean negative log likelihood of the validation rows [n], in the target's own units.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from torch.func import functional_call
 
 from nastavnik.instruments import COSTS, appraise, data_facts, look, network_facts, observe, order_dispersion
 from nastavnik.noise import Noise
-from nastavnik.population import Batch, Population, State, weight_penalty
+from nastavnik.population import Batch, Learner, Population, State, weight_penalty
 from nastavnik.recipe import Recipe
 from nastavnik.trace import History
 from nastavnik.training import NOISE
+from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.optimizers import Tensors
 from nastavnik.training.regularizers import Context
 
@@ -68,9 +71,10 @@ def watch(
         penalty = weight_penalty(method.regularizers, context, before.parameters, batch)
         seen["loss term"] = {"data": seen["batch loss"][""], "penalty": penalty}
         tensors = {**before.parameters, **before.buffers}
-        judged = [appraise(*subject.evaluation(tensors, *part), part[1], classes) for part in rows]
+        judged = [judge(tensors, *subject.evaluation(tensors, *part), part[1]) for part in rows]
         return {"seen": seen, "training": judged[0], "validation": judged[1]}
 
+    judge = _judge(population.learner, classes)
     moments = looks(population.total_steps, count)
     for i, moment in enumerate(moments):
         population.train(moment)
@@ -80,6 +84,39 @@ def watch(
         _write(histories[:seen], population.step, found)
         _write_order(histories[:seen], population, classes)
     return histories
+
+
+def _judge(
+    learner: Learner, classes: int
+) -> Callable[[Tensors, torch.Tensor, torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]:
+    """What outputs say of rows, as ``appraise``; of targets that are neither a class nor one real number by what their
+    likelihood says of itself.
+    """
+    standing = _Standing(learner.likelihood)
+    plain = classes or learner.likelihood.target == "real"
+
+    def judge(
+        tensors: Tensors, outputs: torch.Tensor, losses: torch.Tensor, targets: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        if plain:
+            return appraise(outputs, losses, targets, classes)
+        own = {name: t for name, t in tensors.items() if name.startswith("likelihood.")}
+        score, error = functional_call(standing, own, (outputs, targets))
+        return {"loss": losses.mean(), "score": score, "margin": -error.square(), "error": error}
+
+    return judge
+
+
+class _Standing(nn.Module):
+    """A likelihood whose call says how well rows are predicted."""
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        every = torch.ones(len(outputs), dtype=torch.bool, device=outputs.device)
+        return self.likelihood.standing(outputs, targets, every)
 
 
 def _fixed_rows(population: Population) -> list[tuple[Any, torch.Tensor]]:
@@ -103,6 +140,8 @@ def _facts(population: Population, classes: int) -> list[dict[str, Any]]:
         recipe = population.recipes[k // data.parts]
         if part not in by_part:
             train, held = data.rows_of(part, data.train[part]), data.rows_of(part, data.validation[part])
+            if data.targets.ndim > 2:  # of several values a row, no one stands for the target
+                train, held = ((x, torch.zeros(len(y), dtype=torch.int64)) for x, y in (train, held))
             by_part[part] = data_facts(train, held, classes)
         if layers is None:
             layers = _layer_facts(population)
@@ -168,6 +207,7 @@ def _write_order(histories: list[History], population: Population, classes: int)
     rows = population.coming_rows(steps)
     targets = population.data.targets[population.parts[None, :, None], rows].double()
     targets = targets.reshape(*targets.shape[:3], -1)[..., 0]
+    targets = torch.where(targets == targets, targets, targets.nanmean())
     for k, history in enumerate(histories):
         own = targets[:, k]
         value = order_dispersion(own.mean(1).cpu().numpy(), population.batch, float(own.var(correction=0)))

@@ -20,15 +20,15 @@ _LIKELIHOOD = "likelihood."  # what the likelihood's tensors are called inside a
 Inputs = tuple[torch.Tensor, ...]
 
 
-class _Describing(nn.Module):
-    """A likelihood whose call describes."""
+class _Mistaken(nn.Module):
+    """A likelihood whose call tells how wrong rows are."""
 
     def __init__(self, likelihood: Likelihood) -> None:
         super().__init__()
         self.likelihood = likelihood
 
-    def forward(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        return self.likelihood.describe(outputs)
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return self.likelihood.mistake(outputs, targets, weights)
 
 
 class Evaluation:
@@ -106,20 +106,10 @@ class Evaluation:
     def _error(
         self, tensors: Tensors, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
     ) -> torch.Tensor:
-        describe = _Describing(self.learner.likelihood)
+        mistaken = _Mistaken(self.learner.likelihood)
 
         def one(own: Tensors, o: torch.Tensor, t: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-            said = functional_call(describe, {f"likelihood.{n}": v for n, v in own.items()}, (o,))
-            if "probabilities" not in said:
-                centre = said["mean"] if "mean" in said else said["rate"]
-                if t.ndim == 1:
-                    return (w * (centre - t).square()).mean().sqrt()
-                known = (t == t).to(o.dtype)  # what is missing says nothing
-                away = ((centre - torch.where(t == t, t, centre)).square() * known).sum(1)
-                return (w * away / known.sum(1).clamp(min=1)).mean().sqrt()
-            if t.ndim == 1:
-                return (w * (said["probabilities"].argmax(-1) != t).to(o.dtype)).mean()
-            return ((said["probabilities"] > 0.5) != (t > 0.5)).to(o.dtype).mean()
+            return functional_call(mistaken, {f"likelihood.{n}": v for n, v in own.items()}, (o, t, w))
 
         named = {n.removeprefix(_LIKELIHOOD): t for n, t in tensors.items() if n.startswith(_LIKELIHOOD)}
         with torch.no_grad():

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nastavnik.predictive._metrics import LEVEL, Weighted, distances, mean_of
+
 
 class Predictive(Protocol):
     """What is believed of each row's target."""
@@ -27,6 +29,10 @@ class Predictive(Protocol):
         """The value [n] below which a share q of the mass lies; None for classes."""
         ...
 
+    def metrics(self, y: np.ndarray) -> dict[str, Weighted]:
+        """How good it is of rows whose values in own units are y [n]: each metric as a function of row weights."""
+        ...
+
     def take(self, rows: np.ndarray) -> Predictive:
         """Some of the rows."""
         ...
@@ -40,6 +46,17 @@ class Predictive(Protocol):
     def stitched(cls, parts: Sequence[Any], order: np.ndarray) -> Predictive:
         """Several of this sort for different rows, one after the other, put into this order."""
         ...
+
+
+class OfNumbers:
+    """What all distributions of one number a row share."""
+
+    def metrics(self: Any, y: np.ndarray) -> dict[str, Weighted]:
+        """In the target's own units: r2, rmse, mae; nll (nats per row); coverage of the 95 % intervals."""
+        y = y.astype(np.float64)
+        low, high = self.interval(LEVEL)
+        table = {**distances(self.point(), y), "nll": mean_of(self.neg_log_likelihood(y))}
+        return {**table, "coverage": mean_of(((y >= low) & (y <= high)).astype(float))}
 
 
 def mixture(members: Sequence[Predictive]) -> Predictive:

@@ -7,6 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nastavnik.predictive._metrics import Weighted, distances, mean_of
+
+_BINS = 15
+
 
 @dataclass(frozen=True)
 class ClassPredictive:
@@ -39,6 +43,22 @@ class ClassPredictive:
             return None
         return self.grades[np.minimum((self.probabilities.cumsum(1) < q - 1e-9).sum(1), len(self.grades) - 1)]
 
+    def metrics(self, y: np.ndarray) -> dict[str, Weighted]:
+        """accuracy, balanced_accuracy, nll (nats per row), ece (expected calibration error, 15 bins); of grades also
+        r2, rmse and mae of the mean grade.
+        """
+        y = y.astype(int)
+        right = (self.point() == y).astype(float)
+        table: dict[str, Weighted] = {
+            "accuracy": mean_of(right),
+            "balanced_accuracy": _balanced(right, y, self.probabilities.shape[1]),
+            "nll": mean_of(self.neg_log_likelihood(y)),
+            "ece": _calibration(self.probabilities.max(1), right),
+        }
+        if self.grades is not None:
+            table |= distances(self.expected(), self.grades[y])
+        return table
+
     def take(self, rows: np.ndarray) -> ClassPredictive:
         """Some of the rows."""
         return replace(self, probabilities=self.probabilities[rows])
@@ -52,3 +72,21 @@ class ClassPredictive:
     def stitched(cls, parts: Sequence[ClassPredictive], order: np.ndarray) -> ClassPredictive:
         """One after the other, in this order."""
         return replace(parts[0], probabilities=np.concatenate([p.probabilities for p in parts])[order])
+
+
+def _balanced(right: np.ndarray, y: np.ndarray, classes: int) -> Weighted:
+    """The mean over the classes that are there of the share of their rows that is right."""
+    member = np.eye(max(int(y.max()) + 1, classes))[y]
+
+    def score(w: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            recall = ((w * right) @ member) / (w @ member)
+        present = np.isfinite(recall)
+        return np.where(present, recall, 0).sum(1) / present.sum(1)
+
+    return score
+
+
+def _calibration(confidence: np.ndarray, right: np.ndarray) -> Weighted:
+    place = np.eye(_BINS)[np.minimum((confidence * _BINS).astype(int), _BINS - 1)]
+    return lambda w: np.abs((w * (right - confidence)) @ place).sum(1) / w.sum(1)

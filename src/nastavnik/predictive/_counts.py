@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nastavnik.predictive._base import log_mean_exp
+from nastavnik.predictive._base import OfNumbers, log_mean_exp
 
 
 @dataclass(frozen=True)
-class CountPredictive:
+class CountPredictive(OfNumbers):
     """Members' Poisson rates [m, n]."""
 
     rate: np.ndarray

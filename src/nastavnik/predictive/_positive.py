@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nastavnik.predictive._base import bisected, log_mean_exp
+from nastavnik.predictive._base import OfNumbers, bisected, log_mean_exp
 from nastavnik.predictive._real import rescaled
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GammaPredictive:
+class GammaPredictive(OfNumbers):
     """Members' gamma distributions: ``mean`` in prepared units and ``shape`` [m, n], and the way back."""
 
     mean: np.ndarray
@@ -70,7 +70,7 @@ class GammaPredictive:
 
 
 @dataclass(frozen=True)
-class HurdlePredictive:
+class HurdlePredictive(OfNumbers):
     """Members' chances ``zero`` [m, n] of zero, and log-normal distributions beside it: ``mean``, ``deviation``."""
 
     mean: np.ndarray

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nastavnik.predictive._base import bisected, log_mean_exp
+from nastavnik.predictive._base import OfNumbers, bisected, log_mean_exp
 
 if TYPE_CHECKING:
     from nastavnik.data import TargetPreparation
@@ -18,7 +18,7 @@ _HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 
 
 @dataclass(frozen=True)
-class RealPredictive:
+class RealPredictive(OfNumbers):
     """Members' distributions in prepared units, centres ``mean`` and scales ``deviation`` [m, n], and the way back.
 
     ``distribution`` is scipy.stats' name of the standard distribution, ``shape`` its shape parameters.

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nastavnik.predictive import ClassPredictive, Predictive
-from nastavnik.report._plotly import Figure
+from nastavnik.figure import BLUE, GREY, ORANGE, Figure, blank
+from nastavnik.report._words import axis_name
 from nastavnik.selection import Delivery, Search
 
-INK, BLUE, ORANGE, GREY, RED = "#1f2933", "#2166ac", "#e08214", "#b8c0c8", "#b2182b"
 _MOST_CURVES = 300
-_MOST_POINTS = 4000
 
 
 def curves(trace: pd.DataFrame, search: Search, chosen: set[int]) -> Figure:
@@ -83,51 +81,6 @@ def candidates(rows: list[dict[str, Any]]) -> Figure:
     )
     figure.lay_out(yaxis={"autorange": "reversed"})
     figure.lay_out(height=140 + 26 * len(rows))
-    return figure
-
-
-def fit_picture(predictive: Predictive, y: np.ndarray, classes: tuple[str, ...], part: str) -> Figure:
-    """Classes: confidence against accuracy; otherwise predicted against true values."""
-    if isinstance(predictive, ClassPredictive):
-        return _reliability(predictive, y, part)
-    point = predictive.point()
-    some = np.random.default_rng(0).permutation(len(y))[:_MOST_POINTS]
-    figure = blank(f"predicted ({part} rows)", "true")
-    figure.draw(
-        "scattergl",
-        x=point[some],
-        y=y[some],
-        mode="markers",
-        marker={"size": 4, "color": BLUE, "opacity": 0.5},
-        name="rows",
-        text=some,
-        hovertemplate="predicted %{x:.4g}<br>true %{y:.4g}<extra></extra>",
-    )
-    ends = [float(min(point.min(), y.min())), float(max(point.max(), y.max()))]
-    figure.draw("scatter", x=ends, y=ends, mode="lines", line={"color": INK, "dash": "dot"}, name="exact")
-    return figure
-
-
-def _reliability(predictive: ClassPredictive, y: np.ndarray, part: str) -> Figure:
-    confidence = predictive.probabilities.max(1)
-    right = predictive.point() == y
-    edges = np.linspace(0, 1, 11)
-    place = np.clip(np.digitize(confidence, edges) - 1, 0, 9)
-    figure = blank(f"confidence ({part} rows)", "share that is right")
-    used = [b for b in range(10) if (place == b).any()]
-    figure.draw(
-        "bar",
-        x=[(edges[b] + edges[b + 1]) / 2 for b in used],
-        y=[float(right[place == b].mean()) for b in used],
-        text=[f"{int((place == b).sum())} rows" for b in used],
-        width=0.09,
-        marker={"color": BLUE, "opacity": 0.7},
-        name="measured",
-        hovertemplate="confidence about %{x:.2f}<br>right %{y:.3f}<br>%{text}<extra></extra>",
-    )
-    figure.draw("scatter", x=[0, 1], y=[0, 1], mode="lines", line={"color": INK, "dash": "dot"}, name="calibrated")
-    figure.lay_out(xaxis={"range": [0, 1.02]})
-    figure.lay_out(yaxis={"range": [0, 1.02]})
     return figure
 
 
@@ -217,7 +170,7 @@ def baselines(result: dict[str, Any], head: str) -> Figure:
     scored = {n: v for n, v in scored.items() if None not in v.values()}
     names = ["this model", *scored]
     values = [result["test"][head], *scored.values()]
-    figure = blank(f"{'accuracy' if head == 'accuracy' else 'R²'} on the test rows", "")
+    figure = blank(f"{axis_name(head)} on the test rows", "")
     figure.draw(
         "scatter",
         x=[v["value"] for v in values],
@@ -237,15 +190,3 @@ def baselines(result: dict[str, Any], head: str) -> Figure:
     figure.lay_out(yaxis={"autorange": "reversed"})
     figure.lay_out(height=140 + 28 * len(names))
     return figure
-
-
-def blank(x: str, y: str) -> Figure:
-    """A picture without traces."""
-    return Figure(
-        height=380,
-        margin={"l": 60, "r": 20, "t": 20, "b": 50},
-        font={"family": "system-ui, sans-serif", "color": INK, "size": 13},
-        legend={"orientation": "h", "y": 1.08},
-        xaxis={"title": {"text": x}},
-        yaxis={"title": {"text": y}, "automargin": True},
-    )

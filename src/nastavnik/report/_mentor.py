@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from nastavnik.errors import UserError
+from nastavnik.figure import BLUE, GREY, ORANGE, RED, blank
 from nastavnik.files import read_bytes, write_text
 from nastavnik.mentor import RULES, evidence_in_words, trial_in_words
-from nastavnik.report._figures import BLUE, GREY, ORANGE, RED, blank
 from nastavnik.trace import History
 
 BEGIN, END = "<!-- mentor -->", "<!-- /mentor -->"

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from nastavnik.dataset import Dataset
+from nastavnik.figure import plotlyjs
 from nastavnik.files import write_text
-from nastavnik.predictive import ClassPredictive, Predictive
+from nastavnik.predictive import JointPredictive, Predictive
 from nastavnik.report import _figures as figures
 from nastavnik.report._cells import shown
-from nastavnik.report._plotly import plotlyjs
 from nastavnik.report._words import (
     against_baselines,
+    best_of,
+    by_target,
     cost,
     figure,
     headline,
@@ -25,6 +27,7 @@ from nastavnik.report._words import (
 )
 from nastavnik.report._words import search as search_words
 from nastavnik.selection import Delivery, Search
+from nastavnik.targets import Target, known_rows
 
 _WORST = 12
 _EXAMPLES = 20
@@ -42,10 +45,12 @@ def write_report(
     environment.filters["figure"] = figure
     head = headline(result)
     part, predictive, rows = _shown_part(delivery)
-    y = dataset.task.values
-    classes = dataset.task.classes
+    y, target = dataset.task.values, dataset.task.target
     pictures = {"curves": figures.curves(search.trace.frame(), search, {c.number for c in delivery.candidates})}
-    pictures["fit"] = figures.fit_picture(predictive, y[rows], classes, part)
+    fits = [
+        (one.asks_about, one.name, one.picture(said, own, part).to_html(f"picture-fit-{i}"))
+        for i, (one, said, own) in enumerate(_each(target, predictive, y[rows]))
+    ]
     pictures["candidates"] = figures.candidates(delivery.finalists)
     if result["search"]["importance"]:
         pictures["hyperparameters"] = figures.hyperparameters(result["search"]["importance"])
@@ -56,9 +61,12 @@ def write_report(
     if result["test"] and result["baselines"] and None not in result["test"][head].values():
         pictures["baselines"] = figures.baselines(result, head)
     page = environment.get_template("template.html").render(
+        fits=fits,
         title=f"{result['task']['target']} from {dataset.name}",
         result=result,
         head=head,
+        by_target=by_target(result),
+        baseline_of=best_of,
         metric_name=metric_name,
         verdict=verdict(result),
         against=against_baselines(result),
@@ -89,30 +97,35 @@ def _shown_part(delivery: Delivery) -> tuple[str, Predictive, np.ndarray]:
     return "validation", delivery.held_out, delivery.rows
 
 
+def _each(target: Target, predictive: Predictive, y: np.ndarray) -> list[tuple[Target, Predictive, np.ndarray]]:
+    """Each target, what is predicted of the rows in which it is known, and its values there."""
+    if not isinstance(predictive, JointPredictive):
+        return [(target, predictive, y)]
+    found = []
+    for one, said, own in zip(target.parts, predictive.parts, target.divided(y), strict=True):
+        known = np.flatnonzero(known_rows(own))
+        if len(known):
+            found.append((one, said.take(known), own[known]))
+    return found
+
+
 def _examples(dataset: Dataset) -> list[dict[str, str]]:
     """A few training rows of each class (or any), where rows hold more than numbers."""
-    rows, y, classes = dataset.split.train, dataset.task.values, dataset.task.classes
+    rows, y, target = dataset.split.train, dataset.task.values, dataset.task.target
     if not dataset.columns.fields:
         return []
-    order = rows[np.argsort(y[rows], kind="stable")]
+    first = y.reshape(len(y), -1)[:, 0]
+    order = rows[np.argsort(first[rows], kind="stable")]
     some = np.unique(order[np.linspace(0, len(order) - 1, _EXAMPLES).astype(int)])
-    some = some[np.argsort(y[some], kind="stable")]
-    words = [classes[int(y[i])] if classes else figure(float(y[i])) for i in some]
-    return [{"target": w, "shown": shown(dataset.columns, int(i))} for i, w in zip(some, words, strict=True)]
+    some = some[np.argsort(first[some], kind="stable")]
+    return [{"target": target.said(y, int(i)), "shown": shown(dataset.columns, int(i))} for i in some]
 
 
 def _worst(predictive: Predictive, y: np.ndarray, rows: np.ndarray, dataset: Dataset) -> list[dict[str, str]]:
     """The rows the model finds most surprising."""
-    classes, columns = dataset.task.classes, dataset.columns
-    loss = predictive.neg_log_likelihood(y)
-    order = np.argsort(-loss)[:_WORST]
-    point = predictive.point()
+    target, loss = dataset.task.target, predictive.neg_log_likelihood(y)
     found = []
-    for i in order:
-        if isinstance(predictive, ClassPredictive):
-            true, guess = classes[int(y[i])], f"{classes[int(point[i])]} ({predictive.probabilities[i].max():.2f})"
-        else:
-            true, guess = figure(float(y[i])), figure(float(point[i]))
-        own = {"row": str(int(rows[i]) + 1), "true": true, "predicted": guess, "loss": figure(float(loss[i]))}
-        found.append({**own, "shown": shown(columns, int(rows[i]))})
+    for i in np.argsort(-loss)[:_WORST].tolist():
+        own = {"row": str(int(rows[i]) + 1), "true": target.said(y, i), "predicted": target.guessed(predictive, i)}
+        found.append({**own, "loss": figure(float(loss[i])), "shown": shown(dataset.columns, int(rows[i]))})
     return found

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from nastavnik.metrics import headline as headline_of
+
 _NAMES = {
     "accuracy": "accuracy",
+    "f1": "F1 over all labels",
+    "exact": "rows with every label right",
+    "distance": "distance of shares",
     "balanced_accuracy": "balanced accuracy",
     "nll": "negative log likelihood (nats per row)",
     "ece": "calibration error",
@@ -30,9 +35,36 @@ def figure(value: float | None) -> str:
     return f"{value:.4g}"
 
 
+def axis_name(name: str) -> str:
+    """A metric's name beside an axis."""
+    return {"nll": "negative log likelihood", "f1": "F1"}.get(name, metric_name(name))
+
+
 def headline(result: dict[str, Any]) -> str:
     """The metric of the task that is shown first."""
-    return "accuracy" if "accuracy" in result["validation"] else "r2"
+    return headline_of(result["validation"])
+
+
+def by_target(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of several targets each one's record with its name, its headline metric, and what sharing gained in words."""
+    found = []
+    for name, record in result.get("targets", {}).items():
+        scored = record["test"] or record["validation"]
+        if scored:
+            own = {"name": name, "head": headline_of(scored), "score": scored[headline_of(scored)]}
+            found.append({**record, **own, "sharing": _sharing(record.get("gain_of_sharing"))})
+    return found
+
+
+def _sharing(gain: dict[str, float | None] | None) -> str:
+    if gain is None:
+        return "not compared"
+    value, low, high = gain["value"], gain["low"], gain["high"]
+    if value is None or low is None or high is None:
+        return "too few rows to tell"
+    if low <= 0 <= high:
+        return f"no difference these rows can show ({figure(low)} to {figure(high)} nats a row)"
+    return f"{'gained' if value > 0 else 'cost'} {figure(abs(value))} nats a row ({figure(low)} to {figure(high)})"
 
 
 def verdict(result: dict[str, Any]) -> str:
@@ -73,17 +105,26 @@ def best_baseline(result: dict[str, Any]) -> tuple[str, dict[str, Any], str] | N
     us", "behind", or "no difference that these rows can show".
     """
     head = headline(result)
-    tested = {name: b for name, b in result["baselines"].items() if "test" in b}
-    scored = {name: b for name, b in tested.items() if b["test"][head]["value"] is not None}
-    if not scored or not result["test"] or result["test"][head]["value"] is None:
+    if not result["test"] or result["test"][head]["value"] is None:
         return None
-    name = max(scored, key=lambda n: float(scored[n]["test"][head]["value"]))
-    ahead = scored[name]["ahead"]
+    return best_of(result["baselines"], head)
+
+
+def best_of(baselines: dict[str, dict[str, Any]], head: str) -> tuple[str, dict[str, Any], str] | None:
+    """The best of these by a metric; see ``best_baseline``."""
+    tested = {name: b for name, b in baselines.items() if "test" in b}
+    scored = {
+        name: float(b["test"][head]["value"]) for name, b in tested.items() if b["test"][head]["value"] is not None
+    }
+    if not scored:
+        return None
+    name = min(scored, key=lambda n: scored[n]) if head == "nll" else max(scored, key=lambda n: scored[n])
+    ahead = tested[name]["ahead"]
     if None in ahead.values() or ahead["low"] <= 0 <= ahead["high"]:
         standing = "no difference that these rows can show"
     else:
         standing = "behind" if ahead["value"] > 0 else "ahead of us"
-    return name, scored[name], standing
+    return name, tested[name], standing
 
 
 def baseline_words(name: str, record: dict[str, Any]) -> str:

@@ -25,7 +25,8 @@ __all__ = ["FINDINGS", "HISTORY", "MODEL", "POPULATION", "RESULT", "RUN", "SEARC
 _STATUS = one_of("running", "interrupted", "failed", "finished")
 _SHA256 = text
 _TASK = record(
-    {"kind": one_of("classification", "grades", "regression", "count"), "target": text}, {"classes": listing(text, 2)}
+    {"kind": one_of("labels", "grades", "classification", "regression", "count", "votes", "several"), "target": text},
+    {"classes": listing(text, 2), "targets": listing(mapping(anything), 2), "widths": listing(whole(1))},
 )
 _SCORES = mapping(anything)
 
@@ -71,7 +72,8 @@ RESULT = Kind(
             "test": maybe(_SCORES),
             "test_touches": whole(0),
             "cost": mapping(number()),
-        }
+        },
+        {"targets": mapping(mapping(anything))},
     ),
 )
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from nastavnik.selection._baselines import BaselineProcess as BaselineProcess
     from nastavnik.selection._baselines import fit_baselines as fit_baselines
     from nastavnik.selection._bracket import HALVINGS as HALVINGS
+    from nastavnik.selection._by_target import networks_for_sharing as networks_for_sharing
     from nastavnik.selection._candidate import Candidate as Candidate
     from nastavnik.selection._choice import FINAL_MEMBERS as FINAL_MEMBERS
     from nastavnik.selection._choice import Delivery as Delivery
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "_baselines": "Baseline BaselineProcess fit_baselines",
     "_bracket": "HALVINGS",
+    "_by_target": "networks_for_sharing",
     "_candidate": "Candidate",
     "_choice": "FINAL_MEMBERS Delivery deliver",
     "_criteria": "CHOOSING CRITERIA Rows Verdict ask_criterion criteria_named",

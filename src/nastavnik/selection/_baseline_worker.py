@@ -2,9 +2,9 @@
 
 Run by its path. A job comes on stdin and answers go to stdout, as messages: a line of JSON that says which arrays
 follow, then their bytes; nothing is pickled. A job holds the matrices of the training rows, in the order in which
-fits grow, and of the rows to be predicted, and the targets; each kind takes the one of its matrices that serves it
-best and is fitted on growing parts of the rows while its share of the seconds lasts. Every fit's predictions are
-answered at once: whoever ends this process keeps the last.
+fits grow, and of the rows to be predicted, and the targets, a column for each question that is asked. Each kind takes
+the one of its matrices that serves it best and is fitted on growing parts of the rows while its share of the seconds
+lasts. Every fit's predictions are answered at once: whoever ends this process keeps the last.
 """
 
 from __future__ import annotations
@@ -98,62 +98,91 @@ def _words_of(row: np.ndarray) -> list[int]:
 
 
 def fit_growing(
-    make: Callable[[], Any],
+    makes: Sequence[Callable[[], Any]],
     job: Mapping[str, Any],
     kind: Mapping[str, Any],
     arrays: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None],
     seconds: float,
-    answer: Callable[[dict[str, Any], np.ndarray], None],
+    answer: Callable[[dict[str, Any], list[np.ndarray]], None],
 ) -> None:
     """Fits of growing size until all rows are in or the time is; each answers with what it predicts.
 
-    A regression's noise is the deviation of the residuals on rows that the latest fit with some left out did not see.
+    An estimator is fitted for each question, the columns of the targets. A regression's noise is the deviation of the
+    residuals on rows that the latest fit with some left out did not see.
     """
     train, wanted, targets, weights = arrays
     started = time.monotonic()
-    size, noise = kind["first"], 1.0
+    size, noise = kind["first"], [1.0] * len(makes)
     while True:
         began = time.monotonic()
-        estimator = fitted(make(), train[:size], targets[:size], weights)
+        found, classes = [], []
         unseen = slice(size, min(size + UNSEEN, len(train)))
-        if job["task"] == "regression" and len(train) > size:
-            residuals = targets[unseen] - estimator.predict(train[unseen])
-            noise = max(float(np.sqrt(np.mean(residuals**2))), 1e-12)
-        found: np.ndarray = np.empty((0,))
-        if len(wanted):
-            found = estimator.predict_proba(wanted) if job["task"] == "classification" else estimator.predict(wanted)
+        for q, (make, task) in enumerate(zip(makes, job["tasks"], strict=True)):
+            own, known = asked(targets[:size, q], task)
+            alone = len(makes) > 1 and task == "classification" and len(np.unique(own)) == 1
+            if alone:  # of several questions one may be too easy
+                found.append(np.ones((len(wanted), 1)))
+                classes.append([int(own[0])])
+                continue
+            estimator = fitted(make(), train[:size][known], own, None if weights is None else weights[:size][known])
+            if task == "regression" and len(train) > size:
+                rest, there = asked(targets[unseen, q], task)
+                residuals = rest - estimator.predict(train[unseen][there]) if len(rest) else np.ones(1)
+                noise[q] = max(float(np.sqrt(np.mean(residuals**2))), 1e-12)
+            says = estimator.predict_proba if task == "classification" else estimator.predict
+            found.append(says(wanted) if len(wanted) else np.empty((0,)))
+            classes.append(estimator.classes_.astype(int).tolist() if task == "classification" else [])
+            # boosting speaks of two classes where it saw one
+            if task == "classification" and len(wanted) and found[-1].shape[1] != len(classes[-1]):
+                raise ValueError("the training rows hold a single class")
         now = time.monotonic()
-        record = {"kind": kind["name"], "rows": size, "noise": noise, "seconds": now - started}
         bigger = min(kind["most"], size * 4)
         last = size >= kind["most"] or now - started + (now - began) * 1.5 * bigger / size > seconds
-        if job["task"] == "classification":
-            record["classes"] = estimator.classes_.astype(int).tolist()
-            if len(wanted) and found.shape[1] != len(record["classes"]):  # boosting speaks of two where it saw one
-                raise ValueError("the training rows hold a single class")
-        answer({**record, "last": last}, found)
+        record = {"kind": kind["name"], "rows": size, "noise": list(noise), "classes": classes}
+        answer({**record, "seconds": now - started, "last": last}, found)
         if last:
             return
         size = bigger
+
+
+def asked(targets: np.ndarray, task: str) -> tuple[np.ndarray, Any]:
+    """The values of one question that are known, and which rows those are: an index, all of them where none is not."""
+    gone = np.isnan(targets)
+    known: Any = ~gone if gone.any() else slice(None)
+    own = targets[known]
+    return (own.astype(np.int64) if task == "classification" else own), known
 
 
 def fitted(estimator: Any, rows: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> Any:
     """The estimator fitted on these rows, as they weigh where it can weigh them (neighbours cannot)."""
     if weights is None or "sample_weight" not in inspect.signature(estimator.fit).parameters:
         return estimator.fit(rows, targets)
-    return estimator.fit(rows, targets, sample_weight=weights[: len(rows)])
+    return estimator.fit(rows, targets, sample_weight=weights)
 
 
-def best_matrix(make: Callable[[], Any], names: Sequence[str], named: Mapping[str, np.ndarray], size: int) -> str:
-    """Of several matrices of the same rows the one with the best score on the last fifth of the first ``size`` rows."""
+def best_matrix(
+    makes: Sequence[Callable[[], Any]],
+    tasks: Sequence[str],
+    names: Sequence[str],
+    named: Mapping[str, np.ndarray],
+    size: int,
+) -> str:
+    """Of several matrices of the same rows the one with the best score on the last fifth of the first ``size`` rows,
+    summed over the questions.
+    """
     if len(names) == 1:
         return names[0]
-    cut, targets = max(1, round(0.8 * size)), named["targets"]
+    cut, total = max(1, round(0.8 * size)), dict.fromkeys(names, 0.0)
+    for q, (make, task) in enumerate(zip(makes, tasks, strict=True)):
+        own, known = asked(named["targets"][:cut, q], task)
+        rest, there = asked(named["targets"][cut:size, q], task)
+        if len(makes) > 1 and (len(np.unique(own)) < 2 or len(rest) < 2):
+            continue
+        for name in names:
+            rows = named[f"train.{name}"]
+            total[name] += float(make().fit(rows[:cut][known], own).score(rows[cut:size][there], rest))
 
-    def score(name: str) -> float:
-        rows = named[f"train.{name}"]
-        return float(make().fit(rows[:cut], targets[:cut]).score(rows[cut:size], targets[cut:size]))
-
-    return max(names, key=score)
+    return max(names, key=lambda name: total[name])
 
 
 def work(job: Mapping[str, Any], arrays: Sequence[np.ndarray], answer: Callable[..., None]) -> None:
@@ -161,23 +190,23 @@ def work(job: Mapping[str, Any], arrays: Sequence[np.ndarray], answer: Callable[
     from threadpoolctl import threadpool_limits
 
     named = dict(zip(job["names"], arrays, strict=True))
-    table = makers(job["task"], job["near"], job["seed"], job["threads"])
+    tables = {task: makers(task, job["near"], job["seed"], job["threads"]) for task in set(job["tasks"])}
     ends = time.monotonic() + (float("inf") if job["seconds"] is None else job["seconds"])
     with threadpool_limits(job["threads"]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a baseline that has not quite converged is still a baseline
         for i, kind in enumerate(job["kinds"]):
             share = (ends - time.monotonic()) / (len(job["kinds"]) - i)
             answer({"kind": kind["name"], "share": None if share == float("inf") else share})
-            make = table[kind["name"]]
+            makes = [tables[task][kind["name"]] for task in job["tasks"]]
             try:
-                matrix = best_matrix(make, kind["matrices"], named, kind["first"])
+                matrix = best_matrix(makes, job["tasks"], kind["matrices"], named, kind["first"])
                 fit_growing(
-                    make,
+                    makes,
                     job,
                     kind,
                     (named[f"train.{matrix}"], named[f"wanted.{matrix}"], named["targets"], named.get("weights")),
                     share,
-                    lambda record, found: answer(record, [found]),
+                    answer,
                 )
             except (ValueError, MemoryError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__

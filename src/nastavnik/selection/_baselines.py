@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from nastavnik.clock import beside
-from nastavnik.data import Columns, Inputs, Preparation, TargetPreparation
+from nastavnik.data import Columns, Inputs, Preparation
 from nastavnik.fields import UNKNOWN
-from nastavnik.predictive import ClassPredictive, CountPredictive, Predictive, RealPredictive
+from nastavnik.predictive import Predictive
 from nastavnik.selection import _baseline_worker as worker
 from nastavnik.selection._workbench import PLAIN
 from nastavnik.task import Task
@@ -97,7 +97,7 @@ class BaselineProcess:
         self._kept: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None
         self._lock = threading.Lock()
         self._kinds: list[dict[str, Any]] = []  # those without a last answer
-        self._answers: dict[str, tuple[dict[str, Any], np.ndarray]] = {}
+        self._answers: dict[str, tuple[dict[str, Any], list[np.ndarray]]] = {}
         self._failed: dict[str, tuple[str, float]] = {}
         self._supervisor: threading.Thread | None = None
         self._over = self._ended = False
@@ -137,11 +137,12 @@ class BaselineProcess:
         self._kinds = _growth(columns, task, len(rows))
         self._named = [kind["name"] for kind in self._kinds]
         arrays = _arrays(self._kinds, columns, order, wanted, _preparations(columns, rows, self._kinds))
-        arrays["targets"] = task.values[order]
+        questions = task.target.questions(task.values)
+        arrays["targets"] = np.stack([q.values.astype(np.float64) for q in questions], axis=1)[order]
         if task.weights is not None:
             arrays["weights"] = task.weights[order]
         job = {
-            "task": "classification" if task.is_classification else task.kind,
+            "tasks": [q.task for q in questions],
             "near": max(1, min(10, len(rows) // 2)),
             "seed": seed,
             "threads": self.threads,
@@ -180,7 +181,8 @@ class BaselineProcess:
     def _baseline(self, name: str) -> Baseline:
         if name in self._answers:
             record, found = self._answers[name]
-            predictive = _predictive(self._task, record, found)
+            said = [{"classes": c, "noise": n} for c, n in zip(record["classes"], record["noise"], strict=True)]
+            predictive = self._task.target.believed(list(zip(said, found, strict=True)))
             return Baseline(name, predictive, record["rows"], self._rows, record["seconds"])
         why, seconds = self._failed.get(name, ("there was no time for it", 0.0))
         return Baseline(name, None, 0, self._rows, seconds, why)
@@ -256,7 +258,7 @@ class BaselineProcess:
         if "failed" in record:
             self._failed[turn.name] = record["failed"], turn.seconds
         else:
-            self._answers[turn.name] = record, found[0]
+            self._answers[turn.name] = record, found
         if record["last"]:
             turn.limit.cancel()
             self._kinds = [k for k in self._kinds if k["name"] != turn.name]
@@ -289,14 +291,17 @@ def _growth(columns: Columns, task: Task, rows: int) -> list[dict[str, Any]]:
     first = max(200, min(_START, _START * 200 // max(width, 1)))  # wide rows begin with fewer
     holes = bool(np.isnan(columns.numbers).any())
     kinds = []
+    questions = task.target.questions(task.values[:0])
+    classes_only = all(q.task == "classification" for q in questions)
+    outputs = max(1, len(task.classes), len(questions))
     told = any(own.sort == "tokens" for own in columns.fields.values())
     for name, matrix in _KINDS.items():
         if matrix == "tokens" and not told:
             continue
         most = rows
         if matrix not in ("none", "tokens"):
-            most = min(rows, max(_START, _MOST_CELLS // max(1, width * max(1, len(task.classes)))))
-        own = min(first, most) if task.is_classification else min(first, max(1, round(0.9 * rows)), most)
+            most = min(rows, max(_START, _MOST_CELLS // max(1, width * outputs)))
+        own = min(first, most) if classes_only else min(first, max(1, round(0.9 * rows)), most)
         matrix = "trees" if matrix == "filled" and not holes else matrix
         kinds.append({"name": name, "matrices": [matrix], "first": own, "most": most})
     return kinds
@@ -377,19 +382,8 @@ def _flat(inputs: Inputs, side: int) -> list[np.ndarray]:
 def _shuffled(rows: np.ndarray, task: Task, seed: int) -> np.ndarray:
     """Rows in random order, but one of each class first."""
     order = np.random.default_rng(seed).permutation(rows)
-    if not task.is_classification:
+    strata = task.strata
+    if strata is None:
         return order
-    firsts = np.unique(task.values[order], return_index=True)[1]
+    firsts = np.unique(strata[order], return_index=True)[1]
     return np.concatenate([order[firsts], np.delete(order, firsts)])
-
-
-def _predictive(task: Task, record: dict[str, Any], found: np.ndarray) -> Predictive:
-    """What an estimator said, as a distribution of each row's target."""
-    if task.is_classification:
-        every = np.full((len(found), len(task.classes)), 1e-12)
-        if len(found):
-            every[:, record["classes"]] = np.clip(found, 1e-12, 1)
-        return ClassPredictive(every / every.sum(1, keepdims=True), task.grades)
-    if task.kind == "count":
-        return CountPredictive(np.maximum(found, 1e-6)[None])
-    return RealPredictive(found[None], np.full((1, len(found)), record["noise"]), TargetPreparation("real"))

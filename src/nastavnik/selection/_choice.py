@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,13 +14,14 @@ from nastavnik.clock import Deadline
 from nastavnik.data import Columns
 from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
-from nastavnik.metrics import Scores, difference, scores
+from nastavnik.metrics import Scores, difference, lead, scores
 from nastavnik.model import Member, Model, calibrate, member_predictive
 from nastavnik.population import Data, Learner, Population
 from nastavnik.predictive import Predictive, mixture, stitch
 from nastavnik.recipe import Recipe
 from nastavnik.request import FitRequest
 from nastavnik.selection._baselines import Baseline
+from nastavnik.selection._by_target import by_target, gain_of_sharing, networks_for_sharing
 from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._criteria import CHOOSING, Rows, ask_criterion, mean_of
 from nastavnik.selection._ensemble import greedy_ensemble
@@ -32,6 +33,7 @@ from nastavnik.selection._wild import absurd, shown_above_zero
 from nastavnik.selection._workbench import Part
 
 Votes = dict[Candidate, int]
+Measured = TypeVar("Measured", np.ndarray, np.ndarray | None)
 FINAL_MEMBERS = 4  # networks of an ensemble that is trained anew after cross-validation
 
 
@@ -63,6 +65,8 @@ class Delivery:
     spread: list[float]  # of the chosen candidate's loss over repeats
     front: list[dict[str, Any]]  # of a search by several criteria
     training: dict[str, Any]  # how far the chosen were trained
+    targets: dict[str, dict[str, Any]]  # of several targets, each one's scores
+    alone_networks: int  # trained to see what learning them together gained
 
 
 def deliver(
@@ -83,7 +87,7 @@ def deliver(
     single, ensemble = {chooser.best(): 1}, chooser.ensemble()
     chosen = single if request.deliver == "single" else ensemble
     model, chosen, numbers, finals = chooser.model(chosen, deadline)  # after folds a final training may have fallen out
-    rows, y, weigh = chooser.rows, dataset.task.values, dataset.task.weights
+    rows, y, weights_of = chooser.rows, dataset.task.values, dataset.task.weights_of
     held_out = chooser.held_out(chosen)
     test_rows = dataset.split.test
     test_columns = dataset.columns.take(test_rows)
@@ -94,7 +98,7 @@ def deliver(
     comparison: dict[str, Any] = {
         "members": [c.number for c in ensemble],
         "validation": {
-            name: scores(p, y[rows], seed=request.seed, weights=_of(weigh, rows)) for name, p in both.items()
+            name: scores(p, y[rows], seed=request.seed, weights=weights_of(rows)) for name, p in both.items()
         },
         "nll_gain_of_ensemble": gain,
     }
@@ -102,8 +106,17 @@ def deliver(
         other = ensemble if request.deliver == "single" else single
         name = "ensemble" if request.deliver == "single" else "single"
         comparison["test"] = {
-            name: scores(chooser.model(other)[0].predictive(test_columns), y[test_rows], weights=_of(weigh, test_rows))
+            name: scores(chooser.model(other)[0].predictive(test_columns), y[test_rows], weights=weights_of(test_rows))
         }
+    targets = by_target(dataset, (rows, held_out), (test_rows, test_predictive), baselines, seed=request.seed)
+    asked = request.networks is None or networks_for_sharing(dataset.task.target, search.bench.folds, request.networks)
+    alone = 0
+    if targets and asked:
+        best = next(iter(chosen))
+        gains, trained = gain_of_sharing(search, dataset, best, (rows, chooser.held_out({best: 1})), deadline=deadline)
+        alone = trained
+        for name, gain in gains.items():
+            targets[name]["gain_of_sharing"] = gain
     columns = []
     if baselines or len(test_rows):
         held_columns = dataset.columns.take(rows)
@@ -117,12 +130,12 @@ def deliver(
         finals,
         rows,
         held_out,
-        scores(held_out, y[rows], seed=request.seed, weights=_of(weigh, rows)),
+        scores(held_out, y[rows], seed=request.seed, weights=weights_of(rows)),
         test_rows,
         test_predictive,
         None
         if test_predictive is None
-        else scores(test_predictive, y[test_rows], seed=request.seed, weights=_of(weigh, test_rows)),
+        else scores(test_predictive, y[test_rows], seed=request.seed, weights=weights_of(test_rows)),
         touches,
         _baseline_records(baselines, dataset, request.seed, test_predictive),
         comparison,
@@ -131,11 +144,9 @@ def deliver(
         chooser.spread(next(iter(chosen))),
         pareto_front(search, seed=request.seed),
         {**training_of(search, chosen), "first_fold": dataset.split.folds is not None and not finals},
+        targets,
+        alone,
     )
-
-
-def _of(weights: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-    return None if weights is None else weights[rows]
 
 
 class _Chooser:
@@ -154,7 +165,8 @@ class _Chooser:
         self._predictions: dict[tuple[int, int], Predictive] = {}
         pool = [c for c in search.ranking if c.number in search.pool]
         self.ranked = sorted(pool, key=lambda c: float(self.loss(c).mean()))
-        wild = {} if dataset.task.is_classification else absurd({c: self.r2(c) for c in self.ranked})
+        explained = {c: self.explained(c) for c in self.ranked}
+        wild = absurd({c: value for c, value in explained.items() if value is not None})
         self.absurd: dict[Candidate, float] = wild
         self.ranking = [c for c in self.ranked if c not in wild]  # what may be delivered
         self.unfinished = {c for c in self.ranked if is_unfinished(search, c)}
@@ -192,21 +204,17 @@ class _Chooser:
         each = np.mean(self._by_repeat(candidate, lambda p, y: p.neg_log_likelihood(y)), axis=0)
         return self.dataset.task.weighed(each, self.rows)
 
-    def r2(self, candidate: Candidate) -> float:
+    def explained(self, candidate: Candidate) -> float | None:
         """The share of the held-out rows' variance that a candidate explains in the target's own units."""
-        y = self.dataset.task.values[self.rows].astype(np.float64)
-        error, spread = self.prediction(candidate).point() - y, y - y.mean()
-        with np.errstate(over="ignore", invalid="ignore"):
-            return float(1 - (error**2).sum() / max(float((spread**2).sum()), 1e-300))
+        task = self.dataset.task
+        return task.target.explained(self.prediction(candidate), task.values[self.rows])
 
     def spread(self, candidate: Candidate) -> list[float]:
         """The mean held-out loss of each repeat."""
         each = self._by_repeat(candidate, lambda p, y: p.neg_log_likelihood(y))
         return [float(self.dataset.task.weighed(losses, self.rows).mean()) for losses in each]
 
-    def _by_repeat(
-        self, candidate: Candidate, measure: Callable[[Predictive, np.ndarray], np.ndarray]
-    ) -> list[np.ndarray]:
+    def _by_repeat(self, candidate: Candidate, measure: Callable[[Predictive, np.ndarray], Measured]) -> list[Measured]:
         y = self.dataset.task.values[self.rows]
         return [measure(self.prediction(candidate, r), y) for r in range(self.dataset.split.repeats)]
 
@@ -284,8 +292,9 @@ class _Chooser:
     def _measures(self, candidate: Candidate) -> list[np.ndarray]:
         """What is compared row by row: the loss, and whether the class is wrong."""
         measures = [self.loss(candidate)]
-        if self.dataset.task.is_classification:
-            wrong = self._by_repeat(candidate, lambda p, y: (p.point() != y).astype(float))
+        target = self.dataset.task.target
+        wrong = [one for one in self._by_repeat(candidate, target.wrong) if one is not None]
+        if wrong:
             measures.append(self.dataset.task.weighed(np.mean(wrong, axis=0), self.rows))
         return measures
 
@@ -367,8 +376,9 @@ class _Chooser:
         raise UserError("every final training diverged; try --set optimizer.learning_rate=0.001")
 
     def _model(self, part: Part, members: Sequence[Member]) -> Model:
-        task = self.dataset.task.to_json()
-        return Model(task, self.dataset.infos, part.preparation, part.target, part.signature, tuple(members))
+        return Model(
+            self.dataset.task.target, self.dataset.infos, part.preparation, part.target, part.signature, tuple(members)
+        )
 
 
 def _train_finally(
@@ -404,30 +414,19 @@ def _baseline_records(
 ) -> dict[str, dict[str, Any]]:
     """Each baseline's test scores, and how far we are ahead of it; they belong to the one final touch.
 
-    ``ahead`` is our headline score less the baseline's, with the 95 % interval of the paired differences: of the share
-    of right classes, or of R² (the test rows' variance taken as known).
+    ``ahead`` is how far our headline score is ahead, with the 95 % interval of the paired difference.
     """
     records: dict[str, dict[str, Any]] = {}
-    rows, y = dataset.split.test, dataset.task.values
+    rows, task = dataset.split.test, dataset.task
+    y, weights = task.values[rows], task.weights_of(rows)
     for baseline in baselines:
         record: dict[str, Any] = {"seconds": baseline.seconds}
         if baseline.failed is not None:
             record["failed"] = baseline.failed
         if len(rows) and baseline.predictive is not None and ours is not None:
-            record["test"] = scores(baseline.predictive, y[rows], seed=seed, weights=_of(dataset.task.weights, rows))
-            gain = _gain(ours.point(), baseline.predictive.point(), y[rows], dataset.task.is_classification)
-            gain = dataset.task.weighed(gain, rows)
-            record["ahead"] = difference(gain, np.zeros(len(gain)), seed=seed)
+            record["test"] = scores(baseline.predictive, y, seed=seed, weights=weights)
+            record["ahead"] = lead(ours, baseline.predictive, y, seed=seed, weights=weights)
         if 0 < baseline.rows < baseline.all_rows:
             record |= {"trained_on_rows": baseline.rows, "of_rows": baseline.all_rows}
         records[baseline.name] = record
     return records
-
-
-def _gain(ours: np.ndarray, theirs: np.ndarray, y: np.ndarray, classes: bool) -> np.ndarray:
-    """What each row adds to our headline score beyond theirs [n]."""
-    if classes:
-        return (ours == y).astype(float) - (theirs == y)
-    y = y.astype(np.float64)
-    spread = max(float(((y - y.mean()) ** 2).mean()), 1e-300)
-    return ((theirs - y) ** 2 - (ours - y) ** 2) / spread

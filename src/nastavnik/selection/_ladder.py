@@ -76,7 +76,7 @@ def _stages(bench: Workbench, small: str | None) -> list[tuple[int | None, int, 
     stages: list[tuple[int | None, int, str | None]] = [(None, _ROWS, None)]
     if small is not None:
         stages.insert(0, (None, _ROWS, small))
-    if bench.task.is_classification and len(bench.task.classes) > 2:
+    if bench.task.strata is not None and len(bench.task.classes) > 2:
         stages.insert(0, (2, _ROWS, small))
     if whole > _ROWS:
         stages.append((None, whole, None))

@@ -10,17 +10,13 @@ from nastavnik.data import Columns, Split
 from nastavnik.model import Member, member_predictive
 from nastavnik.nets import Family
 from nastavnik.population import Population
-from nastavnik.predictive import Predictive
 from nastavnik.recipe import Recipe, Value
 from nastavnik.selection._workbench import Workbench
 from nastavnik.task import Task
 
 _FEWEST_ROWS, _FEWEST_HELD = 100, 20  # with fewer nothing is told apart
-_SPIKE = 0.05  # share of zeros from which they are no chance
-_SKEW = 1.0
 _STEPS = 500
 _MOST_ROWS = 4000
-_LEVELS = np.arange(1, 20) / 20
 
 
 def suitable(task: Task, split: Split) -> tuple[str, ...]:
@@ -28,16 +24,7 @@ def suitable(task: Task, split: Split) -> tuple[str, ...]:
     train, validation = split.parts[0]
     if len(train) < _FEWEST_ROWS or len(validation) < _FEWEST_HELD:
         return ()
-    if task.kind == "grades":
-        return ("ordinal", "categorical")
-    if task.kind != "regression":
-        return ()
-    y = task.values
-    if _SPIKE <= task.zeros < 1 - _SPIKE and len(np.unique(y[y > 0])) > 10:
-        return ("hurdle", "gaussian")
-    if y.min() > 0 and y.std() > 0 and float(np.mean(((y - y.mean()) / y.std()) ** 3)) > _SKEW:
-        return ("gaussian", "gamma")
-    return ()
+    return task.target.rivals(task.values)
 
 
 def compare_likelihoods(
@@ -53,8 +40,9 @@ def compare_likelihoods(
 ) -> tuple[str, dict[str, float]]:
     """The name to be taken, the first unless another is better by a standard error, and each one's mean loss.
 
-    The loss is the negative log likelihood for grades; for values the continuous ranked probability score (Gneiting &
-    Raftery 2007, §4.2), as a density and a probability of zero do not compare.
+    The loss is what the kind of target is surprised by: the negative log likelihood for grades; for values the
+    continuous ranked probability score (Gneiting & Raftery 2007, §4.2), as a density and a probability of zero do not
+    compare.
 
     Args:
         names: the likelihoods.
@@ -88,7 +76,7 @@ def compare_likelihoods(
         (outcome,) = population.harvest()
         inputs, _ = own.rows(validation)
         predictive = member_predictive(Member(outcome.learners[0], recipe), inputs, own.target)
-        losses[name] = _losses(predictive, task, validation)
+        losses[name] = task.target.surprise(predictive, task.values[validation])
     chosen = names[0]
     for name in names[1:]:
         gain = losses[chosen] - losses[name]
@@ -96,20 +84,3 @@ def compare_likelihoods(
         if np.isfinite(losses[name]).all() and not float(gain.mean()) <= error:
             chosen = name
     return chosen, {name: float(own.mean()) for name, own in losses.items()}
-
-
-def _losses(predictive: Predictive, task: Task, rows: np.ndarray) -> np.ndarray:
-    y = task.values[rows]
-    if task.is_classification:
-        return predictive.neg_log_likelihood(y)
-    return crps(predictive, y.astype(np.float64))
-
-
-def crps(predictive: Predictive, y: np.ndarray) -> np.ndarray:
-    """The continuous ranked probability score of each row, in the target's units, by 19 quantiles."""
-    each = []
-    for q in _LEVELS:
-        value = predictive.quantile(float(q))
-        assert value is not None
-        each.append(2 * np.maximum(q * (y - value), (q - 1) * (y - value)))
-    return np.mean(each, axis=0)

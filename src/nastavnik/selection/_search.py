@@ -241,6 +241,14 @@ class Search:
         folds = len(self.bench.split.folds) // self.bench.split.repeats
         return members * longest * folds / max(1, folds - 1)
 
+    def alone_seconds(self) -> float:
+        """What training the best candidate's recipe anew for each of several targets will take."""
+        targets = len(self.bench.task.target.parts)
+        if targets < 2 or not self.ranking:
+            return 0.0
+        best = self.ranking[0]
+        return targets * self._seconds(best.recipe, size_of(self.pool[best.number][0]), 1, 1)
+
     def _forecast(self, count: int) -> float:
         """Seconds that so many recipes of the usual kind take, all folds, three of one shape at a time."""
         return self._seconds(self._usual, size_of(self._usual_learner), count, math.ceil(count / 3))

@@ -6,11 +6,14 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from nastavnik.data import Columns
 from nastavnik.errors import UserError, nearest
 from nastavnik.nets import FAMILIES, Family
 from nastavnik.recipe import Value
 from nastavnik.space import Choice, Node, Number, Space, around, default_of, refined
+from nastavnik.targets import Target
 from nastavnik.training.losses import LOSSES
 from nastavnik.training.optimizers import OPTIMIZERS, WRAPPERS, SecondOrder
 from nastavnik.training.regularizers import REGULARIZERS
@@ -21,7 +24,6 @@ _MOST_STEPS = 2400  # of a training, where rows do not ask for more
 _MOST_ROWS = 512  # of a batch for second-order optimizers
 _FULL_STEPS = 40  # epochs of such a training
 _NEEDED = {"picture": "pictures", "tokens": "texts"}
-_KINDS = {True: "class", False: "real"}
 _OF_WORDS: dict[str, Node] = {  # where a table holds such columns
     "preparation.categories": Choice.of("auto", "embedding", "means", default="auto"),
     "preparation.text": Choice.of("auto", "words", "none", default="auto"),
@@ -34,7 +36,7 @@ def table_space(
     inputs: int,
     *,
     families: Sequence[Family] = (),
-    classification: bool,
+    target: Target,
     pinned: Mapping[str, Value] | None = None,
     given: Space | None = None,
     alternatives: Mapping[str, Value] | None = None,
@@ -46,7 +48,7 @@ def table_space(
         rows: training rows.
         inputs: prepared number inputs.
         families: the families to search; by default all of the table.
-        classification: whether the target is a class.
+        target: what is predicted: which losses and likelihoods suit it.
         pinned: dotted names with given values (``--set``); what is pinned is not searched.
         given: a user's own space, in place of what the tree has under the same names; pinned values go before it.
         alternatives: by the name of a preparation that is not plain by default, the plain one, to be tried beside it.
@@ -81,15 +83,15 @@ def table_space(
     }
     settled = {name: default_of(node) for name, node in nodes.items() if name != "network.family"}
     nodes |= _with_plain(nodes, others, settled)
-    losses = {name: loss for name, loss in LOSSES.items() if _KINDS[classification] in loss.targets}
-    nodes["loss.name"] = _with_settings("loss", losses, "label_smoothing" if classification else "likelihood")
+    nodes["loss.name"] = _with_settings("loss", {name: LOSSES[name] for name in target.losses()}, target.usual_loss)
     settled["loss.name"] = default_of(nodes["loss.name"])
-    if not classification:
+    if target.transforms():
         targets = {"preparation.target": Choice.of("auto", "identity", "log", "yeo-johnson", default="auto")}
         settled["preparation.target"] = "auto"
         nodes |= {**targets, **_with_plain(targets, others, settled)}
+    if target.has_noise:
         settled["likelihood.noise"] = "learned"
-    settled |= _likelihood_pins(pins, classification)
+    settled |= _likelihood_pins(pins, target)
     _refuse_orphans({**dict.fromkeys(searched.names(), 0.0), **pins}, whole)
     if "stopping.on_plateau" in pins:  # words of their own
         settled["stopping.on_plateau"] = pins.pop("stopping.on_plateau")
@@ -208,12 +210,12 @@ def _refuse_orphans(pins: Mapping[str, Value], whole: bool) -> None:
         raise UserError("regularization.schedule would have no effect: no regularizer is pinned")
 
 
-def _likelihood_pins(pins: dict[str, Value], classification: bool) -> dict[str, Value]:
+def _likelihood_pins(pins: dict[str, Value], target: Target) -> dict[str, Value]:
     """Take the likelihood's settings out of the pins: they are one choice for a whole run."""
     found = {name: pins.pop(name) for name in list(pins) if name.startswith("likelihood.")}
     for name, value in found.items():
         if name == "likelihood.noise":
-            found[name] = _noise(value, classification)
+            found[name] = _noise(value, target)
         elif name == "likelihood.freedom":
             if found.get("likelihood.name") != "student_t":
                 raise UserError("likelihood.freedom belongs to likelihood.name=student_t; pin that too")
@@ -261,9 +263,10 @@ def families_for(names: Sequence[str], columns: Columns) -> list[Family]:
     return fitting
 
 
-def _noise(value: Value, classification: bool) -> Value:
-    if classification:
-        raise UserError("likelihood.noise belongs to regression; this target is a class")
+def _noise(value: Value, target: Target) -> Value:
+    if not target.has_noise:
+        what = "a class" if target.strata(np.zeros(0)) is not None else f"of kind {target.kind}"
+        raise UserError(f"likelihood.noise belongs to regression; this target is {what}")
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if value in ("learned", "input") or (number and 0 < float(value) < math.inf):
         return value

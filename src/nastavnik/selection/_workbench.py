@@ -26,7 +26,6 @@ PLAIN = {  # what a search tries beside the usual preparation, where that does s
     "preparation.categories": "means",
     "preparation.text": "none",
 }
-_MOST_MEANS = 10  # classes whose shares are taken by level
 _REPEAT = 7_368_787  # between the seeds of two repeats
 
 
@@ -104,7 +103,7 @@ class Workbench:
                 self.columns,
                 self.task,
                 self.split,
-                families=list(self._families.values()),
+                families=self.families,
                 settings={**self._settings, **wanted},
                 seed=self.seed,
                 device=self.device,
@@ -117,7 +116,7 @@ class Workbench:
         found = {}
         if any("robust" in part.preparation.method for part in self.parts):
             found["preparation.numbers"] = PLAIN["preparation.numbers"]
-        if any(part.target.kind == "real" and part.target.transform != "identity" for part in self.parts):
+        if any(part.target.transformed for part in self.parts):
             found["preparation.target"] = PLAIN["preparation.target"]
         if any(part.preparation.names.counted for part in self.parts):
             found["preparation.categories"] = PLAIN["preparation.categories"]
@@ -143,18 +142,22 @@ class Workbench:
         return float(np.mean(each))
 
     @property
+    def families(self) -> list[Family]:
+        """The families of its networks."""
+        return list(self._families.values())
+
+    @property
     def settings(self) -> dict[str, Value]:
         """The choices of the whole run."""
         return dict(self._settings)
 
     def on(self, split: Split) -> Workbench:
         """The same with other rows to train and validate on."""
-        families = list(self._families.values())
         return Workbench(
             self.columns,
             self.task,
             split,
-            families=families,
+            families=self.families,
             settings=self._settings,
             seed=self.seed,
             device=self.device,
@@ -197,7 +200,7 @@ class Workbench:
 
     def _fit(self, train: np.ndarray, repeat: int = 0) -> Part:
         structure = self.split.development if self.split.folds is not None else train
-        target_values = self._target_values()
+        target_values = self.task.target.averaged(self.task.values)
         preparation = Preparation.fit(
             self.columns,
             train,
@@ -207,8 +210,8 @@ class Workbench:
             structure=structure,
             target=target_values,
         )
-        likelihood = None if self.task.is_classification else self._settings.get("likelihood.name")
-        target = self.task.fit_target(
+        likelihood = self._settings.get("likelihood.name")
+        target = self.task.prepare(
             train,
             str(self._settings.get("preparation.target", "auto")),
             structure,
@@ -232,14 +235,6 @@ class Workbench:
             preparation.entries,
         )
         return Part(preparation, target, inputs, target.apply(self.task.values), signature, train, repeat)
-
-    def _target_values(self) -> np.ndarray:
-        """The target as numbers [n, m], whose means can be taken: itself, or all but one of the commonest classes."""
-        values = self.task.values
-        if not self.task.is_classification:
-            return values[:, None].astype(np.float64)
-        commonest = np.argsort(-np.bincount(values.astype(int), minlength=len(self.task.classes)), kind="stable")
-        return (values[:, None] == commonest[None, : min(_MOST_MEANS, len(self.task.classes) - 1)]).astype(np.float64)
 
 
 def _some(train: np.ndarray, inputs: Inputs) -> np.ndarray:

@@ -14,7 +14,7 @@ from nastavnik.entry import describe, purpose
 from nastavnik.nets import FAMILIES, Signature
 from nastavnik.population import Data, Learner, Population
 from nastavnik.recipe import Recipe, Value
-from nastavnik.task import make_loss
+from nastavnik.targets import make_loss
 from nastavnik.training.likelihoods import Categorical, Likelihood
 
 ROWS, INPUTS, CLASSES = 96, 5, 3

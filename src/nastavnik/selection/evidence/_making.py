@@ -145,7 +145,9 @@ def _check_data(
         raise UserError(f"inputs and targets must have as many rows, got {sorted(rows)}")
     if targets.shape[axis] == 0:
         raise UserError("there are no rows")
-    if any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in (*inputs, targets)):
+    may_miss = likelihood.target in ("several", "vector")  # a value that is missing says nothing
+    known = targets[targets == targets] if may_miss else targets
+    if any(t.is_floating_point() and not bool(torch.isfinite(t).all()) for t in (*inputs, known)):
         raise UserError("inputs or targets hold values that are not numbers; fill or drop those rows")
     real = likelihood.target in ("real", "count")
     if real and targets.ndim != axis + 1:

@@ -18,6 +18,7 @@ from nastavnik.training.likelihoods._real import Gaussian as Gaussian
 from nastavnik.training.likelihoods._real import Laplace as Laplace
 from nastavnik.training.likelihoods._real import RealLikelihood as RealLikelihood
 from nastavnik.training.likelihoods._real import StudentT as StudentT
+from nastavnik.training.likelihoods._several import Several as Several
 from nastavnik.training.likelihoods._vector import Vector as Vector
 from nastavnik.training.likelihoods._votes import Votes as Votes
 

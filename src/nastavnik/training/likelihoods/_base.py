@@ -26,7 +26,8 @@ class Likelihood(nn.Module, ABC):
     flattens (> 1) the distribution without moving its centre (Guo et al. 2017).
 
     ``target`` is the kind of target it is of: "class" (class numbers), "real", "positive", "spike" (positive or zero),
-    "count", "labels" (several yes or no), "votes" (counts or shares of each class) or "vector" (several reals).
+    "count", "labels" (several yes or no), "votes" (counts or shares of each class), "vector" (several reals) or
+    "several" (a likelihood for each of several targets).
     """
 
     name: ClassVar[str]
@@ -92,6 +93,33 @@ class Likelihood(nn.Module, ABC):
         columns = self.curvature_columns(outputs, targets)
         return torch.einsum("rno,rnp->nop", columns, columns)
 
+    def mistake(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """How wrong rows are, as one number that people know: of classes the share, else the root mean squared error.
+
+        outputs [n, o], targets [n] or [n, …], weights [n] of mean 1. Values that are missing (NaN) say nothing.
+        """
+        said = self.describe(outputs)
+        centre = said["mean"] if "mean" in said else said["rate"]
+        if targets.ndim == 1:
+            return (weights * (centre - targets).square()).mean().sqrt()
+        known = (targets == targets).to(outputs.dtype)
+        away = ((centre - torch.where(targets == targets, targets, centre)).square() * known).sum(1)
+        return (weights * away / known.sum(1).clamp(min=1)).mean().sqrt()
+
+    def standing(
+        self, outputs: torch.Tensor, targets: torch.Tensor, known: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """How far rows are on the way from chance (0) to perfect (1), and how wrong each is [n]; of the ``known`` [n].
+
+        Of numbers R² of the centre, the mean over the columns, and the distance from it in the targets' deviations; of
+        classes the share of the entropy that is explained, and the length of (probabilities - one-hot target).
+        """
+        said = self.describe(outputs)
+        centre = said["mean"] if "mean" in said else said["rate"]
+        wanted = targets.reshape(len(outputs), -1)
+        missing = torch.full_like(wanted, torch.nan)
+        return explained(centre.reshape(len(outputs), -1), torch.where(known[:, None], wanted, missing))
+
     def predictive(self, described: Mapping[str, np.ndarray], target: TargetPreparation) -> Predictive:
         """What is believed of each row in the target's own units, from ``describe``'s arrays.
 
@@ -99,3 +127,30 @@ class Likelihood(nn.Module, ABC):
             TypeError: targets of this kind cannot be predicted by a table's model.
         """
         raise TypeError(f"{self.name} describes several values a row; use describe")
+
+
+def explained(guess: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """R² of guesses [n, d], the mean over the columns, and each row's distance in deviations [n]; NaN says nothing."""
+    known = targets == targets
+    there = known.to(guess.dtype)
+    count = there.sum(0).clamp(min=1)
+    filled = torch.where(known, targets.to(guess.dtype), guess)
+    mean = (filled * there).sum(0) / count
+    variance = ((filled - mean).square() * there).sum(0).clamp(min=1e-30) / count
+    error = (filled - guess).square() * there / variance
+    return (1 - error.sum(0) / count).mean(), error.mean(1).sqrt()
+
+
+def entropy_explained(
+    log_probabilities: torch.Tensor, shares: torch.Tensor, there: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The share of entropy that log probabilities [n, C] explain of rows with these shares of classes [n, C], and the
+    distance of the two [n]; rows that are not ``there`` [n] (0 and 1) say nothing.
+    """
+    count = there.sum().clamp(min=1)
+    base = ((shares * there[:, None]).sum(0) / count).clamp(min=1e-12)
+    chance = -(base * base.log()).sum()
+    least = -(torch.special.xlogy(shares, shares.clamp(min=1e-12)).sum(1) * there).sum() / count
+    loss = -((shares * log_probabilities.clamp(min=-30)).sum(1) * there).sum() / count
+    distance = (log_probabilities.exp() - shares).square().sum(1).sqrt() * there
+    return 1 - (loss - least) / (chance - least).clamp(min=1e-12), distance

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from nastavnik.errors import UserError
+from nastavnik.predictive import LabelsPredictive
 from nastavnik.training.likelihoods._base import Likelihood
 from nastavnik.training.likelihoods._classes import ClassLikelihood
+
+if TYPE_CHECKING:
+    from nastavnik.data import TargetPreparation
 
 
 class Bernoulli(ClassLikelihood):
@@ -82,3 +87,23 @@ class MultiLabel(Likelihood):
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
         """``probabilities`` [n, L] of each label."""
         return {"probabilities": torch.sigmoid(outputs / temperature)}
+
+    def predictive(self, described: Mapping[str, np.ndarray], target: TargetPreparation) -> LabelsPredictive:
+        """Of each label."""
+        return LabelsPredictive(described["probabilities"])
+
+    def standing(
+        self, outputs: torch.Tensor, targets: torch.Tensor, known: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See ``Likelihood``: of all labels together."""
+        there = known.to(outputs.dtype)[:, None]
+        count = there.sum().clamp(min=1)
+        losses = F.softplus((1 - 2 * targets) * outputs) * there
+        base = ((targets * there).sum(0) / count).clamp(1e-6, 1 - 1e-6)
+        chance = -(base * base.log() + (1 - base) * torch.log1p(-base)).sum()
+        wrong = ((outputs.sigmoid() - targets) * there).square().sum(1).sqrt()
+        return 1 - losses.sum() / count / chance, wrong
+
+    def mistake(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """The share of labels that are wrong."""
+        return (weights[:, None] * ((outputs > 0) != (targets > 0.5)).to(outputs.dtype)).mean()

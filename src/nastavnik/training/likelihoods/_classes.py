@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from nastavnik.predictive import ClassPredictive
-from nastavnik.training.likelihoods._base import Likelihood
+from nastavnik.training.likelihoods._base import Likelihood, entropy_explained
 
 if TYPE_CHECKING:
     from nastavnik.data import TargetPreparation
@@ -34,6 +34,19 @@ class ClassLikelihood(Likelihood):
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
         """``probabilities`` [n, C]."""
         return {"probabilities": self.log_probabilities(outputs, temperature).exp()}
+
+    def mistake(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """The share of rows whose class is not the likeliest."""
+        wrong = self.describe(outputs)["probabilities"].argmax(-1) != targets
+        return (weights * wrong.to(outputs.dtype)).mean()
+
+    def standing(
+        self, outputs: torch.Tensor, targets: torch.Tensor, known: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See ``Likelihood``."""
+        said = self.log_probabilities(outputs)
+        shares = torch.nn.functional.one_hot(targets, said.shape[-1]).to(said.dtype)
+        return entropy_explained(said, shares, known.to(said.dtype))
 
     def predictive(self, described: Mapping[str, np.ndarray], target: TargetPreparation) -> ClassPredictive:
         """Of class numbers."""

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from nastavnik.predictive import GammaPredictive, HurdlePredictive
-from nastavnik.training.likelihoods._base import Likelihood
+from nastavnik.training.likelihoods._base import Likelihood, entropy_explained, explained
 
 if TYPE_CHECKING:
     from nastavnik.data import TargetPreparation
@@ -102,6 +102,19 @@ class Hurdle(Likelihood):
             "deviation": deviation,
             "zero": torch.sigmoid(-outputs[..., 1] / temperature),
         }
+
+    def standing(
+        self, outputs: torch.Tensor, targets: torch.Tensor, known: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See ``Likelihood``: the mean of what is explained of zero or not, and of the logarithms of the others."""
+        there = (targets > _BETWEEN) & known
+        some = (targets > _BETWEEN).to(outputs.dtype)
+        shares = torch.stack([1 - some, some], dim=1)
+        said = -F.softplus(torch.stack([outputs[:, 1], -outputs[:, 1]], dim=1))
+        zero, wrong = entropy_explained(said, shares, known.to(said.dtype))
+        missing = torch.full_like(targets, torch.nan)
+        value, away = explained(outputs[:, :1], torch.where(there, targets, missing)[:, None])
+        return 0.5 * (zero + value), wrong + away
 
     def predictive(self, described: Mapping[str, np.ndarray], target: TargetPreparation) -> HurdlePredictive:
         """In own units."""

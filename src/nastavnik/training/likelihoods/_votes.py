@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
-from nastavnik.training.likelihoods._base import Likelihood
+from nastavnik.predictive import VotesPredictive
+from nastavnik.training.likelihoods._base import Likelihood, entropy_explained
+
+if TYPE_CHECKING:
+    from nastavnik.data import TargetPreparation
 
 
 class Votes(Likelihood):
@@ -43,3 +48,18 @@ class Votes(Likelihood):
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
         """``probabilities`` [n, C] of one vote."""
         return {"probabilities": torch.softmax(outputs / temperature, dim=-1)}
+
+    def predictive(self, described: Mapping[str, np.ndarray], target: TargetPreparation) -> VotesPredictive:
+        """Of one vote's class."""
+        return VotesPredictive(described["probabilities"])
+
+    def standing(
+        self, outputs: torch.Tensor, targets: torch.Tensor, known: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See ``Likelihood``: of the rows' own shares."""
+        shares = targets / targets.sum(-1, keepdim=True).clamp(min=1e-12)
+        return entropy_explained(F.log_softmax(outputs, dim=-1), shares, known.to(outputs.dtype))
+
+    def mistake(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """The share of rows whose class of most votes is not the likeliest."""
+        return (weights * (outputs.argmax(-1) != targets.argmax(-1)).to(outputs.dtype)).mean()

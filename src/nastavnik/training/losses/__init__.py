@@ -9,6 +9,7 @@ from nastavnik.training.losses._classes import Focal, LabelSmoothing
 from nastavnik.training.losses._plain import NegLogLikelihood as NegLogLikelihood
 from nastavnik.training.losses._plain import Tempered
 from nastavnik.training.losses._real import Huber, Quantile
+from nastavnik.training.losses._several import SeveralLosses as SeveralLosses
 
 LOSSES: dict[str, type[TrainingLoss]] = {
     loss.name: loss for loss in (NegLogLikelihood, LabelSmoothing, Focal, Tempered, Huber, Quantile)

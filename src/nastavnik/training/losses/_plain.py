@@ -10,7 +10,7 @@ import torch
 from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.losses._base import TrainingLoss
 
-_ALL = ("class", "real", "positive", "spike", "count", "labels", "votes", "vector")
+_ALL = ("class", "real", "positive", "spike", "count", "labels", "votes", "vector", "several")
 
 
 class NegLogLikelihood(TrainingLoss):

@@ -13,6 +13,8 @@ _PAGE = """<div style="height:100%; width:100%;"><div id="{name}" class="plotly-
 style="height:100%; width:100%;"></div><script>if (document.getElementById("{name}")) {{\
 Plotly.newPlot("{name}", {data}, {layout}, {{"displaylogo": false, "responsive": true}})}};</script></div>"""
 
+INK, BLUE, ORANGE, GREY, RED = "#1f2933", "#2166ac", "#e08214", "#b8c0c8", "#b2182b"
+
 
 class Figure:
     """Traces and a layout in plotly.js's own words; ``record`` is what ``plotly.graph_objects.Figure`` takes."""
@@ -35,6 +37,18 @@ class Figure:
         """The picture for a page that holds plotly.js, in an element of this name."""
         layout = {"template": _template(), **self.record["layout"]}
         return _PAGE.format(name=name, data=_for_a_page(self.record["data"]), layout=_for_a_page(layout))
+
+
+def blank(x: str, y: str) -> Figure:
+    """A picture without traces."""
+    return Figure(
+        height=380,
+        margin={"l": 60, "r": 20, "t": 20, "b": 50},
+        font={"family": "system-ui, sans-serif", "color": INK, "size": 13},
+        legend={"orientation": "h", "y": 1.08},
+        xaxis={"title": {"text": x}},
+        yaxis={"title": {"text": y}, "automargin": True},
+    )
 
 
 def plotlyjs() -> str:
