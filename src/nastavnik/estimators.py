@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
+from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -56,7 +58,8 @@ class _Nastavnik(BaseEstimator):
         return tags
 
     def _train(self, x: pd.DataFrame, y: np.ndarray, task: str, kinds: dict[str, str], sample_weight: Any) -> None:
-        frame = x.assign(**{_TARGET: y})
+        targets = [_TARGET] if y.ndim == 1 else [f"{_TARGET}{j}" for j in range(y.shape[1])]
+        frame = x.assign(**dict(zip(targets, y.reshape(len(y), -1).T, strict=True)))
         if sample_weight is not None:
             frame[_WEIGHT] = _check_sample_weight(sample_weight, frame, dtype=np.float64, ensure_non_negative=True)
         seed = self.random_state
@@ -70,7 +73,7 @@ class _Nastavnik(BaseEstimator):
         names, own = families_of(self.family)
         settings = fitted("settings", self.settings, Mapping[str, Value] | None)
         request = FitRequest(
-            target=_TARGET,
+            target=",".join(targets),
             networks=self.networks,
             seed=int(seed),
             families=names,
@@ -79,13 +82,13 @@ class _Nastavnik(BaseEstimator):
             threads=self.threads,
             task=task,
             settings=dict(settings or {}),
-            kinds={**kinds, _TARGET: "category" if task == "classification" else "number"},
+            kinds={**kinds, **dict.fromkeys(targets, "category" if task == "classification" else "number")},
             folds=self.folds,
             test=0.0,
             class_weights=self.class_weights,
             weights=None if sample_weight is None else _WEIGHT,
         )
-        table = Table(frame, "arrays", {"kind": "arrays"}, target=_TARGET)
+        table = Table(frame, "arrays", {"kind": "arrays"}, target=request.target)
         run = fit_request(
             request, RunFolder(None, {"status": "running"}), source=table, family=own, extras=False, fewest_rows=2
         )
@@ -156,10 +159,10 @@ class NastavnikClassifier(ClassifierMixin, _Nastavnik):
         return self.classes_[probabilities.argmax(1)]
 
 
-class NastavnikRegressor(RegressorMixin, _Nastavnik):
+class NastavnikRegressor(MultiOutputMixin, RegressorMixin, _Nastavnik):
     """A population of networks searched, one chosen: a regressor by scikit-learn's rules.
 
-    The arguments are those of ``NastavnikClassifier``.
+    The arguments are those of ``NastavnikClassifier``. Several targets [n, targets] are learned by one network.
 
     Example:
         >>> from sklearn.datasets import load_diabetes
@@ -169,16 +172,21 @@ class NastavnikRegressor(RegressorMixin, _Nastavnik):
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> NastavnikRegressor:
-        """Train on inputs [n, d] and real values [n]; ``sample_weight`` [n] says how much each row counts."""
-        frame, values, kinds = self._frame(X, y=y, y_numeric=True, ensure_min_samples=2)
+        """Train on inputs [n, d] and real values [n] or [n, targets]; ``sample_weight`` [n] weighs the rows."""
+        frame, values, kinds = self._frame(X, y=y, y_numeric=True, multi_output=True, ensure_min_samples=2)
         assert values is not None
         values = values.astype(np.float64)
-        if np.ptp(values) == 0:
-            raise ValueError(f"a regressor needs a target that varies, but every value is {values[0]!r}")
+        if values.ndim == 2 and values.shape[1] == 1:
+            text = "a column-vector y was passed when a 1d array was expected"
+            warnings.warn(text, DataConversionWarning, stacklevel=2)
+            values = values[:, 0]
+        for own in values.reshape(len(values), -1).T:
+            if np.nanmax(own) == np.nanmin(own):
+                raise ValueError(f"a regressor needs a target that varies, but every value is {own[0]!r}")
         self._train(frame, values, "regression", kinds, sample_weight)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """The mean of each row's target [n]."""
+        """The mean of each row's target [n], or targets [n, targets]."""
         columns = self._columns(X)
         return self.model_.predictive(columns).point()

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
+from torch.nn.functional import softplus
 
 from nastavnik.population import Data, Learner, Population
 from nastavnik.recipe import Recipe, Value
-from nastavnik.training.likelihoods import Categorical, Vector, Votes
+from nastavnik.training.likelihoods import Categorical, Likelihood, Vector, Votes
 from nastavnik.training.losses import LOSSES, TrainingLoss
+from nastavnik.training.optimizers import OPTIMIZERS, WRAPPERS, wrapped
 
 MANY = 64
 PLAIN: dict[str, Value] = {
@@ -154,3 +157,80 @@ def test_folds_share_raw_pixels() -> None:
     assert own.inputs[1].untyped_storage().nbytes() == pixels.numel()
     assert own.bytes == 5 * 100 * 2 * 4 + pixels.numel() + 400
     torch.testing.assert_close(own.rows_of(3, torch.tensor([7, 9]))[0][1], pixels[[7, 9]])
+
+
+class Players(nn.Module):
+    """A generator of numbers from noise, and a critic that tells them from the rows: what it says of a row, of a made
+    one as the critic learns from it, and of a made one as the generator does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1))
+        self.critic = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1))
+
+    def forward(self, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        made = self.generator(noise)
+        frozen = {name: p.detach() for name, p in self.critic.named_parameters()}
+        says = functional_call(self.critic, frozen, (made,))
+        return torch.cat([self.critic(x), self.critic(made.detach()), says], dim=-1)
+
+
+class Game(TrainingLoss):
+    """The critic's two losses and the generator's (Goodfellow et al. 2014, the one that does not saturate)."""
+
+    name, formula, prefer, source = "game", "", "", "Goodfellow et al. 2014"
+    targets = ("vector",)
+
+    def rows(self, likelihood: Likelihood, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        real, made, won = outputs.unbind(-1)
+        return softplus(-real) + softplus(made) + softplus(-won)
+
+
+def game(turns: bool, engine: str = "batched", steps: int = 3000) -> tuple[Population, torch.Tensor]:
+    g = torch.Generator().manual_seed(3)
+    x, noise = 2 + 0.5 * torch.randn(1200, 1, generator=g), torch.randn(1200, 1, generator=g)
+    rows = np.arange(1200)
+    own = Data.of([(x, noise)], [torch.zeros(1200, 3)], [(rows, rows)], seed=0)
+    extra = {"optimizer.turns": 0.0, "optimizer.turns@network.critic.*": 1.0, "optimizer.turns_of": 2.0}
+    recipes = [
+        Recipe(
+            {**PLAIN, "optimizer.learning_rate": 0.01, "optimizer.beta1": 0.5, "seed": i, **(extra if turns else {})}
+        )
+        for i in range(8)
+    ]
+    learners = [Learner.seeded(i, lambda: (Players(), Vector(3), Game())) for i in range(8)]
+    population = Population(learners, recipes, own, total_steps=steps, evaluations=0, instruments={}, engine=engine)
+    return population, noise
+
+
+def test_two_players_in_turn_are_one_program_and_make_what_the_rows_are() -> None:
+    population, noise = game(turns=True)
+    population.train(1)
+    start = [Learner.seeded(0, lambda: (Players(), Vector(3), Game())), population.network(0)]
+    names = [n for n, p in start[0].named_parameters() if not torch.equal(p, dict(start[1].named_parameters())[n])]
+    assert names
+    assert all(name.startswith("network.generator.") for name in names)  # the critic waits for its turn
+    population.train(3000)
+    made = torch.stack([population.network(k).network.generator(noise).detach() for k in range(8)])  # type: ignore[operator]
+    assert float((made.mean(1) - 2).abs().median()) < 0.15
+    assert float((made.std(1) - 0.5).abs().median()) < 0.2
+
+
+def test_each_players_moves_are_those_of_its_own_optimizer() -> None:
+    """Turns of one player are plain Adam's steps; of two each makes every second of them with its own moments."""
+    torch.manual_seed(0)
+    parameters = {"a": torch.randn(3, 2), "b": torch.randn(2)}
+    gradients = [{n: torch.randn_like(p) for n, p in parameters.items()} for _ in range(6)]
+    numbers = {name: torch.tensor(v) for name, v in OPTIMIZERS["adam"].settings.items()}
+    settings = {**numbers, "turns": torch.tensor(0.0), "turns@b": torch.tensor(1.0), "turns_of": torch.tensor(2.0)}
+    taking = wrapped(OPTIMIZERS["adam"]({}), {"turns": 0.0}, WRAPPERS)
+    now, state = dict(parameters), taking.init(parameters)
+    for g in gradients:
+        now, state = taking.update(g, state, now, settings)  # type: ignore[attr-defined]
+    for name, own in (("a", gradients[::2]), ("b", gradients[1::2])):
+        alone = OPTIMIZERS["adam"]({})
+        w, kept = {name: parameters[name]}, alone.init({name: parameters[name]})
+        for g in own:
+            w, kept = alone.update({name: g[name]}, kept, w, numbers)  # type: ignore[attr-defined]
+        torch.testing.assert_close(now[name], w[name])

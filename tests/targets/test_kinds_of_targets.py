@@ -44,7 +44,8 @@ def table(n: int = 300, seed: int = 0) -> pd.DataFrame:
     price = x @ [1.0, 2.0] + 0.3 * rng.normal(size=n)
     frame = pd.DataFrame(x, columns=["a", "b"])
     frame["price"] = np.where(rng.random(n) < 0.3, np.nan, price)
-    frame["sold"] = np.where(rng.random(n) < 0.2, None, np.where(price + rng.normal(size=n) > 0, "yes", "no"))
+    sold = pd.Series(np.where(price + rng.normal(size=n) > 0, "yes", "no"))
+    frame["sold"] = sold.mask(rng.random(n) < 0.2)
     there = x @ rng.normal(size=(2, 3)) + 0.3 * rng.normal(size=(n, 3)) > 0
     frame["tags"] = [
         "[" + ", ".join(w for w, b in zip(("red", "big", "old"), row, strict=True) if b) + "]" for row in there

@@ -270,14 +270,16 @@ def test_the_card_says_what_penalties_stand_for(tmp_path: Path) -> None:
 
 
 def test_the_worked_example_of_contributing(tmp_path: Path) -> None:
-    """An optimizer, an activation, a likelihood and a kind, each one file and one line, as CONTRIBUTING shows them."""
+    """Entries, a kind of column, a kind of target and an objective: each one file and one line, as CONTRIBUTING shows."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", text, re.S)
     names = ["signum.py", "snake.py", "cauchy.py", "try_them.py", "place.py", "try_place.py"]
+    names += ["thirds.py", "ranking.py", "try_target.py"]
     assert [name for name, _ in blocks] == names
     for name, block in blocks:
         (tmp_path / name).write_text(block, encoding="utf-8")
-    for script, start in (("try_them.py", "accuracy"), ("try_place.py", "place R2 0.9")):
+    ends = {"try_them.py": "accuracy", "try_place.py": "place R2 0.9", "try_target.py": "('low', 'middle', 'high') 0."}
+    for script, start in ends.items():
         done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1].startswith(start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
@@ -31,15 +31,15 @@ class Table:
     """Raw rows with names and where they came from.
 
     ``frame`` holds strings for text files and typed values otherwise; ``part`` holds "train", "validation" or
-    "test" per row where the source divides itself; ``target`` names the target where the source knows it; ``notes`` say
-    what was guessed in reading it.
+    "test" per row where the source divides itself; ``target`` names the target, or several, where the source knows
+    them; ``notes`` say what was guessed in reading it.
     """
 
     frame: pd.DataFrame
     name: str
     origin: dict[str, Any] = field(default_factory=dict)
     part: np.ndarray | None = None
-    target: str | None = None
+    target: str | Sequence[str] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -280,23 +280,47 @@ def _from_arrays(x: Any, y: Any) -> Table:
         frame = pd.DataFrame({"x": as_cells(x)}) if images else frame_of(_as_array("inputs", x))
     if y is None:
         return _from_frame(frame)
-    y = y.iloc[:, 0] if isinstance(y, pd.DataFrame) and y.shape[1] == 1 else y
-    wanted = str(y.name) if isinstance(y, pd.Series) and y.name is not None else "target"
     _check_order(x, y)
-    y = _as_array("target", y)
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1 or len(y) != len(frame):
-        raise UserError(f"the target must have one value a row: {len(frame)} rows, but the target's shape is {y.shape}")
-    target = next(n for n in chain((wanted, "target"), (f"target_{i}" for i in count(2))) if n not in frame)
-    table = _from_frame(frame.assign(**{target: y}))
+    targets = _targets(y, len(frame))
+    names: list[str] = []
+    for wanted, _ in targets:
+        free = chain((wanted, "target"), (f"target_{i}" for i in count(2)))
+        names.append(next(n for n in free if n not in frame and n not in names))
+    table = _from_frame(frame.assign(**dict(zip(names, (values for _, values in targets), strict=True))))
     held = any(isinstance(frame[name].iloc[0], Held) for name in frame.columns)
-    return Table(table.frame, "arrays", {**table.origin, "kind": "pictures" if held else "arrays"}, target=target)
+    kind = "pictures" if held else "arrays"
+    return Table(table.frame, "arrays", {**table.origin, "kind": kind}, target=names[0] if len(names) == 1 else names)
+
+
+def _targets(y: Any, rows: int) -> list[tuple[str, Any]]:
+    """The targets by name: one, or a column each.
+
+    Raises:
+        UserError: they are not of so many rows.
+    """
+    if isinstance(y, pd.DataFrame):
+        found = [(str(name), y[name].to_numpy()) for name in y.columns]
+    else:
+        own = _as_array("target", y)
+        if own.ndim == 2 and own.shape[1] > 1:
+            found = [(f"target_{j}", own[:, j]) for j in range(own.shape[1])]
+        else:
+            name = str(y.name) if isinstance(y, pd.Series) and y.name is not None else "target"
+            found = [(name, own[:, 0] if own.ndim == 2 and own.shape[1] == 1 else own)]
+    for _, values in found:
+        if values.ndim != 1 or len(values) != rows:
+            raise UserError(f"the target must have a value for each of {rows} rows, but its shape is {values.shape}")
+    return found
 
 
 def _check_order(x: Any, y: Any) -> None:
     """Rows go together by their place; the same labels in another order are a sign that they do not."""
-    if not isinstance(x, pd.DataFrame) or not isinstance(y, pd.Series) or len(x) != len(y) or x.index.equals(y.index):
+    if (
+        not isinstance(x, pd.DataFrame)
+        or not isinstance(y, (pd.Series, pd.DataFrame))
+        or len(x) != len(y)
+        or x.index.equals(y.index)
+    ):
         return
     if x.index.is_unique and y.index.is_unique and not len(x.index.difference(y.index)):
         raise UserError("the inputs and y have the same index in another order; reorder one, or reset both")

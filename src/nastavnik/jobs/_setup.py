@@ -46,7 +46,8 @@ def read_table(request: FitRequest, folder: RunFolder, source: Any, y: Any) -> T
         raise UserError("the run was made from a table in memory; give that table again as the source")
     table = read_source(source, delimiter=request.delimiter, encoding=request.encoding, header=request.header, y=y)
     given = table.origin.get("kind") in ("arrays", "pictures") and table.target is not None
-    if given and request.target not in (None, table.target):
+    own = table.target if isinstance(table.target, str) or table.target is None else ",".join(table.target)
+    if given and request.target not in (None, own):
         raise UserError(f"y is the target, so that {request.target!r} cannot be; leave out y, or the target's name")
     before = folder.record.get("source", {}).get("sha256")
     if before is not None and before != table.origin.get("sha256"):

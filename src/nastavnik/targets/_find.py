@@ -75,10 +75,19 @@ def kinds_wanted(task: str | None, targets: Sequence[str]) -> dict[str, str]:
 
 
 def target_of(record: Mapping[str, Any]) -> Target:
-    """Read what a target's ``to_json`` wrote."""
+    """Read what a target's ``to_json`` wrote.
+
+    Raises:
+        UserError: it is of a kind that is not in the table.
+    """
     if record["kind"] == Several.kind:
         each = tuple(target_of(one) for one in record["targets"])
         return Several(record["target"], (), each, tuple(record["widths"]), tuple(record["shares"]))
+    if record["kind"] not in TARGETS:
+        raise UserError(
+            f"the target {record['target']!r} is of the kind {record['kind']!r}, which is not ours; import it, and "
+            "put it into nastavnik.targets.TARGETS first"
+        )
     return TARGETS[record["kind"]].from_json(record)
 
 

@@ -52,11 +52,10 @@ class Method:
         special = [name for name in options if "@" in name]
         if special and not isinstance(base, FirstOrder):
             raise UserError(f"optimizer.{special[0]}: {base.name} moves all parameters together")
+        may_differ = [*base.settings, *(n for name, w in WRAPPERS.items() if name in options for n in w.by_parameter)]
         for name in special:
-            if name.split("@")[0] not in base.settings:
-                raise UserError(
-                    f"optimizer.{name}: only {base.name}'s own numbers can differ, {', '.join(base.settings)}"
-                )
+            if name.split("@")[0] not in may_differ:
+                raise UserError(f"optimizer.{name}: only {base.name}'s own numbers can differ, {', '.join(may_differ)}")
         optimizer = wrapped(base, options, WRAPPERS)
         schedule = _entry("schedule.name", SCHEDULES, recipe.get("schedule.name", "constant"))
         chosen = recipe.section("regularization")

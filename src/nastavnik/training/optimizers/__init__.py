@@ -29,6 +29,7 @@ from nastavnik.training.optimizers._quasi_newton import Bfgs, ConjugateGradient,
 from nastavnik.training.optimizers._schedule_free import ScheduleFreeAdamW
 from nastavnik.training.optimizers._second_order import SecondOrder as SecondOrder
 from nastavnik.training.optimizers._sgd import Momentum, Nesterov, Sgd
+from nastavnik.training.optimizers._turns import Turns
 from nastavnik.training.optimizers._wrapper import Wrapper as Wrapper
 from nastavnik.training.optimizers._wrapper import wrapped as wrapped
 
@@ -65,6 +66,7 @@ WRAPPERS: dict[str, type[Wrapper]] = {
     wrapper.name: wrapper
     for wrapper in (
         SwitchToSgd,
+        Turns,
         Lookahead,
         Ema,
         Swa,

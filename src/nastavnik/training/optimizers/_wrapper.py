@@ -21,6 +21,7 @@ class Wrapper(Optimizer):
     """
 
     around: ClassVar[Mapping[str, Value]] = {}
+    by_parameter: ClassVar[tuple[str, ...]] = ()  # settings that some parameters may have of their own
 
     def __init__(self, inner: FirstOrder | Wrapper, options: Mapping[str, Value]) -> None:
         super().__init__(options)
