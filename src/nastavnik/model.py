@@ -335,7 +335,7 @@ def member_predictive(member: Member, inputs: Inputs, target: TargetPreparation,
 
 def _described(learner: Learner, temperature: float, inputs: Inputs) -> dict[str, np.ndarray]:
     pieces: list[dict[str, torch.Tensor]] = []
-    size = _ROWS_AT_ONCE if not inputs.fields else _FIELDS_AT_ONCE
+    size = _ROWS_AT_ONCE if not inputs.held else _FIELDS_AT_ONCE
     for start in range(0, max(len(inputs), 1), size):
         rows = slice(start, start + size)
         outputs = learner(*_as_asked(learner, inputs.take(rows)))
@@ -345,7 +345,7 @@ def _described(learner: Learner, temperature: float, inputs: Inputs) -> dict[str
 
 def _in_pieces(learner: Learner, inputs: Inputs) -> torch.Tensor:
     """Outputs of all rows, so many at a time that what lies between fits into memory."""
-    size = _ROWS_AT_ONCE if not inputs.fields else _FIELDS_AT_ONCE
+    size = _ROWS_AT_ONCE if not inputs.held else _FIELDS_AT_ONCE
     pieces = [inputs.take(slice(start, start + size)) for start in range(0, max(len(inputs), 1), size)]
     return torch.cat([learner(*_as_asked(learner, piece)) for piece in pieces]).double()
 

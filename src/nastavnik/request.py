@@ -39,6 +39,7 @@ class FitRequest:
 
     ``space`` is the text of a space in TOML; ``limits`` what a recipe may take; ``pareto`` the criteria of a front;
     ``stop`` says whether the search may end before its budget, ``ladder`` whether it first looks for any signal.
+    ``memory`` is how many bytes of pictures and arrays are kept in memory; beyond it they lie in a file.
     ``advice`` is the share of a budget of time that the mentor may spend on a check and on trying its advice; 0 for no
     check.
     """
@@ -84,10 +85,11 @@ class FitRequest:
     weights: str | None = None
     target_weights: Mapping[str, float] = field(default_factory=dict)
     fill: bool = False
+    memory: float | None = None
 
     def __post_init__(self) -> None:
         fitted_fields(self, _option)
-        for name in ("budget", "checkpoint", "advice", "test"):
+        for name in ("budget", "checkpoint", "advice", "test", "memory"):
             value = getattr(self, name)
             if value is not None and not math.isfinite(value):
                 raise UserError(f"--{name} must be a finite number, but got {value}")
@@ -112,6 +114,8 @@ class FitRequest:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"--{name} must be a whole number of at least {least}, but got {value!r}")
+        if self.memory is not None and self.memory < 0:
+            raise UserError(f"--memory must be 0 or more, but got {self.memory:g}")
         if not 0 <= self.advice <= 0.9:
             raise UserError(f"--advice must be a share from 0 to 0.9, but got {self.advice}")
         if self.repeats > _MOST_REPEATS:
@@ -216,6 +220,20 @@ def parse_budget(word: str | float | None) -> float | None:
     if seconds <= 0:
         raise UserError(f"--budget {word!r} is no span of time; write 40s, 2m or 1h")
     return seconds
+
+
+def parse_memory(word: str | float | None) -> float | None:
+    """Bytes of ``500MB``, ``2GB``, ``1.5GiB`` or a plain number.
+
+    Raises:
+        UserError: it is no size.
+    """
+    if word is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", str(word).lower())
+    if not match:
+        raise UserError(f"--memory {word!r} is no size; write 500MB or 2GB")
+    return float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " ")
 
 
 def parse_pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:

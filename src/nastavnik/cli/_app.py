@@ -154,6 +154,9 @@ def fit(
     fill: Annotated[
         bool, typer.Option("--fill", help="Predict the rows that have no target, into filled.csv in the run's folder.")
     ] = False,
+    memory: Annotated[
+        str | None, typer.Option(help="Pictures and arrays beyond this size lie in a file: 2GB. No limit by default.")
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier run in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print result.json on stdout.")] = False,
@@ -162,7 +165,7 @@ def fit(
     """Train a population of networks on a table, choose one, test it once, and write a report."""
     from nastavnik.clock import Clock
     from nastavnik.recipe import parse_settings
-    from nastavnik.request import FitRequest, parse_budget, parse_limits, parse_pairs
+    from nastavnik.request import FitRequest, parse_budget, parse_limits, parse_memory, parse_pairs
     from nastavnik.run_folder import RunFolder, lasting_source
     from nastavnik.schemas import RESULT
 
@@ -223,6 +226,7 @@ def fit(
             weights=weights,
             target_weights=parse_limits(tuple(target_weight or ()), "--target-weight", "price=2"),
             fill=fill,
+            memory=parse_memory(memory),
             **limits,
         )
         if show_space:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from nastavnik.errors import UserError
+from nastavnik.rooms import touched
+
+_PIECE = 2**24  # bytes of rows that are looked at together
 
 
 @dataclass(frozen=True)
@@ -72,31 +76,55 @@ class Bag:
 
 @dataclass(frozen=True)
 class Field:
-    """What n cells hold that is more than a number: one array ``values`` [n, …] of the smallest dtype that holds it.
+    """What n cells hold that is more than a number: one array [n, …] of the smallest dtype that holds it.
 
     ``sort`` says what a network's first layer is to make of it: "picture" (uint8 [n, height, width, channels]),
     "tokens" (int32 [n, length]: 0 fills up, others are places in ``vocabulary``, from 1) or "array" (float32).
-    ``said`` are what is odd about the cells: (check, severity, sentence) each.
+    ``said`` are what is odd about the cells: (check, severity, sentence) each. Some of its rows are ``chosen`` of the
+    same ``held`` array, which may be larger than memory, and read when somebody asks for ``values`` or ``pieces``.
     """
 
-    values: np.ndarray
+    held: np.ndarray
     sort: str
     vocabulary: tuple[str, ...] = ()
     said: tuple[tuple[str, str, str], ...] = ()
+    chosen: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.held if self.chosen is None else self.chosen)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one row."""
+        return self.held.shape[1:]
+
+    @property
+    def values(self) -> np.ndarray:
+        """All rows [n, …]."""
+        return self.held if self.chosen is None else self.held[self.chosen]
+
+    def row(self, i: int) -> np.ndarray:
+        """One of them."""
+        return self.held[i if self.chosen is None else self.chosen[i]]
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """The rows one after the other, so many at a time that they fit into memory."""
+        size = max(1, _PIECE // max(1, math.prod(self.shape) * self.held.itemsize))
+        for start in range(0, len(self), size):
+            rows = slice(start, start + size)
+            piece = self.held[rows if self.chosen is None else self.chosen[rows]]
+            yield piece
+            touched(piece.nbytes)
 
     def take(self, rows: np.ndarray) -> Field:
         """Some of the rows."""
-        return replace(self, values=self.values[rows])
+        return replace(self, chosen=np.arange(len(self))[rows] if self.chosen is None else self.chosen[rows])
 
     @property
     def keys(self) -> np.ndarray:
         """A number for each row [n] that rows of equal content share."""
-        whole = np.ascontiguousarray(self.values).reshape(len(self), -1)
-        digests = b"".join(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in whole)
-        return np.frombuffer(digests, dtype=np.uint64)
+        each = (row.tobytes() for piece in self.pieces() for row in np.ascontiguousarray(piece))
+        return np.frombuffer(b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in each), dtype=np.uint64)
 
 
 @dataclass(frozen=True)
@@ -127,7 +155,7 @@ class Columns:
     @property
     def width(self) -> int:
         """About how many numbers a row is."""
-        inside = sum(int(np.prod(own.values.shape[1:])) for own in self.fields.values() if own.sort != "tokens")
+        inside = sum(math.prod(own.shape) for own in self.fields.values() if own.sort != "tokens")
         return self.numbers.shape[1] + self.words.shape[1] + inside
 
     def source(self, feature: str) -> str:

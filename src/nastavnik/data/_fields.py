@@ -37,23 +37,26 @@ class Fields:
                 continue
             words = _vocabulary(own.take(structure)) if own.sort == "tokens" else ()
             levels = len(words) + UNKNOWN + 1 if own.sort == "tokens" else 0
-            entries.append(Entry(name, own.sort, tuple(own.values.shape[1:]), levels))
+            entries.append(Entry(name, own.sort, own.shape, levels))
             vocabularies.append(words)
         return cls(tuple(entries), tuple(vocabularies))
 
-    def apply(self, columns: Columns) -> tuple[torch.Tensor, ...]:
-        """A tensor [n, …] of each field, in the order of the entries.
+    def apply(self, columns: Columns) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
+        """A tensor [m, …] for each field, in the order of the entries, and which of its rows are meant (None for all).
 
         Raises:
             UserError: a field is not there, or of another shape.
         """
-        found = []
+        found: list[torch.Tensor] = []
+        chosen: list[torch.Tensor | None] = []
         for entry, words in zip(self.entries, self.vocabularies, strict=True):
             own = columns.fields.get(entry.name)
-            if own is None or tuple(own.values.shape[1:]) != entry.shape:
+            if own is None or own.shape != entry.shape:
                 raise UserError(f"the columns read are not those that were prepared: {entry.name}")
-            found.append(_known(own, words) if entry.sort == "tokens" else torch.from_numpy(own.values))
-        return tuple(found)
+            found.append(_known(own, words) if entry.sort == "tokens" else torch.from_numpy(own.held))
+            apart = own.chosen is not None and entry.sort != "tokens"
+            chosen.append(torch.from_numpy(own.chosen) if apart else None)
+        return found, chosen
 
     def to_json(self) -> dict[str, Any]:
         """The plain record kept in ``model.json``."""

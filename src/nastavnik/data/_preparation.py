@@ -14,6 +14,7 @@ from nastavnik.data._columns import Columns
 from nastavnik.data._fields import Fields
 from nastavnik.data._names import Names
 from nastavnik.fields import Entry
+from nastavnik.rooms import touched
 
 _HEAVY = 12.0  # standard deviations from the mean at which a column counts as heavy-tailed
 _QUANTILES = 256
@@ -25,14 +26,25 @@ _FARTHEST = 1e18  # prepared numbers stay inside this, so that their squares fit
 class Inputs:
     """What a network takes in: ``numbers`` float32 [n, d], ``categories`` int64 [n, c] (0 is unseen or missing), and
     ``fields`` [n, …], a tensor each.
+
+    Fields may be larger than memory: some of the rows are ``chosen`` of what is ``held``, and read when they are asked
+    for.
     """
 
     numbers: torch.Tensor
     categories: torch.Tensor
-    fields: tuple[torch.Tensor, ...] = ()
+    held: tuple[torch.Tensor, ...] = ()
+    chosen: tuple[torch.Tensor | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    @property
+    def fields(self) -> tuple[torch.Tensor, ...]:
+        """A tensor [n, …] for each field."""
+        found = tuple(t if rows is None else t[rows] for t, rows in zip(self.held, self.chosen, strict=True))
+        touched(sum(t.nbytes for t in found))
+        return found
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -41,12 +53,23 @@ class Inputs:
 
     def take(self, rows: Any) -> Inputs:
         """Some of the rows."""
-        return Inputs(self.numbers[rows], self.categories[rows], tuple(t[rows] for t in self.fields))
+        some = isinstance(rows, slice)
+        held = tuple(t[rows] if some and c is None else t for t, c in zip(self.held, self.chosen, strict=True))
+        chosen = tuple(
+            (None if some else _numbers(rows, len(t))) if c is None else c[rows]
+            for t, c in zip(self.held, self.chosen, strict=True)
+        )
+        return Inputs(self.numbers[rows], self.categories[rows], held, chosen)
 
     def double(self) -> Inputs:
         """The same, real numbers in float64."""
         fields = tuple(t.double() if t.is_floating_point() else t for t in self.fields)
-        return Inputs(self.numbers.double(), self.categories, fields)
+        return Inputs(self.numbers.double(), self.categories, fields, (None,) * len(fields))
+
+
+def _numbers(rows: Any, count: int) -> torch.Tensor:
+    """Row numbers, however rows were named."""
+    return torch.arange(count)[torch.as_tensor(rows)]
 
 
 @dataclass(frozen=True)
@@ -143,7 +166,8 @@ class Preparation:
         blocks += [*self.names.numbers(codes), *self.bags.apply(columns)]
         numbers = np.concatenate(blocks, axis=1) if len(blocks) > 1 else blocks[0]
         embedded = torch.from_numpy(self.names.embedded(codes))
-        return Inputs(torch.from_numpy(numbers), embedded, self.fields.apply(columns))
+        held, chosen = self.fields.apply(columns)
+        return Inputs(torch.from_numpy(numbers), embedded, tuple(held), tuple(chosen))
 
     def apply_to_training(self, columns: Columns, rows: np.ndarray, target: np.ndarray) -> Inputs:
         """As ``apply``, but in the training rows a level's mean of the target is taken from other rows than its own."""

@@ -47,7 +47,8 @@ from nastavnik.model import Model
 from nastavnik.nets import Factory, Family
 from nastavnik.progress import Watcher
 from nastavnik.recipe import Value
-from nastavnik.request import FitRequest, parse_budget
+from nastavnik.request import FitRequest, parse_budget, parse_memory
+from nastavnik.rooms import limited
 from nastavnik.run_folder import RunFolder, lasting_source
 from nastavnik.schemas import RESULT
 from nastavnik.selection import (
@@ -136,6 +137,8 @@ def fit(
         source, name = with_weights(read_source(source, **reading, y=y), sample_weight)
         y, options = None, options if resume is not None else {**options, "weights": name}
     asked: dict[str, Any] = {**options, "budget": parse_budget(budget), "networks": networks}
+    if "memory" in options:
+        asked["memory"] = parse_memory(options["memory"])
     if resume is not None:
         if target is not None or options or settings or out is not None or space is not None:
             raise UserError("resume goes on with what was asked; only budget and networks may be given beside it")
@@ -202,7 +205,8 @@ def fit_request(
             "--advice trains again from a run's folder: give out, and a source that can be read again, a file"
         )
     try:
-        run = _fit(request, folder, source, y, family, watcher, clock, extras, fewest_rows)
+        with limited(request.memory):
+            run = _fit(request, folder, source, y, family, watcher, clock, extras, fewest_rows)
     finally:
         folder.release()
     if request.advice and run.folder is not None and folder.status == "finished":

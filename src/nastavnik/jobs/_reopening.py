@@ -8,6 +8,7 @@ from nastavnik.jobs._checkpoint import read_checkpoint, restore
 from nastavnik.jobs._setup import dataset_options, prepare, read_table
 from nastavnik.nets import Family
 from nastavnik.request import FitRequest
+from nastavnik.rooms import limited
 from nastavnik.run_folder import RunFolder
 from nastavnik.selection import Search, families_for
 from nastavnik.trace import Trace
@@ -16,7 +17,8 @@ from nastavnik.trace import Trace
 def reopened(folder: RunFolder, family: Family | None, clock: Clock) -> tuple[Dataset, Search]:
     """The run's dataset, and its search where the last checkpoint was written."""
     request = FitRequest.from_json(folder.record["asked"])
-    dataset = make_dataset(read_table(request, folder, None, None), dataset_options(request, None), audited=False)
+    with limited(request.memory):
+        dataset = make_dataset(read_table(request, folder, None, None), dataset_options(request, None), audited=False)
     families = [family] if family is not None else families_for(request.families, dataset.columns)
     bench, space, strategy = prepare(dataset, families, request)
     search = Search(

@@ -56,5 +56,5 @@ class Array(Kind):
 
     def show(self, features: Features, row: int) -> str:
         """Its shape and mean."""
-        own = next(iter(features.fields.values())).values[row]
+        own = next(iter(features.fields.values())).row(row)
         return f"numbers {own.shape}, mean {own.mean():.3g}"

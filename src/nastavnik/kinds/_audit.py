@@ -77,7 +77,7 @@ def copies_across(keys: np.ndarray, columns: Columns, parts: Sequence[tuple[str,
     """Rows of one part of the split that stand in another as well, exactly or, of pictures, nearly."""
     found = []
     looks = [("rows", keys, 0)]
-    looks += [(name, near_keys(own.values), 1) for name, own in columns.fields.items() if own.sort == "picture"]
+    looks += [(name, near_keys(own.pieces()), 1) for name, own in columns.fields.items() if own.sort == "picture"]
     trained = parts[0][1]
     exact = np.isin(keys, keys[trained])
     for name, own, near in looks:

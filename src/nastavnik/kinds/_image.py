@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from nastavnik.errors import UserError
 from nastavnik.kinds._cells import Cells
 from nastavnik.kinds._kind import Features, Guess, Kind, Wishes
 from nastavnik.kinds._pixels import as_pixels, channels_of, depth_of, is_deep, opened, pixels_of
+from nastavnik.rooms import room_for, touched
 
 _LOOKED_AT = 256  # pictures whose sizes decide
 _MOST_SIDE = 64  # pixels of a side that networks are given
@@ -67,7 +69,7 @@ class Image(Kind):
         height, width = reading["size"]
         channels, (low, high) = int(reading["channels"]), reading.get("depth", (0.0, 65535.0))
         depth = float(low), float(high)
-        values = np.zeros((len(cells), height, width, channels), dtype=np.uint8)
+        values = room_for((len(cells), height, width, channels), np.uint8)
         present = np.flatnonzero(~cells.missing)
         raw = cells.values.to_numpy(dtype=object)
         shapes: list[tuple[int, int, int] | None] = [None] * len(present)
@@ -83,10 +85,12 @@ class Image(Kind):
             except UserError as error:
                 raise UserError(f"{cells.name}: row {row + 1}, {_placed(cell, error)}") from error
             values[row] = pixels
+            touched(pixels.nbytes)
 
         each_read(one, len(present))
         notes = Counter(note for own in odd for note in own)
-        found = Features(fields={cells.name: Field(values, "picture", (), _odd(cells, values, shapes, notes))})
+        field = Field(values, "picture")
+        found = Features(fields={cells.name: replace(field, said=_odd(cells, field, shapes, notes))})
         if reading["gaps"]:
             found.numbers[f"{cells.name}.missing"] = cells.missing.astype(np.float64)
         elif cells.missing.any():
@@ -97,7 +101,7 @@ class Image(Kind):
 
     def show(self, features: Features, row: int) -> str:
         """Its size and how bright it is."""
-        pixels = next(iter(features.fields.values())).values[row]
+        pixels = next(iter(features.fields.values())).row(row)
         return f"{pixels.shape[0]}×{pixels.shape[1]} pixels, {pixels.shape[2]} channels, mean {pixels.mean():.0f}"
 
 
@@ -161,7 +165,7 @@ def _size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _odd(
-    cells: Cells, values: np.ndarray, shapes: list[tuple[int, int, int] | None], notes: Counter[str]
+    cells: Cells, field: Field, shapes: list[tuple[int, int, int] | None], notes: Counter[str]
 ) -> tuple[tuple[str, str, str], ...]:
     """What is to be said of a column of pictures."""
     known = [s for s in shapes if s is not None]
@@ -170,16 +174,16 @@ def _odd(
     if len(channels) > 1:
         words = {1: "grey", 3: "colour", 4: "with transparency"}
         parts = ", ".join(f"{n} {words[c]}" for c, n in channels.most_common())
-        said.append(("channels", "info", f"{cells.name}: {parts}; all are taken with {values.shape[3]} channels"))
+        said.append(("channels", "info", f"{cells.name}: {parts}; all are taken with {field.shape[2]} channels"))
     if len(sizes) > 1:
-        (low, high), size = (min(sizes), max(sizes)), values.shape[1:3]
+        (low, high), size = (min(sizes), max(sizes)), field.shape[:2]
         said.append((
             "sizes", "info",
             f"{cells.name}: {len(sizes)} sizes, from {low[0]}×{low[1]} to {high[0]}×{high[1]}; all are brought to "
             f"{size[0]}×{size[1]}",
         ))  # fmt: skip
-    flat = values.reshape(len(values), -1)
-    plain = int((flat.min(1) == flat.max(1)).sum()) - int(cells.missing.sum()) if flat.size else 0
+    plain = sum(int((piece.min((1, 2, 3)) == piece.max((1, 2, 3))).sum()) for piece in field.pieces())
+    plain -= int(cells.missing.sum())
     if plain > 0:
         said.append(("plain pictures", "warning", f"{cells.name}: {plain} pictures are of one colour all over"))
     return tuple(said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -146,12 +147,14 @@ def _to_bytes(values: np.ndarray, depth: tuple[float, float]) -> np.ndarray:
     return np.clip(255 * shares, 0, 255).round().astype(np.uint8)
 
 
-def near_keys(values: np.ndarray) -> np.ndarray:
-    """A number for each picture [n] that near copies share (brighter, resized, compressed anew): which of 8 × 8
-    squares are brighter than the mean; 0 for pictures with hardly any contrast."""
-    if min(values.shape[1:3]) < _NEAR or not len(values):
-        return np.zeros(len(values), dtype=np.uint64)
-    return np.concatenate([_near(values[start : start + 1000]) for start in range(0, len(values), 1000)])
+def near_keys(pieces: Iterable[np.ndarray]) -> np.ndarray:
+    """A number for each picture [n], given some at a time, that near copies share (brighter, resized, compressed anew):
+    which of 8 × 8 squares are brighter than the mean; 0 for pictures with hardly any contrast."""
+    found = [np.zeros(0, dtype=np.uint64)]
+    for piece in pieces:
+        small = min(piece.shape[1:3]) < _NEAR
+        found.append(np.zeros(len(piece), dtype=np.uint64) if small else _near(piece))
+    return np.concatenate(found)
 
 
 def _near(values: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from nastavnik.rooms import touched
+
 
 @dataclass(frozen=True)
 class Data:
@@ -88,7 +90,9 @@ class Data:
 
     def rows_of(self, part: int, index: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
         """Some rows of one part: (inputs, targets)."""
-        return tuple(t[part][index] for t in self.inputs), self.targets[part][index]
+        found = tuple(t[part][index] for t in self.inputs)
+        touched(sum(t.nbytes for t in found))
+        return found, self.targets[part][index]
 
     def validation_rows(self) -> torch.Tensor:
         """[G, V]: each part's validation rows, the shorter ones filled up with their own first rows."""

@@ -13,9 +13,12 @@ from nastavnik.nets import Function
 from nastavnik.population._data import Data
 from nastavnik.population._learner import Learner
 from nastavnik.population._memory import evaluation_rows, ran_out_of_memory
+from nastavnik.rooms import touched
 from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.optimizers import Tensors
 
+_INPUTS = 2**26  # bytes of inputs that are copied at a time
+_FEWEST = 64  # rows
 _LIKELIHOOD = "likelihood."  # what the likelihood's tensors are called inside a learner
 Inputs = tuple[torch.Tensor, ...]
 
@@ -116,10 +119,22 @@ class Evaluation:
             return vmap(one)(named, outputs, targets, weights)
 
     def _outputs(self, tensors: Tensors, part: torch.Tensor, rows: torch.Tensor, block: int) -> torch.Tensor:
-        if self.data.parts == 1:
-            return self.predict(tensors, tuple(t[0][rows[0]] for t in self.data.inputs), own=False, block=block)
-        inputs = tuple(t[part[:, None], rows] for t in self.data.inputs)
-        return self.predict(tensors, inputs, own=True, block=block)
+        one, size = self.data.parts == 1, self._rows_in_memory(1 if self.data.parts == 1 else len(part))
+        found = []
+        for start in range(0, rows.shape[1], size):
+            few = rows[:, start : start + size]
+            if one:
+                inputs, _ = self.data.rows_of(0, few[0])
+            else:
+                inputs = tuple(t[part[:, None], few] for t in self.data.inputs)
+                touched(sum(t.nbytes for t in inputs))
+            found.append(self.predict(tensors, inputs, own=not one, block=block))
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+
+    def _rows_in_memory(self, networks: int) -> int:
+        """How many rows of inputs are held at a time for so many networks."""
+        row = sum(t[0, :1].numel() * t.itemsize for t in self.data.inputs)
+        return max(_FEWEST, _INPUTS // max(1, row * networks))
 
     def _some(self, tensors: Tensors, inputs: Inputs, own: bool, block: int) -> Iterator[tuple[slice, torch.Tensor]]:
         """One block's outputs, rows by rows."""

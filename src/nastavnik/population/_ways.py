@@ -21,6 +21,7 @@ from nastavnik.population._learner import Learner
 from nastavnik.population._stacking import joined, joined_states, some
 from nastavnik.population._step import State, Step, make_step
 from nastavnik.population._work import forward_flops, threads_worth
+from nastavnik.rooms import touched
 from nastavnik.training import Method
 from nastavnik.training.optimizers import Tensors
 from nastavnik.training.regularizers import Batch
@@ -185,7 +186,9 @@ class Batched(Way):
         if self.data.parts == 1 and not stretch.own:
             return Batch(*self.data.rows_of(0, rows[0])), True
         index = (part[:, None], rows[which] if stretch.own else rows[part])
-        return Batch(tuple(t[index] for t in self.data.inputs), self.data.targets[index]), False
+        inputs = tuple(t[index] for t in self.data.inputs)
+        touched(sum(t.nbytes for t in inputs))
+        return Batch(inputs, self.data.targets[index]), False
 
     def _rows_in(self, shared: bool) -> Batch | None:
         """Where networks stand among the rows of a step."""

@@ -22,7 +22,7 @@ def shown(columns: Columns, row: int) -> str:
 def _thumbnail(own: Field, row: int) -> str:
     from PIL import Image
 
-    pixels = own.values[row]
+    pixels = own.row(row)
     image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
@@ -35,7 +35,7 @@ def _thumbnail(own: Field, row: int) -> str:
 def _excerpt(own: Field, row: int) -> str:
     from html import escape
 
-    words = [own.vocabulary[t - 1] for t in own.values[row] if t > 0]
+    words = [own.vocabulary[t - 1] for t in own.row(row) if t > 0]
     more = " …" if len(words) > _WORDS else ""
     return f'<span class="excerpt">{escape(" ".join(words[:_WORDS]))}{more}</span>'
 

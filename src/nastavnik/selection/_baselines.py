@@ -37,6 +37,7 @@ _START_UP = 1.0  # seconds: with less left a process is not started again
 _PAUSE = 0.05
 _SIDE = 32  # pixels of a side that lines and neighbours are given
 _FEW_SQUARES = 8  # and trees, which look at each by itself
+_AT_ONCE = 4096  # rows of pictures that are made smaller together
 _BYTE = 128.0  # a pixel's range is about that of a standardized number
 _KINDS = {  # and which matrix each is given: trees take numbers as they are, the others standardized and one-hot
     "constant": "none",
@@ -367,16 +368,16 @@ def _tokens(inputs: Inputs, preparation: Preparation) -> np.ndarray:
 
 def _flat(inputs: Inputs, side: int) -> list[np.ndarray]:
     """Pictures as the means of at most side × side squares, arrays as they are; words of texts are told already."""
-    found = []
-    for t in inputs.fields:
-        if t.dtype == torch.int32:
-            continue
-        if t.dtype == torch.uint8:
-            squares = -(-max(t.shape[1:3]) // side)
-            maps = t.permute(0, 3, 1, 2).float()
-            t = torch.nn.functional.avg_pool2d(maps, squares, ceil_mode=True) if squares > 1 else maps
-        found.append(t.flatten(1).numpy())
-    return found
+    found: list[list[np.ndarray]] = [[] for t in inputs.held if t.dtype != torch.int32]
+    for start in range(0, max(1, len(inputs)), _AT_ONCE):
+        some = [t for t in inputs.take(slice(start, start + _AT_ONCE)).fields if t.dtype != torch.int32]
+        for own, t in zip(found, some, strict=True):
+            if t.dtype == torch.uint8:
+                squares = -(-max(t.shape[1:3]) // side)
+                maps = t.permute(0, 3, 1, 2).float()
+                t = torch.nn.functional.avg_pool2d(maps, squares, ceil_mode=True) if squares > 1 else maps
+            own.append(t.flatten(1).numpy())
+    return [np.concatenate(own) for own in found]
 
 
 def _shuffled(rows: np.ndarray, task: Task, seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from nastavnik.data import Columns
+from nastavnik.data import Columns, Field
 from nastavnik.predictive import Predictive
 
 _MOST_WORK = 400_000  # rows × columns
@@ -86,8 +86,12 @@ def _same_in_every_row(columns: Columns, group: _Group) -> bool:
     values = columns.numbers[:, group.numbers]
     same = bool(((values == values[:1]) | (np.isnan(values) & np.isnan(values[:1]))).all())
     told = any(len(columns.bags[j].tokens) for j in group.bags)
-    told = told or any((v := columns.fields[name].values).size and (v != v[:1]).any() for name in group.fields)
+    told = told or any(_varies(columns.fields[name]) for name in group.fields)
     return same and not told and all(len(set(columns.words[:, j])) == 1 for j in group.words)
+
+
+def _varies(own: Field) -> bool:
+    return len(own) > 0 and any(bool((piece != own.row(0)).any()) for piece in own.pieces())
 
 
 def _shuffled(columns: Columns, group: _Group, rng: np.random.Generator) -> Columns:

@@ -239,7 +239,7 @@ class Workbench:
 
 def _some(train: np.ndarray, inputs: Inputs) -> np.ndarray:
     """The training rows that first layers look at: all of a table, some of what holds pictures."""
-    if not inputs.fields or len(train) <= _EXAMPLES:
+    if not inputs.held or len(train) <= _EXAMPLES:
         return train
     return np.sort(np.random.default_rng(0).choice(train, _EXAMPLES, replace=False))
 

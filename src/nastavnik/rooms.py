@@ -1,0 +1,96 @@
+"""Room for what a data set holds in large: in memory, or beyond a limit in a file that is read as it is needed.
+
+The file has no name any more when it is used, and is given back when nobody holds the array.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from weakref import WeakSet
+
+import numpy as np
+
+from nastavnik.errors import UserError
+
+_MOST_TOUCHED = 2**26  # bytes that are looked at before they are let go
+_LEAST = 2**20  # bytes below which an array is no matter
+
+
+class Allowance:
+    """How many bytes arrays may take in memory, all together."""
+
+    def __init__(self, memory: int) -> None:
+        self.memory, self.used = memory, 0
+
+    def takes(self, size: int) -> bool:
+        """Whether so many fit too; they count then."""
+        fits = size < _LEAST or self.used + size <= self.memory
+        self.used += size if fits else 0
+        return fits
+
+
+_allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
+_mapped: WeakSet[mmap.mmap] = WeakSet()
+_lock = threading.Lock()
+_touched = 0
+
+
+@contextmanager
+def limited(memory: float | None) -> Iterator[None]:
+    """Arrays that ``room_for`` gives meanwhile take no more than so many bytes of memory; None for no limit."""
+    before = _allowance.set(None if memory is None else Allowance(int(memory)))
+    try:
+        yield
+    finally:
+        _allowance.reset(before)
+
+
+def room_for(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+    """An array of zeros, in memory or beyond the limit in a file.
+
+    Raises:
+        UserError: there is no room for the file.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    allowance = _allowance.get()
+    if allowance is None or allowance.takes(size):
+        return np.zeros(shape, dtype=dtype)
+    try:
+        with tempfile.TemporaryFile(prefix="nastavnik-") as file:
+            file.truncate(size)
+            mapped = mmap.mmap(file.fileno(), size)
+    except OSError as error:
+        raise UserError(
+            f"{size / 2**30:.1f} GB do not fit into {tempfile.gettempdir()} ({error.strerror}); name a roomier folder "
+            "in the environment variable TMPDIR, or give --memory more"
+        ) from error
+    if hasattr(mmap, "MADV_RANDOM"):
+        mapped.madvise(mmap.MADV_RANDOM)
+    _mapped.add(mapped)
+    return np.frombuffer(mapped, dtype=dtype).reshape(shape)
+
+
+def touched(size: int) -> None:
+    """Say that so many bytes of such arrays were looked at: now and then their pages are let go."""
+    global _touched
+    if not _mapped:
+        return
+    with _lock:
+        _touched += size
+        if _touched < _MOST_TOUCHED:
+            return
+        _touched = 0
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for mapped in list(_mapped):
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def in_files() -> bool:
+    """Whether any array lies in a file."""
+    return len(_mapped) > 0
