@@ -2,7 +2,8 @@
 
     python benchmarks/memory.py                  # 4 GB of generated pictures under 500 MB: half an hour, 10 GB of disk
     python benchmarks/memory.py --pictures 25000 --memory 50MB
-    python benchmarks/memory.py folds DATA       # MNIST in five folds: bytes of inputs against those of the pixels
+    python benchmarks/memory.py folds DATA       # MNIST in five folds: bytes of inputs over those of the pixels
+    python benchmarks/memory.py steps --pictures 60000
 
 A picture is 64×64 pixels of four channels, a bright or a dark square among noise. The peak is what the process itself
 held at most (anonymous memory and pages of files), looked at every fiftieth of a second; before the fit, imports done, it
@@ -73,7 +74,7 @@ def fit(folder: Path, memory: str | None, out: Path) -> dict[str, Any]:
     start, peak = resident(), Peak()
     peak.start()
     began = time.perf_counter()
-    settings: dict[str, Any] = {"network.family": "cnn", "network.width": 8, "network.depth": 2, "epochs": 1}
+    settings: dict[str, Any] = {"network.family": "cnn", "network.channels": 4, "network.double": False, "epochs": 1}
     options: dict[str, Any] = {} if memory is None else {"memory": memory}
     run = nastavnik.fit(folder, networks=1, out=out, force=True, settings=settings, **options)
     seconds = time.perf_counter() - began
@@ -109,17 +110,18 @@ def steps(count: int, blocks: int = 9, length: int = 20) -> dict[str, float]:
     rows = np.arange(count)
     y = torch.from_numpy(rng.integers(0, 2, count))
     entry = Entry("image", "picture", (SIDE, SIDE, CHANNELS))
-    recipe = Recipe({"network.family": "cnn", "network.width": 8, "network.depth": 2, "optimizer.name": "adamw",
-                     "optimizer.learning_rate": 1e-3, "schedule.name": "constant", "batch_size": 256, "seed": 0})  # fmt: skip
+    recipe = Recipe(
+        {"network.family": "cnn", "optimizer.name": "adamw", "optimizer.learning_rate": 1e-3, "batch_size": 256,
+         "schedule.name": "constant", "seed": 0}
+    )  # fmt: skip
 
     def population(array: np.ndarray) -> Population:
         held = torch.from_numpy(array)
         some = (torch.zeros(64, 0), torch.zeros(64, 0, dtype=torch.int64), held[:64].clone())
         signature = Signature(0, (), 1, (), some, (), (entry,))
-        learner = Learner.seeded(
-            0, lambda: (FAMILIES["cnn"].build({**FAMILIES["cnn"].space(count, 0, ["picture"]).default(), "width": 8,
-                                               "depth": 2}, signature), Bernoulli())
-        )  # fmt: skip
+        settings = {**FAMILIES["cnn"].space(count, 0, ["picture"]).default(), "network.channels": 4}
+        own = {name.removeprefix("network."): value for name, value in settings.items()}
+        learner = Learner.seeded(0, lambda: (FAMILIES["cnn"].build(own, signature), Bernoulli()))
         inputs = (torch.zeros(count, 0), torch.zeros(count, 0, dtype=torch.int64), held)
         data = Data.of([inputs], [y], [(rows, rows[:64])], seed=0)
         return Population([learner], [recipe], data, total_steps=10_000, evaluations=0, instruments={})

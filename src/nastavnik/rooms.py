@@ -51,6 +51,12 @@ def limited(memory: float | None) -> Iterator[None]:
         _allowance.reset(before)
 
 
+def allowed() -> int | None:
+    """How many bytes may be taken in all; None without a limit."""
+    allowance = _allowance.get()
+    return None if allowance is None else allowance.memory
+
+
 def room_for(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
     """An array of zeros, in memory or beyond the limit in a file.
 

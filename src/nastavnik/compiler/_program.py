@@ -45,9 +45,9 @@ class Program:
         Raises:
             NotCompilable: something in the step cannot be put into C.
         """
-        recording = record(function, examples, LOWERINGS)
+        recording = record(function, examples, LOWERINGS, only=True)
         if others is not None:
-            check_same(recording, record(function, others, LOWERINGS))
+            check_same(recording, record(function, others, LOWERINGS, only=True))
         lowered = lower(recording, state)
         self.arguments = lowered.arguments
         self._constants = list(lowered.constants.values())

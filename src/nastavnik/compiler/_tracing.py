@@ -22,6 +22,9 @@ class Tensor:
     users: int = 0
 
 
+_HEAVY = ("convolution", "convolution_backward", "_scaled_dot_product_flash_attention_for_cpu", "_embedding_bag")
+
+
 @dataclass
 class Operation:
     """One aten operation; among ``arguments`` tensors are stood for by ``Tensor``."""
@@ -43,18 +46,23 @@ class Recording:
 
 
 def record(
-    function: Callable[..., Sequence[torch.Tensor]], examples: Sequence[torch.Tensor], whole: Collection[str]
+    function: Callable[..., Sequence[torch.Tensor]],
+    examples: Sequence[torch.Tensor],
+    whole: Collection[str],
+    *,
+    only: bool = False,
 ) -> Recording:
     """Run ``function(*examples)`` once and write down what happens to tensors.
 
     What the function changes in place (batch normalization its running statistics) is changed in the examples.
-    Operations not named in ``whole`` are broken down as far as PyTorch can.
+    Operations not named in ``whole`` are broken down as far as PyTorch can; with ``only`` a heavy one that cannot be
+    ends the recording, which would hold all that the function makes.
 
     Raises:
-        NotCompilable: the function asks for the value of a tensor.
+        NotCompilable: the function asks for the value of a tensor, or such an operation.
     """
     try:
-        recorder = _Recorder(examples, whole)
+        recorder = _Recorder(examples, whole, only)
         with recorder:
             outputs = function(*examples)
         recording = recorder.recording
@@ -153,8 +161,9 @@ class _Everything(frozenset[str]):
 
 
 class _Recorder(TorchDispatchMode):
-    def __init__(self, arguments: Sequence[torch.Tensor], whole: Collection[str]) -> None:
+    def __init__(self, arguments: Sequence[torch.Tensor], whole: Collection[str], only: bool) -> None:
         super().__init__()
+        self._only = only
         self.recording = Recording([Tensor(t) for t in arguments])
         self._known = {id(t.example): t for t in self.recording.arguments}
         self._whole = whole
@@ -199,6 +208,8 @@ class _Recorder(TorchDispatchMode):
                     decomposed = _decompositions()[func](*args, **options)
             if decomposed is not NotImplemented:
                 return decomposed
+            if self._only and name in _HEAVY:
+                raise NotCompilable(f"{name} is not compiled")
         given = _replaced(args, self.known), _replaced(options, self.known)
         changes = func._schema.is_mutable
         if changes:

@@ -7,6 +7,8 @@ from torch import nn
 
 from nastavnik.fields import Entry
 
+_AT_ONCE = 128  # rows
+
 
 class Standard(nn.Module):
     """Pixels by channel, or an array as a whole, to mean 0 and deviation 1; pictures come out channels first.
@@ -25,13 +27,20 @@ class Standard(nn.Module):
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
         if examples is not None:
-            values = examples.double()
-            over = tuple(range(values.ndim - 1)) if self.picture else tuple(range(values.ndim))
-            deviation = values.std(over, unbiased=False).reshape(size)
-            self.centre.copy_(values.mean(over).reshape(size))
+            centre, deviation = _moments(examples, size)
+            self.centre.copy_(centre)
             self.scale.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x [rows, …]; a picture's channels last -> first, in memory as they were."""
         z = (x.to(self.centre.dtype) - self.centre) / self.scale
         return z.permute(0, 3, 1, 2) if self.picture else z
+
+
+def _moments(values: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation over all but the last ``size`` numbers, a piece of the rows at a time."""
+    pieces = [piece.reshape(-1, size) for piece in values.split(_AT_ONCE)]
+    count = sum(len(piece) for piece in pieces)
+    mean = torch.stack([piece.double().sum(0) for piece in pieces]).sum(0) / count
+    square = torch.stack([(piece.double() - mean).square().sum(0) for piece in pieces]).sum(0) / count
+    return mean, square.sqrt()

@@ -25,6 +25,7 @@ from nastavnik.clock import beside
 from nastavnik.data import Columns, Inputs, Preparation
 from nastavnik.fields import UNKNOWN
 from nastavnik.predictive import Predictive
+from nastavnik.rooms import allowed
 from nastavnik.selection import _baseline_worker as worker
 from nastavnik.selection._workbench import PLAIN
 from nastavnik.task import Task
@@ -37,7 +38,8 @@ _START_UP = 1.0  # seconds: with less left a process is not started again
 _PAUSE = 0.05
 _SIDE = 32  # pixels of a side that lines and neighbours are given
 _FEW_SQUARES = 8  # and trees, which look at each by itself
-_AT_ONCE = 4096  # rows of pictures that are made smaller together
+_AT_ONCE = 512  # rows of pictures that are made smaller together
+_MATRIX, _SHARE = 2**31, 0.15  # bytes of the squares of all pictures, or that share of what memory is allowed
 _BYTE = 128.0  # a pixel's range is about that of a standardized number
 _KINDS = {  # and which matrix each is given: trees take numbers as they are, the others standardized and one-hot
     "constant": "none",
@@ -328,14 +330,25 @@ def _arrays(
 ) -> dict[str, np.ndarray]:
     """The matrices that kinds need, of the rows to be trained on, in this order, and of those to be predicted."""
     arrays: dict[str, np.ndarray] = {}
+    side = _side(columns, max(kind["most"] for kind in kinds) + worker.UNSEEN + len(wanted))
     for name in dict.fromkeys(name for kind in kinds for name in kind["matrices"]):
         most = max(kind["most"] for kind in kinds if name in kind["matrices"]) + worker.UNSEEN
         for part, rows in (("train", order[:most]), ("wanted", wanted)):
-            arrays[f"{part}.{name}"] = _matrix(name, columns.take(rows), preparations[name])
+            arrays[f"{part}.{name}"] = _matrix(name, columns.take(rows), preparations[name], side)
     return arrays
 
 
-def _matrix(name: str, part: Columns, preparation: Preparation) -> np.ndarray:
+def _side(columns: Columns, rows: int) -> int:
+    """How many squares a side of a picture so many rows may have, in the share of the memory that is theirs."""
+    channels = sum(own.shape[-1] for own in columns.fields.values() if own.sort == "picture")
+    most = (_MATRIX if allowed() is None else _SHARE * (allowed() or 0.0)) / 4
+    side = _SIDE
+    while side > _FEW_SQUARES and rows * channels * side**2 > most:
+        side //= 2
+    return side
+
+
+def _matrix(name: str, part: Columns, preparation: Preparation, side: int) -> np.ndarray:
     """Rows as a matrix for one kind of estimator."""
     if name == "none":
         return np.zeros((len(part), 1), dtype=np.float32)
@@ -348,10 +361,11 @@ def _matrix(name: str, part: Columns, preparation: Preparation) -> np.ndarray:
             numbers = np.where(np.isnan(numbers), preparation.centre, numbers)
         told = inputs.numbers.numpy()[:, numbers.shape[1] + len(preparation.indicators) :]
         return np.concatenate([numbers, told, inputs.categories.numpy(), *_flat(inputs, _FEW_SQUARES)], axis=1)
-    blocks = [inputs.numbers.numpy().astype(np.float64), *(flat / _BYTE for flat in _flat(inputs, _SIDE))]
+    exact = np.float32 if inputs.held else np.float64  # of thousands of pixels the first digits will do
+    blocks = [inputs.numbers.numpy().astype(exact), *(flat / np.float32(_BYTE) for flat in _flat(inputs, side))]
     for j, size in enumerate(preparation.cardinalities):
         if size <= _ONE_HOT:
-            blocks.append(np.eye(size)[inputs.categories[:, j].numpy()])
+            blocks.append(np.eye(size, dtype=exact)[inputs.categories[:, j].numpy()])
     return np.concatenate(blocks, axis=1)
 
 

@@ -7,11 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from nastavnik.population import Learner
+from nastavnik.population import Data, Learner
 from nastavnik.selection._workbench import Workbench
 from nastavnik.training.likelihoods import TEMPERATURES, ClassLikelihood
 
 _MOST_ROWS = 2000
+_AT_ONCE = 256  # rows of one pass: what lies between the layers is many times as large as pictures
+
+
+def _outputs(learner: Learner, data: Data, part: int, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a network says of rows, some at a time, and their targets."""
+    pieces = [data.rows_of(part, some) for some in rows.split(_AT_ONCE)]
+    return torch.cat([learner(*inputs) for inputs, _ in pieces]), torch.cat([targets for _, targets in pieces])
 
 
 class HeldOut:
@@ -35,8 +42,7 @@ class HeldOut:
         profiles, wrong = [], []
         with torch.no_grad():
             for g, learner in enumerate(learners):
-                inputs, targets = bench.data.rows_of(g, self._kept[g].to(bench.data.device))
-                outputs = learner(*inputs)
+                outputs, targets = _outputs(learner, bench.data, g, self._kept[g].to(bench.data.device))
                 each = [learner.likelihood.neg_log_likelihood(outputs, targets, t) for t in TEMPERATURES]
                 profiles.append(torch.stack(each).double().cpu())
                 if isinstance(learner.likelihood, ClassLikelihood):
