@@ -5,10 +5,10 @@
     python benchmarks/memory.py folds DATA       # MNIST in five folds: bytes of inputs over those of the pixels
     python benchmarks/memory.py steps --pictures 60000
 
-A picture is 64×64 pixels of four channels, a bright or a dark square among noise. The peak is what the process itself
-held at most (anonymous memory and pages of files), looked at every fiftieth of a second; before the fit, imports done, it
-holds what ``start`` says. Steps are timed in blocks that take turns, resident and from the file, and their medians
-compared.
+A picture is 64×64 pixels of four channels, a bright or a dark square among noise. The peak is what the process
+itself held at most (anonymous memory and pages of files), looked at every fiftieth of a second; ``start`` is what it
+held before the fit, with PyTorch, pandas and scikit-learn imported. Steps are timed in blocks that take turns, resident
+and from the file, and their medians compared.
 """
 
 from __future__ import annotations
@@ -68,9 +68,14 @@ class Peak(threading.Thread):
 
 def fit(folder: Path, memory: str | None, out: Path) -> dict[str, Any]:
     """One fit in this process: what it held before and at most, and its model's hash."""
+    import pandas  # noqa: F401
+    import sklearn.ensemble  # noqa: F401
+
     import nastavnik
+    from nastavnik import jobs, mentor, report, selection  # noqa: F401
     from nastavnik.files import file_hash
 
+    selection.deliver, selection.Workbench  # noqa: B018  imported when they are asked for
     start, peak = resident(), Peak()
     peak.start()
     began = time.perf_counter()

@@ -10,12 +10,15 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import safetensors.torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import nastavnik
@@ -70,11 +73,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     return out, seconds
 
 
-def killed_and_resumed(out: Path, kills: int, seconds: float, rng: random.Random) -> None:
+def killed_and_resumed(out: Path, kills: int, seconds: float, rng: random.Random, asked: Sequence[str] = ASKED) -> None:
     """Kill the run so many times at random moments of its life, then let it end."""
     for left in range(kills, -1, -1):
         going = (out / "run.json").exists()
-        words = ["--resume", str(out), "--quiet"] if going else [*ASKED, "--out", str(out)]
+        words = ["--resume", str(out), "--quiet"] if going else [*asked, "--out", str(out)]
         process = subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True)
         if left:
             try:
@@ -97,6 +100,48 @@ def test_killed_twice_and_resumed(whole: tuple[Path, float], tmp_path: Path, see
 def test_killed_at_random_moments(whole: tuple[Path, float], tmp_path: Path, seed: int) -> None:
     killed_and_resumed(tmp_path / "run", 2, whole[1], random.Random(seed))
     assert same(whole[0], tmp_path / "run")
+
+
+def sources(place: Path) -> dict[str, list[str]]:
+    """What to fit, of every kind of data and of targets: pictures in memory and in a file, sentences, several targets,
+    labels.
+    """
+    rng = np.random.default_rng(0)
+    for i in range(120):
+        kind = place / "pictures" / ("dark", "bright")[i % 2]
+        kind.mkdir(parents=True, exist_ok=True)
+        pixels = np.clip(rng.normal((60, 170)[i % 2], 60, (24, 24)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(kind / f"{i}.png")
+    x = rng.normal(size=(300, 3))
+    frame = pd.DataFrame(x, columns=["a", "b", "c"]).assign(price=x @ [1.0, 2.0, 0.0] + rng.normal(size=300))
+    frame["sold"] = np.where(frame["price"] > 0, "yes", "no")
+    frame["tags"] = [
+        ", ".join(w for w, v in zip(("red", "big", "old"), row, strict=True) if v > 0) or "[]" for row in x
+    ]
+    frame["said"] = [f"this one is {'good and fine' if v > 0 else 'bad and poor'} for us" for v in x[:, 0]]
+    frame.mask(rng.random(frame.shape) < 0.1).drop(columns=["tags", "said"]).to_csv(place / "several.csv", index=False)
+    frame[["a", "b", "c", "tags"]].to_csv(place / "labels.csv", index=False)
+    frame[["said", "b", "sold"]].to_csv(place / "texts.csv", index=False)
+    rest = ["--networks", "8", "--folds", "0", "--threads", "1", "--checkpoint", "0.2", "--quiet", "--set", "epochs=20"]
+    return {
+        "pictures": [str(place / "pictures"), *rest],
+        "pictures in a file": [str(place / "pictures"), "--memory", "0MB", *rest],
+        "texts": [str(place / "texts.csv"), "--target", "sold", *rest],
+        "several": [str(place / "several.csv"), "--target", "price,sold", *rest],
+        "labels": [str(place / "labels.csv"), "--target", "tags", "--kind", "tags=labels", *rest],
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pictures", "pictures in a file", "texts", "several", "labels"])
+def test_every_kind_is_killed_five_times(kind: str, tmp_path: Path) -> None:
+    asked = sources(tmp_path)[kind]
+    for name in ("first", "whole"):  # the second time steps are compiled already
+        started = time.monotonic()
+        subprocess.run(command(*asked, "--out", str(tmp_path / name)), check=True)
+        seconds = time.monotonic() - started
+    killed_and_resumed(tmp_path / "run", 5, seconds, random.Random(0), asked)
+    assert same(tmp_path / "whole", tmp_path / "run")
 
 
 @pytest.mark.slow

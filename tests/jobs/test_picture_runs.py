@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import nastavnik
+from nastavnik.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,16 @@ def test_a_folder_of_pictures_is_fitted_and_shown(fitted: nastavnik.Run) -> None
     page = (fitted.folder / "report.html").read_text()
     assert page.count('class="thumb"') > 20
     assert "what it is" in page
+
+
+def test_pictures_in_a_file_give_the_same_bytes(fitted: nastavnik.Run, folder: Path, tmp_path: Path) -> None:
+    """What does not fit into the memory allowed is read as it is needed, in the same order."""
+    assert fitted.folder is not None
+    small = {"networks": 4, "folds": 0, "settings": {"epochs": 8}}
+    nastavnik.fit(folder, out=tmp_path / "run", memory="0MB", **small)  # type: ignore[arg-type]
+    assert sha(tmp_path / "run") == sha(fitted.folder)
+    with pytest.raises(UserError, match="--memory 'much' is no size; write 500MB or 2GB"):
+        nastavnik.fit(folder, memory="much")
 
 
 def test_new_pictures_are_predicted_from_anything(fitted: nastavnik.Run, folder: Path, tmp_path: Path) -> None:

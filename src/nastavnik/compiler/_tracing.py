@@ -209,7 +209,7 @@ class _Recorder(TorchDispatchMode):
             if decomposed is not NotImplemented:
                 return decomposed
             if self._only and name in _HEAVY:
-                raise NotCompilable(f"{name} is not compiled")
+                raise NotCompilable(f"the operation {name}")
         given = _replaced(args, self.known), _replaced(options, self.known)
         changes = func._schema.is_mutable
         if changes:
