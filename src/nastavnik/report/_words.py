@@ -69,14 +69,16 @@ def _sharing(gain: dict[str, float | None] | None) -> str:
 
 def verdict(result: dict[str, Any]) -> str:
     """How good the choice is, in one sentence, and that it is hardly trained where it is."""
-    head = headline(result)
     part = "test" if result["test"] else "validation"
-    score = result[part][head]
     touched = "rows that nothing was chosen on" if part == "test" else "validation rows, which also chose it"
-    said = (
-        f"{metric_name(head).capitalize()} {figure(score['value'])} "
-        f"(95 % interval {figure(score['low'])} to {figure(score['high'])}) on {touched}."
-    )
+    scored = [(f"{one['name']}: ", one["head"], one["score"]) for one in by_target(result)]
+    scored = scored or [("", headline(result), result[part][headline(result)])]
+    words = [
+        f"{name}{metric_name(head).capitalize()} {figure(score['value'])} "
+        f"(95 % interval {figure(score['low'])} to {figure(score['high'])})"
+        for name, head, score in scored
+    ]
+    said = f"{', '.join(words)} on {touched}."
     return " ".join(filter(None, (said, hardly_trained(result), of_one_fold(result))))
 
 
