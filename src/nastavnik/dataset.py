@@ -289,17 +289,16 @@ def _shares(options: DatasetOptions, targets: Sequence[str]) -> Mapping[str, flo
 def _audit(
     frame: pd.DataFrame, infos: list[ColumnInfo], columns: Columns, task: Task, keys: np.ndarray
 ) -> list[dict[str, Any]]:
-    """What is odd about the columns and each target; what is found for several is said once."""
-    found: list[dict[str, Any]] = []
-    for single, rows in task.singles():
-        if single.values.ndim > 1:  # labels and votes: column by column they say little
-            single, rows = replace(single, values=single.values.argmax(1)), rows
-        every = len(rows) == len(keys)
-        looked = (frame, columns, keys) if every else (frame.iloc[rows], columns.take(rows), keys[rows])
-        classes = single.strata is not None
-        told = audit(looked[0], infos, looked[1], single.values[rows], classes=classes, keys=looked[2])
-        found += [one for one in told if one not in found]
-    return found
+    """What is odd about the columns, and about each target."""
+    singles = task.singles()
+    if len(singles) == 1 and task.values.ndim == 1:
+        return audit(frame, infos, columns, task.values, classes=task.strata is not None, keys=keys)
+    together = pd.DataFrame(task.values.reshape(len(keys), -1))
+    rows_alike = together.groupby(list(together), dropna=False, sort=False).ngroup().to_numpy()
+    others = [
+        (one.name, rows, one.values[rows], one.strata is not None) for one, rows in singles if one.values.ndim == 1
+    ]  # labels and votes: column by column they say little
+    return audit(frame, infos, columns, rows_alike, classes=False, keys=keys, others=others)
 
 
 def _roles(

@@ -180,9 +180,10 @@ class NastavnikRegressor(MultiOutputMixin, RegressorMixin, _Nastavnik):
             text = "a column-vector y was passed when a 1d array was expected"
             warnings.warn(text, DataConversionWarning, stacklevel=2)
             values = values[:, 0]
-        for own in values.reshape(len(values), -1).T:
-            if np.nanmax(own) == np.nanmin(own):
-                raise ValueError(f"a regressor needs a target that varies, but every value is {own[0]!r}")
+        for j, own in enumerate(values.reshape(len(values), -1).T):
+            if np.ptp(own) == 0:
+                which = f" of target {j}" if values.ndim > 1 else ""
+                raise ValueError(f"a regressor needs a target that varies, but every value{which} is {float(own[0])!r}")
         self._train(frame, values, "regression", kinds, sample_weight)
         return self
 

@@ -147,7 +147,7 @@ class Model:
         each = [(member_predictive(m, inputs, self.target, passes), m.votes) for m in self.members]
         return mixture([predictive for predictive, votes in each for _ in range(votes)])
 
-    def save(self, folder: Path, card: str | None = None) -> None:
+    def save(self, folder: str | Path, card: str | None = None) -> None:
         """Write ``model.safetensors``, ``model.json`` and ``card.md``; nothing is pickled."""
         record, tensors = self.preparation.to_record()
         tensors = {f"preparation.{name}": t for name, t in tensors.items()}
@@ -164,7 +164,7 @@ class Model:
             "signature": signature,
             "members": members,
         }
-        with together(folder) as stage:
+        with together(Path(folder)) as stage:
             write_tensors(stage / "model.safetensors", tensors)
             named = {"tensors_sha256": file_hash(stage / "model.safetensors"), **content}
             write_json(stage / "model.json", named, MODEL)

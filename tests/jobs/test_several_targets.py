@@ -116,6 +116,24 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert digests[0] == digests[1]
 
 
+def test_what_several_targets_cannot_be_asked_is_said_at_once() -> None:
+    with pytest.raises(UserError, match="--pareto error is the share of wrong classes; for several targets take nll"):
+        nastavnik.fit(table(), target="price,sold", networks=2, pareto=("error", "parameters"))
+    with pytest.raises(UserError, match="which --target-weight makes it no more"):
+        nastavnik.fit(table(), target="price,sold", networks=2, criterion="evidence", target_weights={"sold": 2.0})
+    with pytest.raises(ValueError, match=r"every value of target 1 is 1\.0"):
+        nastavnik.NastavnikRegressor().fit(np.eye(5), np.column_stack([np.arange(5), np.ones(5)]))
+
+
+def test_the_audit_names_the_target_and_counts_a_column_once() -> None:
+    frame = table().assign(hint=table()["price"].fillna(0) * 2)
+    frame.loc[::4, "a"] = np.nan
+    run = nastavnik.fit(frame, target="price,sold", networks=1, folds=0, settings={"epochs": 2})
+    said = [one["message"] for one in run.dataset.audit]
+    assert sum("hint alone tells the target price" in text for text in said) == 1
+    assert sum(text.startswith("a: ") and "missing" in text for text in said) == 1
+
+
 def test_linnerud_from_arrays_in_folds() -> None:
     x, y = load_linnerud(return_X_y=True, as_frame=True)
     run = nastavnik.fit(x, y=y, task="regression", networks=11, settings={"epochs": 20})

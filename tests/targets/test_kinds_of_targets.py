@@ -92,6 +92,8 @@ def test_rows_without_any_target_are_left_out_and_rows_with_one_are_kept() -> No
         ("price,solt", None, "there is no column 'solt'; did you mean 'sold'"),
         ("price,sold", "sold=shares", "--task must be one of .*'shares'"),
         ("price,sold", "cat=count", "'cat' is no target"),
+        ("price,sold", "price=count,price=regression", "says twice what 'price' is"),
+        ("price,sold", "votes,price=count", "'votes' is no NAME=KIND, such as price=regression"),
         ("cat,dog", "cat=votes", "reads all targets together"),
         ("price,sold", "regression", "--task regression needs numbers, but the target 'sold'"),
         ("cat", "votes", "needs a column for each class"),

@@ -309,7 +309,7 @@ def _targets(y: Any, rows: int) -> list[tuple[str, Any]]:
             found = [(name, own[:, 0] if own.ndim == 2 and own.shape[1] == 1 else own)]
     for _, values in found:
         if values.ndim != 1 or len(values) != rows:
-            raise UserError(f"the target must have a value for each of {rows} rows, but its shape is {values.shape}")
+            raise UserError(f"the target must have a value for each of {rows} rows, but its shape is {np.shape(y)}")
     return found
 
 

@@ -157,7 +157,8 @@ def rank_correlation(values: np.ndarray, scores: np.ndarray) -> dict[str, float]
     whole = float(spearmanr(values, scores).statistic)
     centre = np.arctanh(np.clip(whole, -1 + 1 / n, 1 - 1 / n))
     half = 1.96 * 1.03 / (n - 3) ** 0.5
-    return {"correlation": whole, "low": float(np.tanh(centre - half)), "high": float(np.tanh(centre + half))}
+    low, high = float(np.tanh(centre - half)), float(np.tanh(centre + half))
+    return {"correlation": whole, "low": min(low, whole), "high": max(high, whole)}
 
 
 def _sentence(record: dict[str, Any], tested: bool) -> str:

@@ -187,8 +187,9 @@ def show_space(request: FitRequest) -> str:
 
 def _strategy(request: FitRequest, bench: Workbench, space: Space, limits: Limits, dataset: Dataset) -> Strategy:
     """How the space is searched; what a sampler cannot do is said here."""
-    if "error" in request.pareto and dataset.task.strata is None:
-        raise UserError("--pareto error is the share of wrong classes; for numbers take nll")
+    if "error" in request.pareto and (dataset.task.strata is None or len(dataset.task.target.parts) > 1):
+        what = "several targets" if len(dataset.task.target.parts) > 1 else "numbers"
+        raise UserError(f"--pareto error is the share of wrong classes; for {what} take nll")
     own = {f.name: getattr(limits, f.name) for f in fields(Limits) if math.isfinite(getattr(limits, f.name))}
     asked = Limits.of(request.limits)
     limits = Limits.of({**own, **{n: v for n, v in vars(asked).items() if math.isfinite(v)}})
@@ -234,8 +235,7 @@ def _try(bench: Workbench, recipe: Recipe, criterion: str) -> None:
     learners = [bench.learner(recipe, part) for part in bench.parts]
     if criterion != "validation" and not learners[0].normalized:
         raise UserError(
-            f"the criterion {criterion} needs a loss that is a density's negative log, "
-            f"not loss.name={recipe['loss.name']}"
+            f"the criterion {criterion} needs a loss that is a density's negative log, {_what_is_none(recipe, bench)}"
         )
     if criterion == "evidence" and not learners[0].likelihood.curved:
         raise UserError(
@@ -243,6 +243,15 @@ def _try(bench: Workbench, recipe: Recipe, criterion: str) -> None:
             "take --criterion description_length, or another likelihood"
         )
     Population(learners, [recipe], bench.data, total_steps=1, evaluations=0, instruments={})
+
+
+def _what_is_none(recipe: Recipe, bench: Workbench) -> str:
+    """Which choice makes a loss that is none."""
+    if recipe["loss.name"] != "likelihood":
+        return f"not loss.name={recipe['loss.name']}"
+    if bench.task.class_weights != "none":
+        return "which --class-weights makes it no more"
+    return "which --target-weight makes it no more"
 
 
 def check_device(name: str) -> None:

@@ -28,6 +28,7 @@ def audit(
     *,
     classes: bool,
     keys: np.ndarray | None = None,
+    others: Sequence[tuple[str, np.ndarray, np.ndarray, bool]] | None = None,
 ) -> list[dict[str, Any]]:
     """Findings about the data, each ``{"check", "severity", "columns", "message"}``.
 
@@ -35,9 +36,11 @@ def audit(
         frame: the raw cells of the inputs.
         infos: how each input column was read.
         columns: the same cells, read.
-        target: one value a row: class numbers, or real values.
+        target: one value a row: class numbers, or real values; of several targets a number for what they are together.
         classes: whether the target is a class.
         keys: ``keys_of`` the frame, where they are known.
+        others: of several targets each: its name, the rows in which it is known, its values there, whether it is a
+            class.
     """
     found = [
         *_missing_cells(frame, infos),
@@ -49,6 +52,11 @@ def audit(
         *_left_out(infos),
         *_shared_names(infos, len(frame)),
     ]
+    for name, rows, values, named in others or ():
+        found += [*(_imbalance(values, f" of {name}") if named else [])]
+        found += _leaks(columns.take(rows), values, named, f" {name}")
+    if others is not None:
+        return found
     if classes:
         found += _imbalance(target)
     return found + _leaks(columns, target, classes)
@@ -209,19 +217,19 @@ def _shared_names(infos: Sequence[ColumnInfo], rows: int) -> list[dict[str, Any]
     return found
 
 
-def _imbalance(target: np.ndarray) -> list[dict[str, Any]]:
+def _imbalance(target: np.ndarray, which: str = "") -> list[dict[str, Any]]:
     counts = np.bincount(target.astype(int))
     counts = counts[counts > 0]
     if counts.min() * 10 >= counts.max():
         return []
     text = (
-        f"the classes are unbalanced: the rarest has {counts.min()} rows, the commonest {counts.max()}; "
+        f"the classes{which} are unbalanced: the rarest has {counts.min()} rows, the commonest {counts.max()}; "
         "read balanced accuracy, and think of --class-weights balanced"
     )
     return [_finding("imbalance", "warning", [], text)]
 
 
-def _leaks(columns: Columns, target: np.ndarray, classes: bool) -> list[dict[str, Any]]:
+def _leaks(columns: Columns, target: np.ndarray, classes: bool, which: str = "") -> list[dict[str, Any]]:
     """Columns that all but give the target away, by how well each alone predicts held-out rows."""
     rows = np.random.default_rng(0).permutation(len(target))[:_MANY_ROWS]
     y = target[rows]
@@ -232,7 +240,7 @@ def _leaks(columns: Columns, target: np.ndarray, classes: bool) -> list[dict[str
         told = _told(_by_neighbours(values, y, classes), y, classes)
         if told > _LEAK:
             text = (
-                f"{name} alone tells the target ({told:.1%} of it): if it is known only afterwards, "
+                f"{name} alone tells the target{which} ({told:.1%} of it): if it is known only afterwards, "
                 f"leave it out with --drop {name}"
             )
             found.append(_finding("leak", "warning", [name], text))

@@ -62,8 +62,14 @@ def kinds_wanted(task: str | None, targets: Sequence[str]) -> dict[str, str]:
     """
     if task is None:
         return {}
-    pairs = [word.rpartition("=")[::2] for word in task.split(",")] if "=" in task else [(t, task) for t in targets]
-    wanted = {name.strip(): kind.strip() for name, kind in pairs}
+    pairs = [word.rpartition("=") for word in task.split(",")] if "=" in task else [(t, "=", task) for t in targets]
+    wanted: dict[str, str] = {}
+    for name, equals, kind in pairs:
+        if not equals:
+            raise UserError(f"--task {task}: {kind!r} is no NAME=KIND, such as {targets[0]}=regression")
+        if name.strip() in wanted:
+            raise UserError(f"--task {task} says twice what {name.strip()!r} is; say it once")
+        wanted[name.strip()] = kind.strip()
     for name, kind in wanted.items():
         if kind not in TARGETS:
             raise UserError(f"--task must be one of {', '.join(TARGETS)}, but got {kind!r}")

@@ -104,7 +104,8 @@ def _check_loss(networks: Networks) -> None:
         if isinstance(module, Learner) and not module.normalized:
             raise UserError(
                 f"the network was trained by loss.name={module.loss.name}, which is no density's negative log, so its "
-                "weights are at no maximum of a joint density; train it by its likelihood (loss.name=likelihood)"
+                "weights are at no maximum of a joint density; train it by its likelihood (loss.name=likelihood, "
+                "without weights of classes or targets)"
             )
 
 
