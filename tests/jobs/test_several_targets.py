@@ -6,6 +6,7 @@ import hashlib
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -180,3 +181,22 @@ def test_labels_and_votes_go_the_whole_way(target: str, tmp_path: Path) -> None:
     assert len(again) == 200
     checked = nastavnik.check(tmp_path / "run")
     assert not [f for f in checked.findings if f.severity == "error"]
+
+
+def test_a_likelihood_that_is_for_one_target_leaves_the_others_theirs() -> None:
+    frame = table().assign(price=np.exp((table()["price"] - 100) / 20))
+    settings: dict[str, Value] = {"likelihood.name": "gamma", "epochs": 3, "network.family": "mlp"}
+    run = nastavnik.fit(frame, target="price,sold", networks=12, folds=0, settings=settings)
+    parts = run.model.members[0].learner.likelihood.parts
+    assert [part.name for part in parts] == ["gamma", "bernoulli"]  # type: ignore[union-attr]
+    assert "gain_of_sharing" in run.result["targets"]["sold"]
+
+
+def test_without_test_rows_labels_are_fitted_too() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(120, 2))
+    frame = pd.DataFrame(x, columns=["a", "b"])
+    frame["tags"] = [", ".join(w for w, v in zip(("red", "big"), row, strict=True) if v > 0) or "[]" for row in x]
+    options: dict[str, Any] = {"kinds": {"tags": "labels"}, "settings": {"epochs": 2}}
+    run = nastavnik.fit(frame, target="tags", networks=1, folds=0, test=0.0, **options)
+    assert run.result["test"] is None

@@ -20,6 +20,7 @@ from nastavnik.population import Data, Learner, Population
 from nastavnik.predictive import ClassPredictive, JointPredictive, LabelsPredictive, RealPredictive, VotesPredictive
 from nastavnik.recipe import Recipe
 from nastavnik.selection import fit_baselines
+from nastavnik.selection._workbench import _filled
 from nastavnik.targets import TARGETS, Classification, Labels, Regression, Several, Votes, target_of
 from nastavnik.training.likelihoods import (
     Bernoulli,
@@ -331,6 +332,32 @@ def test_baselines_of_several_targets_are_scikit_learns_on_the_known_rows() -> N
     x = dataset.columns.numbers
     ridge = Ridge(1e-2).fit(x[rows][known], price[known]).predict(x[wanted])
     assert np.corrcoef(ridge, linear.parts[0].point())[0, 1] > 0.999
+
+
+def test_a_target_that_is_hardly_known_has_baselines_in_its_own_units() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 3))
+    frame = pd.DataFrame(x, columns=["a", "b", "c"]).assign(price=x[:, 0], rare=1e6 * (x[:, 1] + 0.3 * x[:, 2] ** 2))
+    frame["rare"] = frame["rare"].where(frame.index < 40)
+    dataset = make_dataset(read_source(frame), DatasetOptions(target="price,rare"))
+    found = fit_baselines(dataset.columns, dataset.task, dataset.split.development, dataset.split.test, seed=0)
+    for one in found:
+        assert one.failed is None, one.failed
+        assert isinstance(one.predictive, JointPredictive)
+        assert isinstance(one.predictive.parts[1], RealPredictive)
+        assert one.predictive.parts[1].deviation.min() > 1e3
+
+
+def test_what_is_averaged_by_level_looks_at_training_rows_only() -> None:
+    y = np.arange(20.0)
+    y[:5] = np.nan
+    moved = np.where(np.arange(20) >= 15, y + 1000, y)  # the test rows
+    filled = []
+    for own in (y, moved):
+        both, values = Several.of([(Regression("p"), own), (Classification("c", ("a", "b")), y % 2)], {})
+        filled.append(_filled(both.averaged(values), np.arange(15)))
+    np.testing.assert_array_equal(filled[0][:15], filled[1][:15])
+    assert filled[0][0, 0] == np.arange(5, 15).mean()
 
 
 def test_baselines_of_labels_and_votes_predict_them() -> None:

@@ -127,7 +127,7 @@ def fit_growing(
             estimator = fitted(make(), train[:size][known], own, None if weights is None else weights[:size][known])
             if task == "regression" and len(train) > size:
                 rest, there = asked(targets[unseen, q], task)
-                residuals = rest - estimator.predict(train[unseen][there]) if len(rest) else np.ones(1)
+                residuals = rest - estimator.predict(train[unseen][there]) if len(rest) else own - own.mean()
                 noise[q] = max(float(np.sqrt(np.mean(residuals**2))), 1e-12)
             says = estimator.predict_proba if task == "classification" else estimator.predict
             found.append(says(wanted) if len(wanted) else np.empty((0,)))

@@ -144,9 +144,11 @@ class BaselineProcess:
         arrays["targets"] = np.stack([q.values.astype(np.float64) for q in questions], axis=1)[order]
         if task.weights is not None:
             arrays["weights"] = task.weights[order]
+        first = min(kind["first"] for kind in self._kinds)
+        fewest = int((~np.isnan(arrays["targets"][:first])).sum(0).min()) if len(questions) > 1 else len(rows)
         job = {
             "tasks": [q.task for q in questions],
-            "near": max(1, min(10, len(rows) // 2)),
+            "near": max(1, min(10, fewest // 2)),
             "seed": seed,
             "threads": self.threads,
         }

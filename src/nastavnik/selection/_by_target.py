@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from nastavnik.metrics import difference, lead, scores
 from nastavnik.model import Member, calibrate, member_predictive
 from nastavnik.population import Population
 from nastavnik.predictive import JointPredictive, Predictive, stitch
-from nastavnik.recipe import Recipe
+from nastavnik.recipe import Recipe, Value
 from nastavnik.selection._baselines import Baseline
 from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._search import Search
@@ -158,22 +158,27 @@ def _where_known(split: Split, known: np.ndarray) -> Split | None:
     return own if fewest >= _FEWEST and all(len(validation) for _, validation in own.parts) else None
 
 
+def _suited(settings: Mapping[str, Value], task: Task) -> Recipe:
+    """Settings without the names of losses and likelihoods that are other targets'."""
+    own = {"loss.name": task.target.losses(), "likelihood.name": task.target.likelihoods()}
+    return Recipe({name: v for name, v in settings.items() if name not in own or v in own[name]})
+
+
 def _alone(
     search: Search, dataset: Dataset, task: Task, split: Split, candidate: Candidate, deadline: Deadline | None
 ) -> tuple[np.ndarray, Predictive] | None:
     """Validation rows in their order, and what networks of the recipe say that saw this target only."""
-    recipe: Recipe = candidate.recipe
+    recipe = _suited(candidate.recipe, task)
     settings = {name: v for name, v in recipe.items() if name.startswith("preparation.")}
     bench = Workbench(
         dataset.columns,
         task,
         split,
         families=search.bench.families,
-        settings={**search.bench.settings, **settings},
+        settings={**_suited(search.bench.settings, task), **settings},
         seed=search.seed,
         device=search.bench.device,
     )
-    recipe = Recipe({name: v for name, v in recipe.items() if name != "loss.name" or v in task.target.losses()})
     population = Population(
         [bench.learner(recipe, part) for part in bench.parts],
         [recipe],

@@ -200,7 +200,7 @@ class Workbench:
 
     def _fit(self, train: np.ndarray, repeat: int = 0) -> Part:
         structure = self.split.development if self.split.folds is not None else train
-        target_values = self.task.target.averaged(self.task.values)
+        target_values = _filled(self.task.target.averaged(self.task.values), train)
         preparation = Preparation.fit(
             self.columns,
             train,
@@ -235,6 +235,16 @@ class Workbench:
             preparation.entries,
         )
         return Part(preparation, target, inputs, target.apply(self.task.values), signature, train, repeat)
+
+
+def _filled(values: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Values [n, m] with the training rows' mean where they are not known."""
+    gone = np.isnan(values)
+    if not gone.any():
+        return values
+    known = ~gone[train]
+    mean = np.where(known, values[train], 0.0).sum(0) / np.maximum(known.sum(0), 1)
+    return np.where(gone, mean, values)
 
 
 def _some(train: np.ndarray, inputs: Inputs) -> np.ndarray:

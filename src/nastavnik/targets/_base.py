@@ -187,7 +187,7 @@ class Target(ABC):
         return None
 
     def averaged(self, values: np.ndarray) -> np.ndarray:
-        """Values [n, m] whose means a preparation may take by the levels of a category."""
+        """Values [n, m] whose means a preparation may take by a category's levels, NaN where they are not known."""
         return values.reshape(len(values), -1).astype(np.float64)
 
     # Judging

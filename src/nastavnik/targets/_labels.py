@@ -62,7 +62,10 @@ class Labels(Target):
 
     def believed(self, answers: Sequence[tuple[Said, np.ndarray]]) -> Predictive:
         """The probability that each is there."""
-        each = [found @ (np.array(record["classes"]) == 1).astype(float) for record, found in answers]
+        each = [
+            found @ (np.array(record["classes"]) == 1).astype(float) if len(found) else found
+            for record, found in answers
+        ]
         return LabelsPredictive(np.clip(np.stack(each, axis=1), _LEAST, 1 - _LEAST))
 
     def table(self, predictive: Predictive, level: float, quantiles: Sequence[float]) -> dict[str, np.ndarray]:

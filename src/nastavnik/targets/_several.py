@@ -139,12 +139,12 @@ class Several(Target):
         return None
 
     def averaged(self, values: np.ndarray) -> np.ndarray:
-        """Each target's, what is not known as the mean."""
+        """Each target's, NaN where it is not known."""
         blocks = []
         for part, own in zip(self.each, self.divided(values), strict=True):
             known = known_rows(own)
             some = part.averaged(own[known])
-            block = np.tile(some.mean(0), (len(own), 1))
+            block = np.full((len(own), some.shape[1]), np.nan)
             block[known] = some
             blocks.append(block)
         return np.concatenate(blocks, axis=1)
