@@ -85,7 +85,7 @@ class FitRequest:
     weights: str | None = None
     target_weights: Mapping[str, float] = field(default_factory=dict)
     fill: bool = False
-    memory: float | None = None
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         fitted_fields(self, _option)
@@ -222,7 +222,7 @@ def parse_budget(word: str | float | None) -> float | None:
     return seconds
 
 
-def parse_memory(word: str | float | None) -> float | None:
+def parse_memory(word: str | float | None) -> int | None:
     """Bytes of ``500MB``, ``2GB``, ``1.5GiB`` or a plain number.
 
     Raises:
@@ -233,7 +233,7 @@ def parse_memory(word: str | float | None) -> float | None:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", str(word).lower())
     if not match:
         raise UserError(f"--memory {word!r} is no size; write 500MB or 2GB")
-    return float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " ")
+    return round(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " "))
 
 
 def parse_pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:

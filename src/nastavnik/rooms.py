@@ -95,8 +95,3 @@ def touched(size: int) -> None:
     if hasattr(mmap, "MADV_DONTNEED"):
         for mapped in list(_mapped):
             mapped.madvise(mmap.MADV_DONTNEED)
-
-
-def in_files() -> bool:
-    """Whether any array lies in a file."""
-    return len(_mapped) > 0

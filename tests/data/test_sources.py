@@ -98,7 +98,7 @@ def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
             read_source(source)
     with pytest.raises(UserError, match="2 columns named 'a'"):
         read_source(pd.DataFrame([[1, 2]], columns=["a", "a"]))
-    with pytest.raises(UserError, match="one value a row: 3 rows"):
+    with pytest.raises(UserError, match="a value for each of 3 rows"):
         read_source(np.eye(3), y=[1, 2])
 
 

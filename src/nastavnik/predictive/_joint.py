@@ -58,7 +58,9 @@ class JointPredictive:
 
     @classmethod
     def joined(cls, members: Sequence[JointPredictive]) -> JointPredictive:
-        """Target by target: members' targets are independent given the row, and so are the mixture's."""
+        """Target by target: of a mixture of products the product of each target's mixture, which leaves out how targets
+        go together where members disagree.
+        """
         return cls(tuple(mixture(own) for own in zip(*(m.parts for m in members), strict=True)), members[0].widths)
 
     @classmethod

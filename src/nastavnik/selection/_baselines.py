@@ -38,6 +38,7 @@ _START_UP = 1.0  # seconds: with less left a process is not started again
 _PAUSE = 0.05
 _SIDE = 32  # pixels of a side that lines and neighbours are given
 _FEW_SQUARES = 8  # and trees, which look at each by itself
+_FEW_KNOWN = 20  # rows of each of several targets that every fit sees
 _AT_ONCE = 512  # rows of pictures that are made smaller together
 _MATRIX, _SHARE = 2**31, 0.15  # bytes of the squares of all pictures, or that share of what memory is allowed
 _BYTE = 128.0  # a pixel's range is about that of a standardized number
@@ -397,10 +398,14 @@ def _flat(inputs: Inputs, side: int) -> list[np.ndarray]:
 
 
 def _shuffled(rows: np.ndarray, task: Task, seed: int) -> np.ndarray:
-    """Rows in random order, but one of each class first."""
+    """Rows in random order, but one of each class first, and of several targets some in which each is known."""
     order = np.random.default_rng(seed).permutation(rows)
-    strata = task.strata
-    if strata is None:
-        return order
-    firsts = np.unique(strata[order], return_index=True)[1]
-    return np.concatenate([order[firsts], np.delete(order, firsts)])
+    singles, firsts = task.singles(), []
+    for one, known in singles:
+        own = np.flatnonzero(np.isin(order, known)) if len(singles) > 1 else np.arange(len(order))
+        if one.strata is not None:
+            firsts.append(own[np.unique(one.strata[order[own]], return_index=True)[1]])
+        if len(singles) > 1:
+            firsts.append(own[:_FEW_KNOWN])
+    places = np.array(list(dict.fromkeys(np.concatenate(firsts).tolist())) if firsts else [], dtype=np.int64)
+    return np.concatenate([order[places], np.delete(order, places)])

@@ -105,8 +105,9 @@ def gain_of_sharing(
 ) -> tuple[dict[str, dict[str, Any]], int]:
     """By target: how many nats a validation row the candidate gained over the same recipe trained on that target alone.
 
-    The comparison is paired, row by row, with its 95 % interval; above zero learning together helped. Targets that the
-    time no longer reached, or that have too few rows, are left out. Also how many networks were trained for it.
+    The comparison is paired, row by row, with its 95 % interval; above zero learning together helped, as far as the
+    candidate's having been chosen by these very rows does not explain it. Targets that the time no longer reached, or
+    that have too few rows, are left out. Also how many networks were trained for it.
 
     Args:
         search: whose candidate it is.
@@ -195,7 +196,8 @@ def _alone(
         return None
     validation = [rows for _, rows in split.parts]
     pairs = [part.rows(rows) for part, rows in zip(bench.parts, validation, strict=True)]
-    temperature = calibrate(outcome.learners, [x for x, _ in pairs], [t for _, t in pairs])
+    weights = task.weights_of(np.concatenate(validation))
+    temperature = calibrate(outcome.learners, [x for x, _ in pairs], [t for _, t in pairs], weights)
     said = [
         member_predictive(Member(learner, recipe, temperature), x, part.target)
         for learner, (x, _), part in zip(outcome.learners, pairs, bench.parts, strict=True)

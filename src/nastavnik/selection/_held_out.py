@@ -17,7 +17,8 @@ _AT_ONCE = 256  # rows of one pass: what lies between the layers is many times a
 
 def _outputs(learner: Learner, data: Data, part: int, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """What a network says of rows, some at a time, and their targets."""
-    pieces = [data.rows_of(part, some) for some in rows.split(_AT_ONCE)]
+    wide = any(t.ndim > 3 for t in data.inputs)
+    pieces = [data.rows_of(part, some) for some in rows.split(_AT_ONCE if wide else _MOST_ROWS)]
     return torch.cat([learner(*inputs) for inputs, _ in pieces]), torch.cat([targets for _, targets in pieces])
 
 
