@@ -27,7 +27,7 @@ from nastavnik.kinds import (
     told_missing,
 )
 from nastavnik.request import check_target, target_names
-from nastavnik.targets import find_target, kinds_wanted
+from nastavnik.targets import TARGETS, are_one, find_target, kinds_wanted
 from nastavnik.task import Task
 
 FEWEST_ROWS = 20
@@ -131,7 +131,7 @@ def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True)
         by_name,
         wanted,
         told=table.origin.get("kind") in _OF_CLASSES,
-        shares=_shares(options, targets),
+        shares=_shares(options, targets, wanted),
     )
     task = Task(target, values, why)
     if options.class_weights != "none":
@@ -193,9 +193,9 @@ def _with_targets(
         gone[:, j] = is_missing(frame[target], told[target])
         if gone[:, j].all():
             raise UserError(f"every cell of the target {target!r} is missing; choose another with --target")
-        if wanted.get(target) not in ("classification", "labels"):
+        if target not in wanted or not TARGETS[wanted[target]].of_words:
             gone[:, j] |= _unread(frame[target], gone[:, j], target, options)
-    out: np.ndarray = np.any(gone, axis=1) if "votes" in wanted.values() else np.all(gone, axis=1)
+    out: np.ndarray = np.any(gone, axis=1) if are_one(wanted) else np.all(gone, axis=1)
     if len(targets) > 1 and (gone & ~out[:, None]).any():
         frame = frame.assign(**{n: frame[n].mask(gone[:, j]) for j, n in enumerate(targets) if gone[:, j].any()})
     if not out.any():
@@ -250,7 +250,9 @@ def _with_plain_names(options: DatasetOptions) -> DatasetOptions:
 
     one: dict[str, Any] = {name: plain(getattr(options, name)) for name in ("group", "time", "split", "weights")}
     kinds = {str(name).strip(): kind for name, kind in (options.kinds or {}).items()}
-    return replace(options, drop=tuple(str(name).strip() for name in options.drop), kinds=kinds, **one)
+    shares = {str(name).strip(): share for name, share in (options.target_weights or {}).items()}
+    drop = tuple(str(name).strip() for name in options.drop)
+    return replace(options, drop=drop, kinds=kinds, target_weights=shares, **one)
 
 
 def _targets(table: Table, options: DatasetOptions) -> tuple[str, ...]:
@@ -271,14 +273,14 @@ def _targets(table: Table, options: DatasetOptions) -> tuple[str, ...]:
     return targets
 
 
-def _shares(options: DatasetOptions, targets: Sequence[str]) -> Mapping[str, float]:
+def _shares(options: DatasetOptions, targets: Sequence[str], wanted: Mapping[str, str]) -> Mapping[str, float]:
     """What each of several targets counts.
 
     Raises:
         UserError: a name is none of theirs, or there is one target only.
     """
     shares = options.target_weights or {}
-    if shares and len(targets) < 2:
+    if shares and (len(targets) < 2 or are_one(wanted)):
         raise UserError("--target-weight says what each of several targets counts, but there is one")
     for name in shares:
         if name not in targets:

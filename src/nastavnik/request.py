@@ -304,6 +304,21 @@ def target_names(given: str | Sequence[str], columns: Sequence[str] = ()) -> tup
     return found
 
 
+def target_words(targets: str | int | Sequence[str]) -> str:
+    """One target's name, or several with commas between: what ``target_names`` reads.
+
+    Raises:
+        UserError: one of several holds a comma.
+    """
+    if isinstance(targets, (str, int)):
+        return str(targets)
+    names = [str(name) for name in targets]
+    for name in names:
+        if "," in name and len(names) > 1:
+            raise UserError(f"the target {name!r} holds a comma, which divides the names of several; rename the column")
+    return ",".join(names)
+
+
 def check_target(targets: Sequence[str], drop: tuple[str, ...], group: str | None, split: str | None) -> None:
     """Refuse targets, named by the caller or by the source, that another option has a use for.
 

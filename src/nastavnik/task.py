@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nastavnik.data import TargetPreparation
-from nastavnik.targets import Target, known_rows
+from nastavnik.targets import Fitting, Target, known_rows
 from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.losses import TrainingLoss
 
@@ -73,15 +73,9 @@ class Task:
         """The record that stands in ``result.json``."""
         return self.target.to_json()
 
-    def prepare(
-        self,
-        rows: np.ndarray,
-        transform: str = "auto",
-        structure: np.ndarray | None = None,
-        likelihood: str | None = None,
-    ) -> TargetPreparation:
-        """The target's preparation, fitted on training rows; see ``Target.prepare``."""
-        return self.target.prepare(self.values, rows, transform, structure, likelihood)
+    def prepare(self, by: Fitting) -> TargetPreparation:
+        """The target's preparation; see ``Target.prepare``."""
+        return self.target.prepare(self.values, by)
 
     def likelihood(self, recipe: Mapping[str, Any]) -> Likelihood:
         """A fresh likelihood, as the recipe says or by default for this kind of target."""

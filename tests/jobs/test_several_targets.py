@@ -122,6 +122,9 @@ def test_what_several_targets_cannot_be_asked_is_said_at_once() -> None:
         nastavnik.fit(table(), target="price,sold", networks=2, pareto=("error", "parameters"))
     with pytest.raises(UserError, match="which --target-weight makes it no more"):
         nastavnik.fit(table(), target="price,sold", networks=2, criterion="evidence", target_weights={"sold": 2.0})
+    votes = table().assign(cat=1, dog=2)[["a", "cat", "dog"]]
+    with pytest.raises(UserError, match="--target-weight says what each of several targets counts, but there is one"):
+        nastavnik.fit(votes, target="cat,dog", task="votes", networks=2, target_weights={"cat": 2.0})
     with pytest.raises(ValueError, match=r"every value of target 1 is 1\.0"):
         nastavnik.NastavnikRegressor().fit(np.eye(5), np.column_stack([np.arange(5), np.ones(5)]))
 

@@ -98,6 +98,7 @@ def test_rows_without_any_target_are_left_out_and_rows_with_one_are_kept() -> No
         ("cat,dog", "cat=votes", "reads all targets together"),
         ("price,sold", "regression", "--task regression needs numbers, but the target 'sold'"),
         ("cat", "votes", "needs a column for each class"),
+        ("price,price,sold", None, "--target names 'price' twice"),
         ("price,cat", "votes", "numbers from 0 up, but 'price'"),
         ("sold", "labels", "needs several names in a cell, but the target 'sold' is a"),
     ],
@@ -127,7 +128,6 @@ def test_every_kind_reads_its_own_record_again(target: str) -> None:
     assert target_of(own.to_json()) == own
     both, _ = Several.of([(own, np.zeros(3)), (Regression("z"), np.zeros(3))], {"z": 2.0})
     assert target_of(both.to_json()) == both
-    assert own.about
 
 
 # Scores
@@ -370,6 +370,5 @@ def test_baselines_of_labels_and_votes_predict_them() -> None:
         assert nats["linear"] < nats["constant"]
 
 
-def test_a_new_kind_is_one_class_and_one_line() -> None:
+def test_kinds_are_tried_in_this_order() -> None:
     assert list(TARGETS) == ["labels", "grades", "classification", "regression", "count", "votes"]
-    assert isinstance(Classification("y", ("a", "b")).likelihood({}), Bernoulli)

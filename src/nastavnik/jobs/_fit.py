@@ -47,7 +47,7 @@ from nastavnik.model import Model
 from nastavnik.nets import Factory, Family
 from nastavnik.progress import Watcher
 from nastavnik.recipe import Value
-from nastavnik.request import FitRequest, parse_budget, parse_memory
+from nastavnik.request import FitRequest, parse_budget, parse_memory, target_words
 from nastavnik.rooms import limited
 from nastavnik.run_folder import RunFolder, lasting_source
 from nastavnik.schemas import RESULT
@@ -153,23 +153,12 @@ def fit(
             if name not in known:
                 raise TypeError(f"fit() got an unexpected keyword argument {name!r}")
         path = lasting_source(source) if isinstance(source, (str, Path)) else None
-        wanted = None if target is None else _target_words(target)
+        wanted = None if target is None else target_words(target)
         request = FitRequest(**asked, source=path, target=wanted, families=names, settings=dict(settings or {}))
         folder = RunFolder.create(out, request.to_json(), force=force)
         return fit_request(request, folder, source=source, y=y, family=own, watcher=watcher)
     _, own = families_of(family)
     return fit_request(request, folder, source=source, y=y, family=own, watcher=watcher)
-
-
-def _target_words(target: str | int | Sequence[str]) -> str:
-    """One target's name, or several with commas between."""
-    if isinstance(target, (str, int)):
-        return str(target)
-    names = [str(name) for name in target]
-    for name in names:
-        if "," in name:
-            raise UserError(f"the target {name!r} holds a comma, which divides the names of several; rename the column")
-    return ",".join(names)
 
 
 def _space_text(space: str | Path | Space | None) -> str | None:

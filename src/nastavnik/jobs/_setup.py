@@ -15,7 +15,7 @@ from nastavnik.errors import UserError
 from nastavnik.nets import Family
 from nastavnik.population import Population
 from nastavnik.recipe import Recipe, Value
-from nastavnik.request import FitRequest
+from nastavnik.request import FitRequest, target_words
 from nastavnik.run_folder import RunFolder
 from nastavnik.selection import (
     SAMPLERS,
@@ -28,6 +28,7 @@ from nastavnik.selection import (
     table_space,
 )
 from nastavnik.space import Choice, Limits, Space, parse_space, tree_in_words
+from nastavnik.targets import Fitting
 from nastavnik.trace import Trace
 
 _MANY_THREADS = 64
@@ -46,8 +47,7 @@ def read_table(request: FitRequest, folder: RunFolder, source: Any, y: Any) -> T
         raise UserError("the run was made from a table in memory; give that table again as the source")
     table = read_source(source, delimiter=request.delimiter, encoding=request.encoding, header=request.header, y=y)
     given = table.origin.get("kind") in ("arrays", "pictures") and table.target is not None
-    own = table.target if isinstance(table.target, str) or table.target is None else ",".join(table.target)
-    if given and request.target not in (None, own):
+    if given and request.target is not None and request.target != target_words(table.target or ""):
         raise UserError(f"y is the target, so that {request.target!r} cannot be; leave out y, or the target's name")
     before = folder.record.get("source", {}).get("sha256")
     if before is not None and before != table.origin.get("sha256"):
@@ -164,7 +164,7 @@ def _check_targets(space: Space, dataset: Dataset, request: FitRequest) -> None:
             "as it was prepared; give it one value"
         )
     for option in node.options:
-        dataset.task.prepare(dataset.split.development, str(option))
+        dataset.task.prepare(Fitting(dataset.split.development, str(option)))
 
 
 def _by_likelihood(request: FitRequest) -> bool:

@@ -18,7 +18,6 @@ from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.optimizers import Tensors
 
 _INPUTS = 2**26  # bytes of inputs that are copied at a time
-_FEWEST = 64  # rows
 _LIKELIHOOD = "likelihood."  # what the likelihood's tensors are called inside a learner
 Inputs = tuple[torch.Tensor, ...]
 
@@ -119,7 +118,8 @@ class Evaluation:
             return vmap(one)(named, outputs, targets, weights)
 
     def _outputs(self, tensors: Tensors, part: torch.Tensor, rows: torch.Tensor, block: int) -> torch.Tensor:
-        one, size = self.data.parts == 1, self._rows_in_memory(1 if self.data.parts == 1 else len(part))
+        one = self.data.parts == 1
+        size = self._rows_in_memory(1 if one else len(part), self._rows(min(block, len(part))))
         found = []
         for start in range(0, rows.shape[1], size):
             few = rows[:, start : start + size]
@@ -131,10 +131,10 @@ class Evaluation:
             found.append(self.predict(tensors, inputs, own=not one, block=block))
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
-    def _rows_in_memory(self, networks: int) -> int:
-        """How many rows of inputs are held at a time for so many networks."""
+    def _rows_in_memory(self, networks: int, step: int) -> int:
+        """How many rows of inputs are held at a time for so many networks: whole passes of ``step`` rows."""
         row = sum(t[0, :1].numel() * t.itemsize for t in self.data.inputs)
-        return max(_FEWEST, _INPUTS // max(1, row * networks))
+        return step * max(1, _INPUTS // max(1, row * networks * step))
 
     def _some(self, tensors: Tensors, inputs: Inputs, own: bool, block: int) -> Iterator[tuple[slice, torch.Tensor]]:
         """One block's outputs, rows by rows."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nastavnik.metrics import headline as headline_of
+from nastavnik.targets import in_digits
 
 _NAMES = {
     "accuracy": "accuracy",
@@ -28,11 +29,7 @@ def metric_name(name: str) -> str:
 
 def figure(value: float | None) -> str:
     """A number in four significant digits, large ones with separators."""
-    if value is None:
-        return "–"
-    if abs(value) >= 10_000:
-        return f"{value:,.0f}".replace(",", "\u2009")
-    return f"{value:.4g}"
+    return "–" if value is None else in_digits(value)
 
 
 def axis_name(name: str) -> str:

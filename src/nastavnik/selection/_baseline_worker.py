@@ -112,7 +112,7 @@ def fit_growing(
     """
     train, wanted, targets, weights = arrays
     started = time.monotonic()
-    size, noise = kind["first"], [1.0] * len(makes)
+    size, noise = kind["first"], [0.0] * len(makes)
     while True:
         began = time.monotonic()
         found, classes = [], []
@@ -127,8 +127,9 @@ def fit_growing(
             estimator = fitted(make(), train[:size][known], own, None if weights is None else weights[:size][known])
             if task == "regression" and len(train) > size:
                 rest, there = asked(targets[unseen, q], task)
-                residuals = rest - estimator.predict(train[unseen][there]) if len(rest) else own - own.mean()
-                noise[q] = max(float(np.sqrt(np.mean(residuals**2))), 1e-12)
+                if len(rest) or not noise[q]:  # of rows that none of them saw there may be none
+                    residuals = rest - estimator.predict(train[unseen][there]) if len(rest) else own - own.mean()
+                    noise[q] = max(float(np.sqrt(np.mean(residuals**2))), 1e-12)
             says = estimator.predict_proba if task == "classification" else estimator.predict
             found.append(says(wanted) if len(wanted) else np.empty((0,)))
             classes.append(estimator.classes_.astype(int).tolist() if task == "classification" else [])
@@ -138,7 +139,7 @@ def fit_growing(
         now = time.monotonic()
         bigger = min(kind["most"], size * 4)
         last = size >= kind["most"] or now - started + (now - began) * 1.5 * bigger / size > seconds
-        record = {"kind": kind["name"], "rows": size, "noise": list(noise), "classes": classes}
+        record = {"kind": kind["name"], "rows": size, "noise": [own or 1.0 for own in noise], "classes": classes}
         answer({**record, "seconds": now - started, "last": last}, found)
         if last:
             return

@@ -16,6 +16,7 @@ from nastavnik.model import build_network
 from nastavnik.nets import Family, Signature
 from nastavnik.population import Data, Learner
 from nastavnik.recipe import Recipe, Value
+from nastavnik.targets import Fitting
 from nastavnik.task import Task
 
 _ROWS_FOR_DISTINCT = 5000
@@ -211,11 +212,9 @@ class Workbench:
             target=target_values,
         )
         likelihood = self._settings.get("likelihood.name")
+        transform = str(self._settings.get("preparation.target", "auto"))
         target = self.task.prepare(
-            train,
-            str(self._settings.get("preparation.target", "auto")),
-            structure,
-            None if likelihood is None else str(likelihood),
+            Fitting(train, transform, structure, None if likelihood is None else str(likelihood))
         )
         inputs = preparation.apply_to_training(self.columns, train, target_values)
         distinct = [*self._distinct, *[2] * len(preparation.indicators)]

@@ -6,11 +6,14 @@ together.
 """
 
 from nastavnik.targets._base import Column as Column
+from nastavnik.targets._base import Fitting as Fitting
 from nastavnik.targets._base import Question as Question
 from nastavnik.targets._base import Target as Target
+from nastavnik.targets._base import in_digits as in_digits
 from nastavnik.targets._base import make_loss as make_loss
 from nastavnik.targets._classification import Classification as Classification
 from nastavnik.targets._count import Count as Count
+from nastavnik.targets._find import are_one as are_one
 from nastavnik.targets._find import find_target as find_target
 from nastavnik.targets._find import kinds_wanted as kinds_wanted
 from nastavnik.targets._find import target_of as target_of

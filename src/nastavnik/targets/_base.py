@@ -65,6 +65,18 @@ class Question(NamedTuple):
     values: np.ndarray
 
 
+class Fitting(NamedTuple):
+    """By what a target is prepared: the training ``rows``; how real values are given another shape (``transform``, or
+    "auto"); the rows that decide that, so that folds share it (``structure``, by default ``rows``); the name of the
+    ``likelihood`` that it is for, by default the usual one.
+    """
+
+    rows: np.ndarray
+    transform: str = "auto"
+    structure: np.ndarray | None = None
+    likelihood: str | None = None
+
+
 @dataclass(frozen=True)
 class Target(ABC):
     """What is to be predicted, and all that training, scores, baselines and pages need to know of its kind.
@@ -77,18 +89,18 @@ class Target(ABC):
     classes: tuple[str, ...] = ()
 
     kind: ClassVar[str]
-    about: ClassVar[str]
     suits_likelihoods: ClassVar[tuple[str, ...]]  # what likelihoods call their target; losses are for the first
     usual_loss: ClassVar[str] = "likelihood"
-    has_noise: ClassVar[bool] = False  # whether likelihoods have a noise that a recipe sets
+    together: ClassVar[bool] = False  # whether it is read from several columns, all of which must be known
+    of_words: ClassVar[bool] = False  # whether it may be asked for where cells are no numbers
     asks_about: ClassVar[str] = "Predicted and true"  # the report's picture
 
     # Finding it
 
     @classmethod
-    @abstractmethod
     def suits(cls, column: Column) -> str | None:
-        """Why a column is taken for this kind where none is asked for; None where it is not."""
+        """Why a column is taken for this kind where none is asked for; None where it is not: by default never."""
+        return None
 
     @classmethod
     @abstractmethod
@@ -152,27 +164,18 @@ class Target(ABC):
         """
         return make_loss(recipe, likelihood)
 
-    def prepare(
-        self,
-        values: np.ndarray,
-        rows: np.ndarray,
-        transform: str = "auto",
-        structure: np.ndarray | None = None,
-        likelihood: str | None = None,
-    ) -> TargetPreparation:
-        """How values become what the likelihood sees, fitted on training rows.
-
-        Args:
-            values: all of them, in own units.
-            rows: the training rows.
-            transform: how real values are given another shape, or "auto".
-            structure: the rows that decide the transform, so that folds share it; by default ``rows``.
-            likelihood: the name of the one that it is for, by default the usual one.
+    def prepare(self, values: np.ndarray, by: Fitting) -> TargetPreparation:
+        """How values, all of them in own units, become what the likelihood sees.
 
         Raises:
             UserError: values are not what the transform or the likelihood needs.
         """
         return TargetPreparation(self.kind)
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether its likelihoods have a noise that a recipe sets."""
+        return False
 
     def transforms(self) -> bool:
         """Whether its values may be given another shape before they are learned."""
@@ -296,11 +299,11 @@ class OfNumber(Target):
 
     def said(self, values: np.ndarray, row: int) -> str:
         """The number."""
-        return figure_of(float(values[row]))
+        return in_digits(float(values[row]))
 
     def guessed(self, predictive: Predictive, row: int) -> str:
         """The number."""
-        return figure_of(float(predictive.take(np.array([row])).point()[0]))
+        return in_digits(float(predictive.take(np.array([row])).point()[0]))
 
 
 def quantile_columns(predictive: Predictive, quantiles: Sequence[float]) -> dict[str, np.ndarray]:
@@ -313,7 +316,7 @@ def quantile_columns(predictive: Predictive, quantiles: Sequence[float]) -> dict
     return found
 
 
-def figure_of(value: float) -> str:
+def in_digits(value: float) -> str:
     """A number in four significant digits, large ones with separators."""
     return f"{value:,.0f}".replace(",", "\u2009") if abs(value) >= 10_000 else f"{value:.4g}"
 

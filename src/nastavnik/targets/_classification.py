@@ -12,7 +12,7 @@ from nastavnik.errors import UserError
 from nastavnik.figure import BLUE, INK, Figure, blank
 from nastavnik.kinds import level_word
 from nastavnik.predictive import ClassPredictive, Predictive
-from nastavnik.targets._base import Column, Question, Said, Target, make_loss
+from nastavnik.targets._base import Column, Fitting, Question, Said, Target, make_loss
 from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.losses import TrainingLoss
 
@@ -25,7 +25,7 @@ class Classification(Target):
     """One of several classes, words or whole numbers of few values."""
 
     kind = "classification"
-    about = "one of several classes"
+    of_words = True
     suits_likelihoods = ("class",)
     usual_loss = "label_smoothing"
     asks_about = "Are its probabilities honest?"
@@ -82,14 +82,7 @@ class Classification(Target):
         own = len(rows) / (len(self.classes) * np.maximum(counts, 1))
         return make_loss(recipe, likelihood, own.tolist())
 
-    def prepare(
-        self,
-        values: np.ndarray,
-        rows: np.ndarray,
-        transform: str = "auto",
-        structure: np.ndarray | None = None,
-        likelihood: str | None = None,
-    ) -> TargetPreparation:
+    def prepare(self, values: np.ndarray, by: Fitting) -> TargetPreparation:
         """Class numbers as they are."""
         return TargetPreparation("class", self.classes)
 

@@ -15,13 +15,7 @@ class Count(OfNumber):
     """How often something happened: whole numbers from 0 up."""
 
     kind = "count"
-    about = "how often something happened"
     suits_likelihoods = ("count",)
-
-    @classmethod
-    def suits(cls, column: Column) -> str | None:
-        """Only where it is asked for."""
-        return None
 
     @classmethod
     def read(cls, column: Column) -> tuple[Target, np.ndarray]:

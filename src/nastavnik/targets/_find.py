@@ -41,7 +41,7 @@ def find_target(
     """
     wanted = wanted or {}
     columns = [_column(own, infos[name], told) for name, own in values.items()]
-    if Votes.kind in wanted.values() and len(columns) > 1:
+    if are_one(wanted) and len(columns) > 1:
         return Found(*Votes.read_together(columns), "as asked")
     if len(columns) == 1:
         return _find(columns[0], wanted.get(columns[0].info.name))
@@ -78,6 +78,11 @@ def kinds_wanted(task: str | None, targets: Sequence[str]) -> dict[str, str]:
     if Votes.kind in wanted.values() and (len(wanted) < len(targets) or set(wanted.values()) != {Votes.kind}):
         raise UserError("--task votes reads all targets together, a class each; it cannot stand beside another kind")
     return wanted
+
+
+def are_one(wanted: Mapping[str, str]) -> bool:
+    """Whether the columns named are together one target, such as votes."""
+    return any(TARGETS[kind].together for kind in wanted.values())
 
 
 def target_of(record: Mapping[str, Any]) -> Target:

@@ -11,7 +11,7 @@ import numpy as np
 from nastavnik.data import TargetPreparation
 from nastavnik.errors import UserError
 from nastavnik.predictive import ClassPredictive, Predictive
-from nastavnik.targets._base import Column, Said, Target, quantile_columns
+from nastavnik.targets._base import Column, Fitting, Said, Target, quantile_columns
 from nastavnik.targets._classification import MOST_CLASSES, Classification
 
 _CLASS_NAME = re.compile(
@@ -23,7 +23,7 @@ class Grades(Classification):
     """Three to twenty whole numbers in a row, of which more is more."""
 
     kind = "grades"
-    about = "3 to 20 whole numbers, of which more is more"
+    of_words = False
 
     @classmethod
     def suits(cls, column: Column) -> str | None:
@@ -62,14 +62,7 @@ class Grades(Classification):
         """The order is kept unless another is asked for."""
         return sorted(super().likelihoods(), key=lambda name: name != "ordinal")
 
-    def prepare(
-        self,
-        values: np.ndarray,
-        rows: np.ndarray,
-        transform: str = "auto",
-        structure: np.ndarray | None = None,
-        likelihood: str | None = None,
-    ) -> TargetPreparation:
+    def prepare(self, values: np.ndarray, by: Fitting) -> TargetPreparation:
         """Places as they are."""
         return TargetPreparation("grade", self.classes)
 

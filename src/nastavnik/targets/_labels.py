@@ -23,7 +23,7 @@ class Labels(Target):
     """Several labels in a cell, each there or not."""
 
     kind = "labels"
-    about = "several labels in a cell, each there or not"
+    of_words = True
     suits_likelihoods = ("labels",)
     asks_about = "Which labels are found"
 

@@ -7,7 +7,7 @@ import numpy as np
 from nastavnik.data import TargetPreparation
 from nastavnik.errors import UserError
 from nastavnik.predictive import Predictive
-from nastavnik.targets._base import Column, OfNumber, Target
+from nastavnik.targets._base import Column, Fitting, OfNumber, Target
 from nastavnik.training.likelihoods import LIKELIHOODS
 
 _EDGE = 0.1  # how near a target of shares comes to 0 and 1
@@ -20,9 +20,7 @@ class Regression(OfNumber):
     """A real number."""
 
     kind = "regression"
-    about = "a real number"
     suits_likelihoods = ("real", "positive", "spike")
-    has_noise = True
 
     @classmethod
     def suits(cls, column: Column) -> str | None:
@@ -34,30 +32,23 @@ class Regression(OfNumber):
         """The numbers."""
         return cls(column.info.name), column.wants_numbers(cls.kind)
 
-    def prepare(
-        self,
-        values: np.ndarray,
-        rows: np.ndarray,
-        transform: str = "auto",
-        structure: np.ndarray | None = None,
-        likelihood: str | None = None,
-    ) -> TargetPreparation:
+    def prepare(self, values: np.ndarray, by: Fitting) -> TargetPreparation:
         """Standardized, or given another shape where their skew asks for it; as a positive likelihood needs them."""
         known = values[~np.isnan(values)]
-        if likelihood is not None and LIKELIHOODS[likelihood].target in ("positive", "spike"):
-            spike = LIKELIHOODS[likelihood].target == "spike"
-            self._check_positive(known, likelihood, spike)
-            return TargetPreparation.fit_positive(values[rows], spike=spike)
+        if by.likelihood is not None and LIKELIHOODS[by.likelihood].target in ("positive", "spike"):
+            spike = LIKELIHOODS[by.likelihood].target == "spike"
+            self._check_positive(known, by.likelihood, spike)
+            return TargetPreparation.fit_positive(values[by.rows], spike=spike)
         positive = bool((known > 0).all())
-        if transform == "log" and not positive:
+        if by.transform == "log" and not positive:
             raise UserError(
                 f"preparation.target=log needs values above 0, but {self.name!r} goes down to {known.min():g}; "
                 "try preparation.target=yeo-johnson"
             )
-        basis = None if structure is None else values[structure]
+        basis = None if by.structure is None else values[by.structure]
         low, high = _range(known)
         return TargetPreparation.fit_real(
-            values[rows], transform, structure=basis, positive=positive, low=low, high=high
+            values[by.rows], by.transform, structure=basis, positive=positive, low=low, high=high
         )
 
     def _check_positive(self, values: np.ndarray, likelihood: str, spike: bool) -> None:
@@ -72,6 +63,11 @@ class Regression(OfNumber):
             raise UserError(
                 f"likelihood.name={likelihood} needs values {bound}, but {self.name!r} goes down to {values.min():g}"
             )
+
+    @property
+    def has_noise(self) -> bool:
+        """A scale, learned or given."""
+        return True
 
     def transforms(self) -> bool:
         """Logarithm or Yeo–Johnson's transform."""

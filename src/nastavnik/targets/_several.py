@@ -11,7 +11,7 @@ import numpy as np
 from nastavnik.data import SeveralPreparations, TargetPreparation
 from nastavnik.errors import UserError, nearest
 from nastavnik.predictive import JointPredictive, Predictive, divided
-from nastavnik.targets._base import Column, Question, Said, Target
+from nastavnik.targets._base import Column, Fitting, Question, Said, Target
 from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.likelihoods import Several as SeveralLikelihood
 from nastavnik.training.losses import SeveralLosses, TrainingLoss
@@ -30,7 +30,6 @@ class Several(Target):
     shares: tuple[float, ...] = ()
 
     kind = "several"
-    about = "several targets, learned together"
     suits_likelihoods = ("several",)
 
     @classmethod
@@ -42,11 +41,6 @@ class Several(Target):
         own = tuple(float(shares.get(t.name, 1.0)) for t in targets)
         several = cls(name, each=targets, widths=tuple(v.shape[1] for v in values), shares=own)
         return several, np.concatenate(values, axis=1)
-
-    @classmethod
-    def suits(cls, column: Column) -> str | None:
-        """Not one column."""
-        return None
 
     @classmethod
     def read(cls, column: Column) -> tuple[Target, np.ndarray]:
@@ -80,7 +74,7 @@ class Several(Target):
         return list(dict.fromkeys(name for part in self.each for name in part.losses()))
 
     @property
-    def has_noise(self) -> bool:  # type: ignore[override]
+    def has_noise(self) -> bool:
         """Whether one of them has."""
         return any(part.has_noise for part in self.each)
 
@@ -114,21 +108,15 @@ class Several(Target):
             losses.append(part.loss(recipe if name in part.losses() else plain, own, known, weights))
         return SeveralLosses(losses, self.shares)
 
-    def prepare(
-        self,
-        values: np.ndarray,
-        rows: np.ndarray,
-        transform: str = "auto",
-        structure: np.ndarray | None = None,
-        likelihood: str | None = None,
-    ) -> TargetPreparation:
+    def prepare(self, values: np.ndarray, by: Fitting) -> TargetPreparation:
         """Each target's, by its own known rows."""
         found = []
         for part, own in zip(self.each, self.divided(values), strict=True):
             known = known_rows(own)
-            basis = None if structure is None else structure[known[structure]]
-            name = likelihood if likelihood in part.likelihoods() else None
-            found.append(part.prepare(own, rows[known[rows]], transform, basis, name))
+            rows, basis = by.rows[known[by.rows]], by.structure
+            basis = None if basis is None else basis[known[basis]]
+            name = by.likelihood if by.likelihood in part.likelihoods() else None
+            found.append(part.prepare(own, Fitting(rows, by.transform, basis, name)))
         return SeveralPreparations.of(found, self.widths)
 
     def strata(self, values: np.ndarray) -> np.ndarray | None:

@@ -17,13 +17,8 @@ class Votes(Target):
     """Counts or shares of votes for each class, read from a column each (``--target cat,dog --task votes``)."""
 
     kind = "votes"
-    about = "counts or shares of votes for each class, a column each"
+    together = True
     suits_likelihoods = ("votes",)
-
-    @classmethod
-    def suits(cls, column: Column) -> str | None:
-        """Only where it is asked for."""
-        return None
 
     @classmethod
     def read(cls, column: Column) -> tuple[Target, np.ndarray]:
