@@ -7,7 +7,7 @@ import functools
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from nastavnik.arguments import checked
+from nastavnik.boosted import Boosted
 from nastavnik.data import Columns, Inputs, Preparation, TargetPreparation, as_frame, plain_frame
 from nastavnik.errors import UserError
 from nastavnik.files import file_hash, read_json, read_tensors, write_json, write_tensors, write_text
@@ -35,6 +36,7 @@ from nastavnik.training.likelihoods import TEMPERATURES
 from nastavnik.training.losses import TrainingLoss
 
 _ROWS_AT_ONCE = 4096
+_OF_ROWS = ("examples", "entries", "answers", "_bins")  # of a signature: what training needs, or is kept elsewhere
 _FIELDS_AT_ONCE = 256  # whose maps are many times as large as they are
 
 
@@ -62,7 +64,7 @@ class Member:
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """Networks that predict together, each weighted by its votes.
+    """Networks that predict together, each weighted by its votes; a blend holds boosted trees with votes beside them.
 
     ``task`` is what is predicted; ``columns`` describes the input columns of a raw table.
     Predictions are computed in float64, so that a row's prediction does not depend on its neighbours; those of
@@ -75,6 +77,8 @@ class Model:
     target: TargetPreparation
     signature: Signature
     members: tuple[Member, ...]
+    boosted: tuple[tuple[Boosted, int], ...] = ()
+    network_votes: int = 1  # of all networks together, beside those of boosted trees
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -145,7 +149,11 @@ class Model:
         """The mixture of the members' distributions; see ``predict`` for ``passes``."""
         inputs = self.preparation.apply(columns)
         each = [(member_predictive(m, inputs, self.target, passes), m.votes) for m in self.members]
-        return mixture([predictive for predictive, votes in each for _ in range(votes)])
+        networks = mixture([predictive for predictive, votes in each for _ in range(votes)])
+        if not self.boosted:
+            return networks
+        trees = [(boosted.beside(networks, columns), votes) for boosted, votes in self.boosted]
+        return mixture([networks] * self.network_votes + [own for own, votes in trees for _ in range(votes)])
 
     def save(self, folder: str | Path, card: str | None = None) -> None:
         """Write ``model.safetensors``, ``model.json`` and ``card.md``; nothing is pickled."""
@@ -154,9 +162,9 @@ class Model:
         for i, member in enumerate(self.members):
             state = member.learner.state_dict()
             tensors |= {f"members.{i}.{name}": t.detach().cpu().contiguous() for name, t in state.items()}
-        signature = {k: v for k, v in self.signature.__dict__.items() if k not in ("examples", "entries")}
+        signature = {k: v for k, v in self.signature.__dict__.items() if k not in _OF_ROWS}
         members = [{"recipe": m.recipe.to_json(), "temperature": m.temperature, "votes": m.votes} for m in self.members]
-        content = {
+        content: dict[str, Any] = {
             "task": self.task.to_json(),
             "columns": [info.to_json() for info in self.columns],
             "preparation": record,
@@ -164,6 +172,12 @@ class Model:
             "signature": signature,
             "members": members,
         }
+        if self.boosted:
+            content |= {"boosted": [], "network_votes": self.network_votes}
+        for i, (boosted, votes) in enumerate(self.boosted):
+            own, arrays = boosted.to_record()
+            content["boosted"].append({**own, "votes": votes})
+            tensors |= {f"boosted.{i}.{name}": t for name, t in arrays.items()}
         with together(Path(folder)) as stage:
             write_tensors(stage / "model.safetensors", tensors)
             named = {"tensors_sha256": file_hash(stage / "model.safetensors"), **content}
@@ -219,19 +233,30 @@ class Model:
             TargetPreparation.from_json(record["target"]),
             signature,
             tuple(members),
+            tuple(_boosted_of(record, tensors)),
+            record.get("network_votes", 1),
+        )
+
+
+def _boosted_of(record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[Boosted, int]]:
+    for i, own in enumerate(record.get("boosted", [])):
+        start = f"boosted.{i}."
+        yield (
+            Boosted.from_record(own, {n[len(start) :]: t for n, t in tensors.items() if n.startswith(start)}),
+            own["votes"],
         )
 
 
 def _tensors(path: Path, record: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """A model's tensors, held against its record: none is missing, left over, or holds what is no number."""
     tensors = read_tensors(path, record["tensors_sha256"])
-    count = len(record["members"])
+    counts = {"members": len(record["members"]), "boosted": len(record.get("boosted", []))}
     for name, tensor in tensors.items():
         start, _, rest = name.partition(".")
         place = rest.partition(".")[0]
-        if start != "preparation" and not (start == "members" and place in map(str, range(count))):
+        if start != "preparation" and place not in map(str, range(counts.get(start, 0))):
             raise UserError(f"{path} is damaged: nothing in model.json has the tensor {name}")
-        bad = torch.isnan(tensor) if start == "preparation" else ~torch.isfinite(tensor)
+        bad = ~torch.isfinite(tensor) if start == "members" else torch.isnan(tensor)
         if bad.any():  # a preparation's scale is infinite for a column that never varied
             raise UserError(f"{path} is damaged: {int(bad.sum())} numbers of {name} are not finite; fit again")
     _check_preparation(path, tensors, record["preparation"])

@@ -13,7 +13,7 @@ from nastavnik.errors import UserError, nearest
 from nastavnik.recipe import Value
 
 CRITERIA = ("validation", "evidence", "description_length")
-DELIVERIES = ("single", "ensemble")
+DELIVERIES = ("best", "single", "ensemble", "blend")
 CLASS_WEIGHTS = ("none", "balanced")
 ENGINES = ("auto", "sequential", "batched", "compiled")
 # the names of selection's tables, here so that a wrong word is told before anything heavy is imported
@@ -102,7 +102,7 @@ class FitRequest:
         _member("--stop", self.stop, STOPS)
         _member("--ladder", self.ladder, LADDERS)
         self._check_pareto()
-        if self.criterion != "validation" and self.deliver == "ensemble":
+        if self.criterion != "validation" and self.deliver in ("ensemble", "blend"):
             raise UserError(f"--criterion {self.criterion} chooses one network; an ensemble is built by validation")
         if self.criterion != "validation" and self.class_weights != "none":
             raise UserError(

@@ -5,6 +5,7 @@ from torch import nn
 
 from nastavnik.errors import UserError
 from nastavnik.nets import FAMILIES, Dropout, Factory, PiecewiseLinear, Signature, own_noise
+from nastavnik.nets._embedding import quantile_bins
 from nastavnik.noise import uniform_bits
 
 SIGNATURE = Signature(
@@ -71,7 +72,7 @@ def test_own_noise_replaces_plain_dropout_and_layers_differ() -> None:
 
 def test_piecewise_linear_encodes_places_in_bins() -> None:
     examples = torch.arange(0, 101.0)[:, None]
-    layer = PiecewiseLinear(4, (101,), examples)
+    layer = PiecewiseLinear(4, (101,), quantile_bins(4, (101,), examples))
     encoded = layer(torch.tensor([[0.0], [25.0], [30.0], [100.0], [-1000.0], [1000.0]]))
     expected = [[0, 0, 0, 0], [1, 0, 0, 0], [1, 0.2, 0, 0], [1, 1, 1, 1], [-3, 0, 0, 0], [1, 1, 1, 4]]
     torch.testing.assert_close(encoded, torch.tensor(expected, dtype=torch.float32))
@@ -79,7 +80,7 @@ def test_piecewise_linear_encodes_places_in_bins() -> None:
 
 def test_unused_bins_stay_silent() -> None:
     examples = torch.tensor([0.0, 1.0] * 30)[:, None]
-    layer = PiecewiseLinear(8, (20,), examples)
+    layer = PiecewiseLinear(8, (20,), quantile_bins(8, (20,), examples))
     assert layer.features == 8
     encoded = layer(torch.tensor([[0.0], [1.0], [0.5]]))
     assert (encoded[:, 1:] == 0).all()

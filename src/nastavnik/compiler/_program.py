@@ -70,6 +70,11 @@ class Program:
         """Whether it was compiled before, on this machine."""
         return self._run is not None or is_built(self.source, self._wide)
 
+    @property
+    def ready(self) -> bool:
+        """Whether it can be run at once."""
+        return self._run is not None
+
     def build(self, ended: Callable[[], bool] = lambda: False) -> None:
         """Compile, or take what was compiled before.
 

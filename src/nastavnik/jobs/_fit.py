@@ -311,8 +311,15 @@ def _give(beside: BaselineProcess | None, dataset: Dataset, request: FitRequest,
         return
     rows = dataset.split.development if dataset.split.folds else dataset.split.train
     seconds = float("inf") if clock.budget is None else BASELINE_SHARE * clock.budget
+    held = [] if request.deliver in ("single", "ensemble") else [own for _, own in dataset.split.parts]
     beside.give(
-        dataset.columns, dataset.task, rows, dataset.split.test, seed=request.seed, seconds=min(seconds, clock.left)
+        dataset.columns,
+        dataset.task,
+        rows,
+        dataset.split.test,
+        seed=request.seed,
+        seconds=min(seconds, clock.left),
+        held=held[: len(held) // dataset.split.repeats],
     )
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from nastavnik.errors import UserError
 from nastavnik.fields import Entry
 from nastavnik.nets._conduct import Conduct, observed
+from nastavnik.nets._embedding import Bins, quantile_bins, target_bins
 from nastavnik.nets._standard import Standard
 from nastavnik.nets.initializers import INITIALIZERS, OUTPUTS
 from nastavnik.recipe import Value
@@ -32,7 +33,7 @@ class Signature:
     ranges of the number inputs, at their end, that hold the weighed words of a text each;
     ``examples`` are training rows for data-dependent parts, what ``forward`` takes (numbers [n, numbers],
     categories [n, c] and the fields), None when weights are loaded anyway. ``entries`` are the fields: pictures, texts
-    as tokens, arrays.
+    as tokens, arrays. ``answers`` [n, m] are the examples' targets as numbers, or an indicator for each class.
     """
 
     numbers: int
@@ -42,6 +43,20 @@ class Signature:
     examples: tuple[torch.Tensor, ...] | None = None
     bags: tuple[tuple[int, int], ...] = ()
     entries: tuple[Entry, ...] = ()
+    answers: torch.Tensor | None = None
+    _bins: dict[tuple[int, str], Bins] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def bins(self, most: int, edges: str) -> Bins | None:
+        """Bins of the plain number inputs, by "quantile" or "target"; fitted once for all networks of the rows."""
+        if self.examples is None:
+            return None
+        if (most, edges) not in self._bins:
+            numbers, distinct = self.examples[0][:, : self.plain], self.distinct[: self.plain]
+            if edges == "target" and self.answers is not None:
+                self._bins[most, edges] = target_bins(most, distinct, numbers, self.answers)
+            else:
+                self._bins[most, edges] = quantile_bins(most, distinct, numbers)
+        return self._bins[most, edges]
 
     @property
     def plain(self) -> int:

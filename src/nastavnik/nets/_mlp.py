@@ -13,10 +13,11 @@ from torch.nn import functional as F
 from nastavnik.errors import UserError, nearest
 from nastavnik.fields import Entry
 from nastavnik.nets._dropout import BY_PROGRESS, DROPOUTS, BranchDropout, Dropout, WeightDropout
-from nastavnik.nets._embedding import PiecewiseLinear
+from nastavnik.nets._embedding import Periodic, PiecewiseLinear
 from nastavnik.nets._encoders import Flat
 from nastavnik.nets._family import Signature, initialization_nodes, optimizer_choice
 from nastavnik.nets._normalization import NORMALIZATIONS, Normalization, WeightNormLinear
+from nastavnik.nets._scaling import PARAMETRIZATIONS, Scaling, TangentLinear, layer_maker
 from nastavnik.nets.activations import activation_choice, make_activation
 from nastavnik.nets.initializers import initialize
 from nastavnik.recipe import Value
@@ -45,8 +46,11 @@ class MlpNetwork(nn.Module):
         self.numbers: nn.Module = nn.Identity()
         features = signature.plain
         if settings["embedding"] == "piecewise" and signature.plain:
-            examples = None if signature.examples is None else signature.examples[0][:, : signature.plain]
-            self.numbers = PiecewiseLinear(int(settings["bins"]), signature.distinct[: signature.plain], examples)
+            bins, edges = int(settings["bins"]), str(settings.get("edges", "quantile"))
+            self.numbers = PiecewiseLinear(bins, signature.distinct[: signature.plain], signature.bins(bins, edges))
+            features = self.numbers.features
+        elif settings["embedding"] == "periodic" and signature.plain:
+            self.numbers = Periodic(signature.plain, int(settings["bins"]), float(settings["sigma"]))
             features = self.numbers.features
         self.encoders = nn.ModuleList(
             self.encoder(entry, settings, None if signature.examples is None else signature.examples[2 + i])
@@ -61,15 +65,17 @@ class MlpNetwork(nn.Module):
         self.categories = nn.ModuleList(
             nn.Embedding(k, size) for k, size in zip(signature.cardinalities, sizes, strict=True)
         )
-        self.before: nn.Module = nn.Identity()
-        if "input_dropout" in settings:
-            self.before = Dropout(float(settings["input_dropout"]))
-            self.before.setting = "network.input_dropout"
         widths = [features + sum(sizes), *[width] * depth]
+        self.before: nn.Module = Scaling(widths[0]) if settings.get("scaling", False) else nn.Identity()
+        if "input_dropout" in settings:
+            silenced = Dropout(float(settings["input_dropout"]))
+            silenced.setting = "network.input_dropout"
+            self.before = nn.Sequential(self.before, silenced) if isinstance(self.before, Scaling) else silenced
         normalization = _normalization(str(settings["normalization"]))
+        make_layer = layer_maker(str(settings.get("parametrization", "standard")), normalization)
         self.activations = nn.ModuleList(make_activation(settings) for _ in range(depth))
         pieces = make_activation(settings).expansion
-        self.layers = nn.ModuleList(normalization.layer(a, b * pieces) for a, b in itertools.pairwise(widths))
+        self.layers = nn.ModuleList(make_layer(a, b * pieces) for a, b in itertools.pairwise(widths))
         self.norms = nn.ModuleList(normalization.make(width * pieces, settings) for _ in range(depth))
         kind = DROPOUTS[str(settings.get("dropout_kind", Dropout.name))]
         schedule = str(settings.get("dropout_schedule", "constant"))
@@ -77,7 +83,8 @@ class MlpNetwork(nn.Module):
         self.residual = bool(settings["residual"])
         if self.residual:
             self.gates = nn.Parameter(torch.ones(depth))
-        self.output = nn.Linear(widths[-1], signature.outputs)
+        ntp = settings.get("parametrization", "standard") == "ntp"
+        self.output = (TangentLinear if ntp else nn.Linear)(widths[-1], signature.outputs)
         initialize(self, {}, None)
         for table in self.categories:
             assert isinstance(table, nn.Embedding)
@@ -113,7 +120,7 @@ class MlpNetwork(nn.Module):
         dropout = self.dropouts[i]
         if isinstance(dropout, WeightDropout) and dropout.training:
             assert isinstance(layer, nn.Linear)
-            weight = layer.effective() if isinstance(layer, WeightNormLinear) else layer.weight
+            weight = layer.effective() if isinstance(layer, (WeightNormLinear, TangentLinear)) else layer.weight
             return self.activations[i](self.norms[i](F.linear(x, dropout(weight), layer.bias)))
         h = self.activations[i](self.norms[i](layer(x)))
         if isinstance(dropout, BranchDropout) and not (self.residual and x.shape == h.shape):
@@ -143,17 +150,28 @@ def normalization_choice(default: str) -> Choice:
 def joint_space(rows: int, inputs: int, *, pure: bool) -> dict[str, Node]:
     """The hidden layers behind encoders: none by default where a field is all there is (``pure``)."""
     bins = Choice.of(4, 8, 16, default=8) if rows < 2000 else Choice.of(16, 32, 64, default=16)
-    branches: dict[Value, Space] = {
-        "none": Space(fixed={"network.bins": 0}),
-        "piecewise": Space({"network.bins": bins}),
-    }
-    many = inputs > _FEW_INPUTS or pure
+    branches = embedding_branches(bins)
+    searched: tuple[Value, ...] = ("none",) if inputs > _FEW_INPUTS or pure else tuple(branches)
     return {
         "network.depth": Choice.of(0, 1, 2, default=0 if pure else 1),
         "network.width": Choice.of(32, 64, 128, default=64),
-        "network.embedding": Choice(branches, default="none", searched=("none",) if many else ("none", "piecewise")),
+        "network.embedding": Choice(branches, default="none", searched=searched),
         "network.residual": Choice.of(False, default=False),
         "network.dropout": Number(0.0, 0.5, default=0.2, below=1.0),
+    }
+
+
+def embedding_branches(bins: Choice) -> dict[Value, Space]:
+    """How numbers may enter; ``network.bins`` is what each becomes at most."""
+    return {
+        "none": Space(fixed={"network.bins": 0}),
+        "piecewise": Space({"network.bins": bins, "network.edges": Choice.of("quantile", "target", default="target")}),
+        "periodic": Space(
+            {
+                "network.bins": Choice.of(4, default=4),
+                "network.sigma": Number(0.02, 2.0, log=True, default=0.1, below=100.0),
+            }
+        ),
     }
 
 
@@ -175,12 +193,11 @@ class Mlp:
         widths = [32, 64, 128] if rows < 1000 else [64, 128, 256] if rows < 5000 else [128, 192, 256, 384]
         bins = Choice.of(4, 8, 16, default=8) if rows < 2000 else Choice.of(16, 32, 64, default=16)
         normalization = "none" if rows < 5000 else "batch"
-        plain, piecewise = Space(fixed={"network.bins": 0}), Space({"network.bins": bins})
+        branches = embedding_branches(bins)
         if inputs > _FEW_INPUTS:
-            embedding = Choice({"none": plain, "piecewise": piecewise}, default="none", searched=("none",))
+            embedding = Choice(branches, default="none", searched=("none",))
         else:
-            default = "none" if rows < 2000 else "piecewise"
-            embedding = Choice({"none": plain, "piecewise": piecewise}, default=default)
+            embedding = Choice(branches, default="none" if rows < 2000 else "piecewise")
         return Space(
             {
                 "network.width": Choice.of(*widths, default=widths[-1] if 1000 <= rows < 5000 else widths[1]),
@@ -194,6 +211,8 @@ class Mlp:
             },
             optional={
                 "network.input_dropout": Number(0.0, 0.5, default=0.1, below=1.0),
+                "network.scaling": Choice.of(False, True, default=False),
+                "network.parametrization": Choice.of(*PARAMETRIZATIONS, default="standard"),
                 "network.dropout_kind": Choice.of(*DROPOUTS, default=Dropout.name),
                 "network.dropout_schedule": Choice.of(*BY_PROGRESS, default="constant"),
                 **initialization_nodes(),

@@ -110,7 +110,7 @@ def choose(
 
 def _compiled_later(eager: Way, compiled: Compiled, seconds: float, deadline: Deadline | None) -> Way:
     """The eager way, and beside it a compilation where it is likely to be done long before the training."""
-    needed = PACE.seconds(compiled.length)
+    needed = PACE.seconds(compiled.length(False))
     left = seconds if deadline is None else min(seconds, deadline.left)
     return Meanwhile(eager, compiled, deadline, _trial) if needed < _EARLY * left else eager
 

@@ -47,18 +47,23 @@ class Meanwhile(Way):
 
     def __init__(self, eager: Way, compiled: Compiled, deadline: Deadline | None, trial: Trial) -> None:
         self._now, self._compiled, self._trial = eager, compiled, trial
+        self._began = perf_counter()
         self._over = threading.Event()
         self._failure: list[BaseException] = []
-        over, failure = self._over, self._failure
+        self._ready, self._tried = threading.Event(), False
+        over, ready, failure = self._over, self._ready, self._failure
 
         def ended() -> bool:
             return over.is_set() or (deadline is not None and deadline.passed())
 
         def build() -> None:  # holds on to nothing of this object
             try:
-                _in_turn(compiled, ended)
+                _in_turn(compiled, False, ended)
+                ready.set()
+                _in_turn(compiled, True, ended)
             except (Ended, NotCompilable):
-                over.set()
+                if not ready.is_set():
+                    over.set()
             except BaseException as error:  # told by the thread that trains
                 failure.append(error)
 
@@ -78,7 +83,14 @@ class Meanwhile(Way):
     @property
     def is_waiting(self) -> bool:
         """Whether the step is being compiled."""
-        return self._thread is not None and not self._over.is_set()
+        return not (self._ready.is_set() or self._over.is_set() or self._failure)
+
+    @property
+    def seconds_left(self) -> float:
+        """Until it is compiled, by the pace of the latest compilations."""
+        if not self.is_waiting:
+            return 0.0
+        return max(0.0, PACE.seconds(self._compiled.length(False)) - (perf_counter() - self._began))
 
     @property
     def scratch_bytes(self) -> int:
@@ -87,14 +99,12 @@ class Meanwhile(Way):
 
     def advance(self, state: State, losses: torch.Tensor, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
         """See ``Way``."""
-        if self._thread is not None and not self._thread.is_alive():
-            self._thread = None
-            if self._failure:
-                raise self._failure[0]
-            if not self._over.is_set():
-                few = stretch.first(2)
-                if self._trial(self._compiled, state, few) < self._trial(self._now, state, few):
-                    self._now = self._compiled
+        if self._failure:
+            raise self._failure[0]
+        if self._ready.is_set() and not self._tried:
+            self._tried, few = True, stretch.first(2)
+            if self._trial(self._compiled, state, few) < self._trial(self._now, state, few):
+                self._now = self._compiled
         return self._now.advance(state, losses, stretch)
 
     def end(self) -> None:
@@ -107,7 +117,7 @@ class Meanwhile(Way):
         self._over.set()
 
 
-def _in_turn(compiled: Compiled, ended: Callable[[], bool]) -> None:
+def _in_turn(compiled: Compiled, measured: bool, ended: Callable[[], bool]) -> None:
     """Compile when no other compilation is under way, and learn how long it took."""
     while not _TURN.acquire(timeout=_WAIT):
         if ended():
@@ -115,9 +125,9 @@ def _in_turn(compiled: Compiled, ended: Callable[[], bool]) -> None:
     try:
         if ended():
             raise Ended
-        length, started, done = compiled.length, perf_counter(), False
+        length, started, done = compiled.length(measured), perf_counter(), False
         try:
-            compiled.build(ended)
+            compiled.build_one(measured, ended)
             done = True
         finally:
             if length:

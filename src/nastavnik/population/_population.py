@@ -195,7 +195,7 @@ class Population:
         ``pause`` is called several times a second while all networks stand at one step: a moment to save.
         """
         while self.step < min(until, self.total_steps) and len(self):
-            stop = min(until, self.total_steps, (self.step // self._every + 1) * self._every)
+            stop = min(until, self.next_evaluation)
             self._advance(stop, deadline, pause)
             if not len(self):  # let go in a pause
                 return
@@ -214,10 +214,30 @@ class Population:
         self.total_steps = min(self.planned_steps, max(total_steps, self.step + 1))
         self._every = max(1, math.ceil(self.total_steps / self._evaluations))
 
+    def begin(self, deadline: Deadline | None = None) -> None:
+        """Choose the way to run, so that what is to be compiled is compiled beside other work."""
+        with network_at_fault("its way to run is chosen", self.learner):
+            self._chosen_way(deadline)
+
     @property
     def is_compiling(self) -> bool:
         """Whether training goes on by a slower way until its step is compiled."""
         return isinstance(self._way, Meanwhile) and self._way.is_waiting
+
+    @property
+    def compilation_left(self) -> float:
+        """Seconds that it may take until the step is compiled, roughly."""
+        return self._way.seconds_left if isinstance(self._way, Meanwhile) else 0.0
+
+    @property
+    def next_evaluation(self) -> int:
+        """The step of the next evaluation."""
+        return min(self.total_steps, (self.step // self._every + 1) * self._every)
+
+    @property
+    def stride(self) -> int:
+        """Steps between two looks at the clock."""
+        return self._at_once
 
     def _advance(self, stop: int, deadline: Deadline | None, pause: Callable[[], None]) -> None:
         """Take all networks to a step, or less far when the deadline passes."""

@@ -83,6 +83,11 @@ class Stretch(NamedTuple):
         """How many."""
         return len(self.time.step)
 
+    def last(self) -> Stretch:
+        """Its last step."""
+        time = Time(*(t[-1:] for t in self.time))
+        return self._replace(rows=self.rows[-1:], time=time)
+
     def first(self, steps: int) -> Stretch:
         """Its first steps, without instruments."""
         time = Time(*(t[:steps] for t in self.time))
@@ -258,7 +263,7 @@ class Compiled(Way):
 
     def __init__(self, training: Training, state: State, settings: Tensors, batch: int) -> None:
         started = perf_counter()
-        self.data = training.data
+        self.data, self._training = training.data, training
         self._names = [(i, name) for i, part in enumerate(state) for name in part]
         self._settings = list(settings)
         self._instruments = list(training.instruments)
@@ -285,10 +290,21 @@ class Compiled(Way):
         """Whether all of it was compiled before, so that ``build`` takes no time."""
         return all(program.built for program in self._programs.values())
 
-    @property
-    def length(self) -> int:
-        """Characters that are to be compiled, which the time of it grows with."""
-        return sum(len(program.source) for program in self._programs.values() if not program.built)
+    def length(self, measured: bool) -> int:
+        """Characters that are to be compiled of the step with or without its instruments; the time grows with them."""
+        program = self._programs.get(measured)
+        return 0 if program is None or program.built else len(program.source)
+
+    def build_one(self, measured: bool, ended: Callable[[], bool]) -> None:
+        """Compile the step with or without its instruments; see ``build``.
+
+        Without the one that has them, the steps that are measured are taken batched.
+        """
+        started = perf_counter()
+        if measured in self._programs:
+            self._programs[measured].build(ended)
+        self._seconds += 0.0 if measured else perf_counter() - started
+        self.words = f"compiled in {self._seconds:.1f} s"
 
     def build(self, ended: Callable[[], bool] = lambda: False) -> None:
         """Compile, or take what was compiled before.
@@ -335,6 +351,11 @@ class Compiled(Way):
         total = losses.clone()
         measures = {name: torch.zeros(count, dtype=dtype) for name in self._instruments if stretch.measured}
         cut = stretch.steps - (1 if stretch.measured else 0)
+        if stretch.measured and not self._programs[True].ready:
+            if cut:
+                whole = stretch._replace(measured=False)
+                state, losses, _ = self.advance(state, losses, whole.first(cut))
+            return Batched(self._training).advance(state, losses, stretch.last())
         for measured, first, last in ((False, 0, cut), (True, cut, stretch.steps)):
             if first == last:
                 continue

@@ -3,6 +3,7 @@
 Symbols: m members, n rows, C classes. A mixture of members gives each the same weight.
 """
 
+from nastavnik.predictive._base import Moved as Moved
 from nastavnik.predictive._base import Predictive as Predictive
 from nastavnik.predictive._base import mixture as mixture
 from nastavnik.predictive._base import stitch as stitch

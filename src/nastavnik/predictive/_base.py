@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -45,6 +45,15 @@ class Predictive(Protocol):
     @classmethod
     def stitched(cls, parts: Sequence[Any], order: np.ndarray) -> Predictive:
         """Several of this sort for different rows, one after the other, put into this order."""
+        ...
+
+
+@runtime_checkable
+class Moved(Protocol):
+    """A distribution that can be moved as it is."""
+
+    def moved(self, point: np.ndarray) -> Any:
+        """The same about other points [n]: what ``point`` gives then; as near to it as its bounds allow."""
         ...
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from nastavnik.predictive._base import OfNumbers, log_mean_exp
 
+_LEAST = 1e-3  # of a rate that is moved
+
 
 @dataclass(frozen=True)
 class CountPredictive(OfNumbers):
@@ -35,6 +37,10 @@ class CountPredictive(OfNumbers):
         from scipy.stats import poisson
 
         return poisson.ppf(q, self.point())
+
+    def moved(self, point: np.ndarray) -> CountPredictive:
+        """All members' rates by the same factor."""
+        return CountPredictive(self.rate * np.maximum(point, _LEAST) / self.point())
 
     def take(self, rows: np.ndarray) -> CountPredictive:
         """Some of the rows."""

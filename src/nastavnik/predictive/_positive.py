@@ -14,6 +14,8 @@ from nastavnik.predictive._real import rescaled
 if TYPE_CHECKING:
     from nastavnik.data import TargetPreparation
 
+_LEAST = 1e-3  # of the values' deviation: nothing is moved nearer to zero
+
 
 @dataclass(frozen=True)
 class GammaPredictive(OfNumbers):
@@ -50,6 +52,10 @@ class GammaPredictive(OfNumbers):
             ends.min(0), ends.max(0), lambda t: gammainc(self.shape, self.shape * t / self.mean).mean(0) < q
         )
         return found * self.target.scale
+
+    def moved(self, point: np.ndarray) -> GammaPredictive:
+        """All members' means by the same factor."""
+        return replace(self, mean=self.mean * np.maximum(point, _LEAST * self.target.scale) / self.point())
 
     def take(self, rows: np.ndarray) -> GammaPredictive:
         """Some of the rows."""
@@ -104,6 +110,11 @@ class HurdlePredictive(OfNumbers):
             return (self.zero + (1 - self.zero) * ndtr((z - self.mean) / self.deviation)).mean(0) < q
 
         return np.where(self.zero.mean(0) >= q, 0.0, self.target.own_units(bisected(low, high, is_below)))
+
+    def moved(self, point: np.ndarray) -> HurdlePredictive:
+        """What is not zero, by the same factor."""
+        factor = np.maximum(point, _LEAST * self.target.scale) / np.maximum(self.point(), _LEAST * self.target.scale)
+        return replace(self, mean=self.mean + np.log(factor) / self.target.scale)
 
     def take(self, rows: np.ndarray) -> HurdlePredictive:
         """Some of the rows."""

@@ -14,6 +14,7 @@ from nastavnik.predictive._base import OfNumbers, bisected, log_mean_exp
 if TYPE_CHECKING:
     from nastavnik.data import TargetPreparation
 
+_FAR = 10.0  # deviations of all values, beyond which nothing is moved
 _HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 
 
@@ -72,6 +73,14 @@ class RealPredictive(OfNumbers):
         ends = self.mean + self.deviation * standard.ppf(q)
         low, high = ends.min(0), ends.max(0)  # the mixture's quantile lies between its members'
         return bisected(low, high, lambda y: standard.cdf((y - self.mean) / self.deviation).mean(0) < q)
+
+    def moved(self, point: np.ndarray) -> RealPredictive:
+        """All members by the same step in prepared units."""
+        if self.target.transform == "identity":
+            return replace(self, mean=self.mean + (point - self.point()) / self.target.scale)
+        reach = 12 * self.deviation.max(0) + np.ptp(self.mean, axis=0) + _FAR
+        step = bisected(-reach, reach, lambda s: replace(self, mean=self.mean + s).point() < point)
+        return replace(self, mean=self.mean + step)
 
     def take(self, rows: np.ndarray) -> RealPredictive:
         """Some of the rows."""

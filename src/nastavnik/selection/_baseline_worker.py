@@ -1,21 +1,24 @@
-"""The process that baselines run in: numpy and scikit-learn alone, so that it starts soon and can be ended at any time.
+"""The process that baselines run in: numpy, scikit-learn and boosting alone, so that it starts soon and can be ended.
 
 Run by its path. A job comes on stdin and answers go to stdout, as messages: a line of JSON that says which arrays
 follow, then their bytes; nothing is pickled. A job holds the matrices of the training rows, in the order in which
 fits grow, and of the rows to be predicted, and the targets, a column for each question that is asked. Each kind takes
 the one of its matrices that serves it best and is fitted on growing parts of the rows while its share of the seconds
-lasts. Every fit's predictions are answered at once: whoever ends this process keeps the last.
+lasts. Every fit's predictions are answered at once: whoever ends this process keeps the last. Boosted trees that a
+model may hold are answered as arrays with their last fit.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib
 import inspect
 import io
 import json
 import math
 import os
 import queue
+import tempfile
 import threading
 import time
 import warnings
@@ -25,6 +28,7 @@ from typing import IO, Any
 import numpy as np
 
 _OBJECTS = 20_000  # between two looks for garbage, which would hold imports up
+_READY = 0.6  # of its share, after which a fit that can be ended is
 UNSEEN = 2000  # rows beyond those fitted on that tell a regression's noise
 Message = tuple[dict[str, Any], list[np.ndarray]]
 
@@ -52,9 +56,31 @@ def receive(pipe: IO[bytes]) -> Message | None:
     return record, arrays
 
 
-def makers(task: str, near: int, seed: int, threads: int) -> dict[str, Callable[[], Any]]:
-    """An estimator of each kind, for "classification", "count" or "regression"; ``near`` neighbours."""
+class Turn:
+    """Until when a fit may go on, for those that can be ended with what they have; the worker sets it."""
+
+    ends = float("inf")
+
+    def after_iteration(self, info: Any) -> bool:
+        """CatBoost asks after each tree."""
+        return time.monotonic() < self.ends
+
+
+TURN = Turn()
+
+
+def makers(
+    task: str, near: int, seed: int, threads: int, categories: Sequence[int] = ()
+) -> dict[str, Callable[[], Any]]:
+    """An estimator of each kind, for "classification", "count" or "regression"; ``near`` neighbours, and which columns
+    of the trees' matrix are numbers of ``categories``.
+    """
     from sklearn import dummy, ensemble, linear_model, neighbors
+
+    boosted = {
+        "lightgbm": lambda: LightGbm(task, categories, seed, threads),
+        "catboost": lambda: CatBoost(task, categories, seed, threads),
+    }
 
     words = {
         "classification": lambda: linear_model.LogisticRegression(C=4.0, max_iter=1000),
@@ -68,6 +94,7 @@ def makers(task: str, near: int, seed: int, threads: int) -> dict[str, Callable[
             "k_nearest_neighbours": lambda: neighbors.KNeighborsClassifier(near, n_jobs=threads),
             "random_forest": lambda: ensemble.RandomForestClassifier(n_jobs=threads, random_state=seed),
             "gradient_boosting": lambda: ensemble.HistGradientBoostingClassifier(random_state=seed),
+            **boosted,
             "linear_on_words": lambda: on_words(words[task]()),
         }
     loss = "poisson" if task == "count" else "squared_error"
@@ -81,7 +108,104 @@ def makers(task: str, near: int, seed: int, threads: int) -> dict[str, Callable[
         "k_nearest_neighbours": lambda: neighbors.KNeighborsRegressor(near, n_jobs=threads),
         "random_forest": lambda: ensemble.RandomForestRegressor(n_jobs=threads, random_state=seed),
         "gradient_boosting": lambda: ensemble.HistGradientBoostingRegressor(loss=loss, random_state=seed),
+        **boosted,
         "linear_on_words": lambda: on_words(words[task]()),
+    }
+
+
+class LightGbm:
+    """LightGBM with 400 trees, categories as such (Ke et al. 2017)."""
+
+    def __init__(self, task: str, categories: Sequence[int], seed: int, threads: int) -> None:
+        import lightgbm
+
+        known = lightgbm.LGBMClassifier if task == "classification" else lightgbm.LGBMRegressor
+        options: dict[str, Any] = {"objective": "poisson"} if task == "count" else {}
+        own = known(n_estimators=400, learning_rate=0.05, verbose=-1, n_jobs=threads, random_state=seed, **options)
+        self.estimator, self.categories = own, list(categories)
+
+    def fit(self, rows: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None = None) -> LightGbm:
+        """See scikit-learn."""
+        self.estimator.fit(rows, targets, sample_weight, categorical_feature=self.categories)
+        self.classes_ = getattr(self.estimator, "classes_", None)
+        return self
+
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        """Values."""
+        return np.asarray(self.estimator.predict(rows))
+
+    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
+        """Probabilities."""
+        return np.asarray(self.estimator.predict_proba(rows))
+
+    def packed(self) -> dict[str, np.ndarray]:
+        """Its own file."""
+        return {"file": np.frombuffer(self.estimator.booster_.model_to_string().encode(), dtype=np.uint8)}
+
+
+class CatBoost:
+    """CatBoost by its defaults, 1,000 trees or as many as its time allows (Prokhorenkova et al. 2018)."""
+
+    def __init__(self, task: str, categories: Sequence[int], seed: int, threads: int) -> None:
+        catboost = importlib.import_module("catboost")
+        known = catboost.CatBoostClassifier if task == "classification" else catboost.CatBoostRegressor
+        options: dict[str, Any] = {"loss_function": "Poisson"} if task == "count" else {}
+        self.estimator = known(verbose=0, allow_writing_files=False, thread_count=threads, random_seed=seed, **options)
+        self.categories = list(categories)
+
+    def fit(self, rows: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None = None) -> CatBoost:
+        """See scikit-learn."""
+        table = framed(rows, self.categories)
+        self.estimator.fit(table, targets, cat_features=self.categories, sample_weight=sample_weight, callbacks=[TURN])
+        self.classes_ = getattr(self.estimator, "classes_", None)
+        return self
+
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        """Values."""
+        return np.asarray(self.estimator.predict(framed(rows, self.categories)))
+
+    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
+        """Probabilities."""
+        return np.asarray(self.estimator.predict_proba(framed(rows, self.categories)))
+
+    def packed(self) -> dict[str, np.ndarray]:
+        """Its own file, and which columns are categories."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "trees.cbm")
+            self.estimator.save_model(path)
+            with open(path, "rb") as file:
+                content = np.frombuffer(file.read(), dtype=np.uint8)
+        return {"file": content, "categories": np.array(self.categories, dtype=np.int64)}
+
+
+def framed(rows: np.ndarray, categories: Sequence[int]) -> Any:
+    """A matrix as a frame whose categories are whole numbers, as CatBoost wants them."""
+    import pandas as pd
+
+    return pd.DataFrame(rows).astype(dict.fromkeys(categories, np.int64))
+
+
+def packed(estimator: Any) -> dict[str, np.ndarray] | None:
+    """A fitted estimator as arrays from which it can be asked elsewhere; None where that is not known."""
+    if hasattr(estimator, "packed"):
+        found: dict[str, np.ndarray] = estimator.packed()
+        return found
+    if not hasattr(estimator, "_predictors"):
+        return None
+    trees = [(output, tree.nodes) for each in estimator._predictors for output, tree in enumerate(each)]
+    nodes = np.concatenate([own for _, own in trees])
+    sizes = [len(own) for _, own in trees]
+    return {
+        "start": np.asarray(estimator._baseline_prediction, dtype=np.float64).reshape(-1),
+        "first": np.cumsum([0, *sizes[:-1]]).astype(np.int64),
+        "output": np.array([output for output, _ in trees], dtype=np.int64),
+        "value": nodes["value"].astype(np.float64),
+        "feature": nodes["feature_idx"].astype(np.int64),
+        "threshold": nodes["num_threshold"].astype(np.float64),
+        "missing_left": nodes["missing_go_to_left"].astype(bool),
+        "left": nodes["left"].astype(np.int64),
+        "right": nodes["right"].astype(np.int64),
+        "leaf": nodes["is_leaf"].astype(bool),
     }
 
 
@@ -140,10 +264,36 @@ def fit_growing(
         bigger = min(kind["most"], size * 4)
         last = size >= kind["most"] or now - started + (now - began) * 1.5 * bigger / size > seconds
         record = {"kind": kind["name"], "rows": size, "noise": [own or 1.0 for own in noise], "classes": classes}
+        if last and kind.get("kept") and len(makes) == 1 and (arrays_of := packed(estimator)) is not None:
+            held = None
+            if job.get("folds") and size == len(train) and (now - began) * len(job["folds"]) < started + seconds - now:
+                held = out_of_fold(makes[0], job, (train, targets[:, 0], weights))
+                now = time.monotonic()
+            record |= {"packed": list(arrays_of), "held": held is not None}
+            found += [*([] if held is None else [held]), *arrays_of.values()]
         answer({**record, "seconds": now - started, "last": last}, found)
         if last:
             return
         size = bigger
+
+
+def out_of_fold(
+    make: Callable[[], Any], job: Mapping[str, Any], given: tuple[np.ndarray, np.ndarray, np.ndarray | None]
+) -> np.ndarray:
+    """What fits on the other folds say of each row: values [n], or probabilities [n, classes] by class number."""
+    train, values, weights = given
+    task = job["tasks"][0]
+    every = np.arange(len(train))
+    said = np.zeros(len(train)) if task != "classification" else np.zeros((len(train), int(values.max()) + 1))
+    for fold in job["folds"]:
+        own, rest = np.array(fold, dtype=np.int64), np.setdiff1d(every, fold)
+        targets, _ = asked(values[rest], task)
+        estimator = fitted(make(), train[rest], targets, None if weights is None else weights[rest])
+        if task == "classification":
+            said[np.ix_(own, estimator.classes_.astype(int))] = estimator.predict_proba(train[own])
+        else:
+            said[own] = estimator.predict(train[own])
+    return said
 
 
 def asked(targets: np.ndarray, task: str) -> tuple[np.ndarray, Any]:
@@ -191,13 +341,15 @@ def work(job: Mapping[str, Any], arrays: Sequence[np.ndarray], answer: Callable[
     from threadpoolctl import threadpool_limits
 
     named = dict(zip(job["names"], arrays, strict=True))
-    tables = {task: makers(task, job["near"], job["seed"], job["threads"]) for task in set(job["tasks"])}
+    own = (job["near"], job["seed"], job["threads"], job.get("categories", ()))
+    tables = {task: makers(task, *own) for task in set(job["tasks"])}
     ends = time.monotonic() + (float("inf") if job["seconds"] is None else job["seconds"])
     with threadpool_limits(job["threads"]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a baseline that has not quite converged is still a baseline
         for i, kind in enumerate(job["kinds"]):
             share = (ends - time.monotonic()) / (len(job["kinds"]) - i)
             answer({"kind": kind["name"], "share": None if share == float("inf") else share})
+            TURN.ends = time.monotonic() + _READY * share
             makes = [tables[task][kind["name"]] for task in job["tasks"]]
             try:
                 matrix = best_matrix(makes, job["tasks"], kind["matrices"], named, kind["first"])

@@ -7,6 +7,7 @@ rows to be predicted, never their targets.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -19,11 +20,11 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import torch
 
+from nastavnik.boosted import Boosted
 from nastavnik.clock import beside
-from nastavnik.data import Columns, Inputs, Preparation
-from nastavnik.fields import UNKNOWN
+from nastavnik.data import Columns, Preparation
+from nastavnik.matrices import FEW_SQUARES, category_places, matrix
 from nastavnik.predictive import Predictive
 from nastavnik.rooms import allowed
 from nastavnik.selection import _baseline_worker as worker
@@ -31,23 +32,23 @@ from nastavnik.selection._workbench import PLAIN
 from nastavnik.task import Task
 
 _MOST_CELLS = 60_000_000  # rows × columns × outputs of one fit where no clock limits it
+_LIBRARIES = ("lightgbm", "catboost")
+BOOSTED = ("gradient_boosting", *_LIBRARIES)  # whose trees a model may hold
 _START = 2000  # rows of the first, timed fit
-_ONE_HOT = 1000  # most one-hot columns
 _MOST_TOKENS = 300  # columns that a text counts for, before its words are known
 _START_UP = 1.0  # seconds: with less left a process is not started again
 _PAUSE = 0.05
 _SIDE = 32  # pixels of a side that lines and neighbours are given
-_FEW_SQUARES = 8  # and trees, which look at each by itself
 _FEW_KNOWN = 20  # rows of each of several targets that every fit sees
-_AT_ONCE = 512  # rows of pictures that are made smaller together
 _MATRIX, _SHARE = 2**31, 0.15  # bytes of the squares of all pictures, or that share of what memory is allowed
-_BYTE = 128.0  # a pixel's range is about that of a standardized number
 _KINDS = {  # and which matrix each is given: trees take numbers as they are, the others standardized and one-hot
     "constant": "none",
     "linear": "others",  # or "plain", whichever serves it better, where the usual preparation is not plain
     "k_nearest_neighbours": "others",
     "random_forest": "filled",
     "gradient_boosting": "trees",
+    "lightgbm": "trees",  # where they are installed
+    "catboost": "trees",
     "linear_on_words": "tokens",  # all words that are known, by tf-idf; where there are texts
 }
 
@@ -57,6 +58,8 @@ class Baseline:
     """A fitted baseline: what it says of the rows asked for, ``rows`` it was trained on of ``all_rows``, its seconds.
 
     Where scikit-learn refused these rows, or the time was over, ``predictive`` is None and ``failed`` says why.
+    ``boosted`` are its trees, and ``held`` its answers to the held-out rows, by networks' rules: trees that did not
+    train on them; None where a model cannot hold it.
     """
 
     name: str
@@ -65,6 +68,8 @@ class Baseline:
     all_rows: int
     seconds: float
     failed: str | None = None
+    boosted: Boosted | None = None
+    held: np.ndarray | None = None
 
 
 def fit_baselines(
@@ -132,15 +137,39 @@ class BaselineProcess:
                 pass
 
     def give(
-        self, columns: Columns, task: Task, rows: np.ndarray, wanted: np.ndarray, *, seed: int, seconds: float
+        self,
+        columns: Columns,
+        task: Task,
+        rows: np.ndarray,
+        wanted: np.ndarray,
+        *,
+        seed: int,
+        seconds: float,
+        held: Sequence[np.ndarray] = (),
     ) -> None:
-        """The job: train on ``rows``, predict the ``wanted`` ones, in so many seconds from now."""
+        """The job: train on ``rows``, predict the ``wanted`` ones, in so many seconds from now.
+
+        Of ``held`` rows boosted trees answer too, and come back to be held by a model: rows that are not among
+        ``rows``, or the folds of these, each then predicted by trees that did not see it.
+        """
         self._ends = time.monotonic() + seconds
         self._task, self._rows = task, len(rows)
         order = _shuffled(rows, task, seed)
         self._kinds = _growth(columns, task, len(rows))
         self._named = [kind["name"] for kind in self._kinds]
-        arrays = _arrays(self._kinds, columns, order, wanted, _preparations(columns, rows, self._kinds))
+        folds = len(held) > 1
+        self._held = np.concatenate(held) if held else np.zeros(0, dtype=np.int64)
+        self._order = order if folds else None
+        apart = self._held if not folds else self._held[:0]
+        self._apart = len(apart)
+        wanted = np.concatenate([apart, wanted])
+        for kind in self._kinds:
+            kind["kept"] = bool(held) and kind["name"] in BOOSTED
+            if kind["name"] in _LIBRARIES:  # can be ended with what they have; held-out rows tell their noise
+                kind["first"] = kind["most"] = kind["most"] if kind["kept"] else max(1, round(0.9 * kind["most"]))
+        prepared = _preparations(columns, rows, self._kinds)
+        self._preparation = prepared["trees"]
+        arrays = _arrays(self._kinds, columns, order, wanted, prepared)
         questions = task.target.questions(task.values)
         arrays["targets"] = np.stack([q.values.astype(np.float64) for q in questions], axis=1)[order]
         if task.weights is not None:
@@ -150,6 +179,8 @@ class BaselineProcess:
         job = {
             "tasks": [q.task for q in questions],
             "near": max(1, min(10, fewest // 2)),
+            "categories": category_places(prepared["trees"]),
+            "folds": [np.flatnonzero(np.isin(order, fold)).tolist() for fold in held] if folds else [],
             "seed": seed,
             "threads": self.threads,
         }
@@ -187,11 +218,35 @@ class BaselineProcess:
     def _baseline(self, name: str) -> Baseline:
         if name in self._answers:
             record, found = self._answers[name]
-            said = [{"classes": c, "noise": n} for c, n in zip(record["classes"], record["noise"], strict=True)]
-            predictive = self._task.target.believed(list(zip(said, found, strict=True)))
-            return Baseline(name, predictive, record["rows"], self._rows, record["seconds"])
+            boosted, held = self._kept_trees(name, record, found)
+            noise = record["noise"] if held is None or held.ndim > 1 else [self._noise(held)]
+            said = [{"classes": c, "noise": n} for c, n in zip(record["classes"], noise, strict=True)]
+            own = [answers[self._apart :] for answers in found[: len(said)]]
+            predictive = self._task.target.believed(list(zip(said, own, strict=True)))
+            return Baseline(name, predictive, record["rows"], self._rows, record["seconds"], None, boosted, held)
         why, seconds = self._failed.get(name, ("there was no time for it", 0.0))
         return Baseline(name, None, 0, self._rows, seconds, why)
+
+    def _noise(self, held: np.ndarray) -> float:
+        """The deviation of held-out values from what trees that did not see them say."""
+        y = self._task.values[np.sort(self._held)].astype(np.float64)
+        return max(float(np.sqrt(np.mean((y - held) ** 2))), 1e-12)
+
+    def _kept_trees(
+        self, name: str, record: dict[str, Any], found: list[np.ndarray]
+    ) -> tuple[Boosted | None, np.ndarray | None]:
+        """A baseline's trees, and its answers to the held-out rows in the order of their numbers; or neither."""
+        if "packed" not in record or not (record["held"] or self._apart):
+            return None, None
+        rest = found[1:]
+        said = rest.pop(0) if record["held"] else found[0][: self._apart]
+        rows = self._held if self._order is None else self._order
+        classes = tuple(record["classes"][0])
+        if self._order is not None and said.ndim == 2:
+            said = said[:, list(classes)]
+        task = self._task.target.questions(self._task.values[:0])[0].task
+        boosted = Boosted(name, task, classes, dict(zip(record["packed"], rest, strict=True)), self._preparation)
+        return boosted, said[np.argsort(rows, kind="stable")]
 
     # The process
 
@@ -301,16 +356,21 @@ def _growth(columns: Columns, task: Task, rows: int) -> list[dict[str, Any]]:
     classes_only = all(q.task == "classification" for q in questions)
     outputs = max(1, len(task.classes), len(questions))
     told = any(own.sort == "tokens" for own in columns.fields.values())
-    for name, matrix in _KINDS.items():
-        if matrix == "tokens" and not told:
+    for name, needed in _KINDS.items():
+        if (needed == "tokens" and not told) or not is_here(name):
             continue
         most = rows
-        if matrix not in ("none", "tokens"):
+        if needed not in ("none", "tokens"):
             most = min(rows, max(_START, _MOST_CELLS // max(1, width * outputs)))
         own = min(first, most) if classes_only else min(first, max(1, round(0.9 * rows)), most)
-        matrix = "trees" if matrix == "filled" and not holes else matrix
-        kinds.append({"name": name, "matrices": [matrix], "first": own, "most": most})
+        needed = "trees" if needed == "filled" and not holes else needed
+        kinds.append({"name": name, "matrices": [needed], "first": own, "most": most})
     return kinds
+
+
+def is_here(name: str) -> bool:
+    """Whether a kind of baseline can be fitted here: two need a package of their name."""
+    return name not in _LIBRARIES or importlib.util.find_spec(name) is not None
 
 
 def _preparations(columns: Columns, rows: np.ndarray, kinds: list[dict[str, Any]]) -> dict[str, Preparation]:
@@ -337,7 +397,7 @@ def _arrays(
     for name in dict.fromkeys(name for kind in kinds for name in kind["matrices"]):
         most = max(kind["most"] for kind in kinds if name in kind["matrices"]) + worker.UNSEEN
         for part, rows in (("train", order[:most]), ("wanted", wanted)):
-            arrays[f"{part}.{name}"] = _matrix(name, columns.take(rows), preparations[name], side)
+            arrays[f"{part}.{name}"] = matrix(name, columns.take(rows), preparations[name], side)
     return arrays
 
 
@@ -346,55 +406,9 @@ def _side(columns: Columns, rows: int) -> int:
     channels = sum(own.shape[-1] for own in columns.fields.values() if own.sort == "picture")
     most = (_MATRIX if allowed() is None else _SHARE * (allowed() or 0.0)) / 4
     side = _SIDE
-    while side > _FEW_SQUARES and rows * channels * side**2 > most:
+    while side > FEW_SQUARES and rows * channels * side**2 > most:
         side //= 2
     return side
-
-
-def _matrix(name: str, part: Columns, preparation: Preparation, side: int) -> np.ndarray:
-    """Rows as a matrix for one kind of estimator."""
-    if name == "none":
-        return np.zeros((len(part), 1), dtype=np.float32)
-    inputs = preparation.apply(part)
-    if name == "tokens":
-        return _tokens(inputs, preparation)
-    if name in ("trees", "filled"):
-        numbers = part.numbers
-        if name == "filled":
-            numbers = np.where(np.isnan(numbers), preparation.centre, numbers)
-        told = inputs.numbers.numpy()[:, numbers.shape[1] + len(preparation.indicators) :]
-        return np.concatenate([numbers, told, inputs.categories.numpy(), *_flat(inputs, _FEW_SQUARES)], axis=1)
-    exact = np.float32 if inputs.held else np.float64  # of thousands of pixels the first digits will do
-    blocks = [inputs.numbers.numpy().astype(exact), *(flat / np.float32(_BYTE) for flat in _flat(inputs, side))]
-    for j, size in enumerate(preparation.cardinalities):
-        if size <= _ONE_HOT:
-            blocks.append(np.eye(size, dtype=exact)[inputs.categories[:, j].numpy()])
-    return np.concatenate(blocks, axis=1)
-
-
-def _tokens(inputs: Inputs, preparation: Preparation) -> np.ndarray:
-    """The known words of all texts side by side, each text's numbered on from the one before; 0 for none."""
-    found, first = [], 0
-    for entry, t in zip(preparation.fields.entries, inputs.fields, strict=True):
-        if entry.sort == "tokens":
-            own = t.numpy()
-            found.append(np.where(own > UNKNOWN, own + first, 0))
-            first += entry.levels
-    return np.concatenate(found, axis=1)
-
-
-def _flat(inputs: Inputs, side: int) -> list[np.ndarray]:
-    """Pictures as the means of at most side × side squares, arrays as they are; words of texts are told already."""
-    found: list[list[np.ndarray]] = [[] for t in inputs.held if t.dtype != torch.int32]
-    for start in range(0, max(1, len(inputs)), _AT_ONCE):
-        some = [t for t in inputs.take(slice(start, start + _AT_ONCE)).fields if t.dtype != torch.int32]
-        for own, t in zip(found, some, strict=True):
-            if t.dtype == torch.uint8:
-                squares = -(-max(t.shape[1:3]) // side)
-                maps = t.permute(0, 3, 1, 2).float()
-                t = torch.nn.functional.avg_pool2d(maps, squares, ceil_mode=True) if squares > 1 else maps
-            own.append(t.flatten(1).numpy())
-    return [np.concatenate(own) for own in found]
 
 
 def _shuffled(rows: np.ndarray, task: Task, seed: int) -> np.ndarray:

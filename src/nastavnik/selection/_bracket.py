@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +15,14 @@ import torch
 from nastavnik.clock import Deadline
 from nastavnik.population import Outcome, Population
 from nastavnik.recipe import Recipe, Value
+from nastavnik.selection._abreast import Gate, side_by_side
 from nastavnik.selection._cost import CostModel
 from nastavnik.selection._forecast import SHARES
 from nastavnik.selection.pareto import best_first
 
 _CAUTION = 0.85  # of the time that is left is planned when it has become short
-_COMPILED = 3.0  # times as fast at least, once the step that is being compiled beside the training is there
+_REST = 1.0  # seconds between two moments when everything is at rest
+_WAIT = 0.02  # seconds
 _FEW = 4  # a smaller bracket is not thinned out
 _THIRD = 1 / 3
 _WORTH = 0.1  # of its schedule: a training that has come to an early end goes on for no less
@@ -79,6 +82,9 @@ class Bracket:
     def __post_init__(self) -> None:
         self.seconds = self.seconds or [0.0] * len(self.populations)
         self._pace: dict[int, float] = {}  # of each population that has run: its latest seconds over the cost model's
+        self._timed = [0.0, 0.0]  # seconds of all, and the cost model's
+        self._gate, self._lock = Gate(), threading.Lock()
+        self._workers, self._rested = 1, 0.0
 
     @property
     def network_steps(self) -> int:
@@ -111,11 +117,7 @@ class Bracket:
         """
         while self.rung < len(self.rungs):
             share, stay = self.rungs[self.rung]
-            for i, population in enumerate(self.populations):
-                if not len(population):
-                    continue
-                tell(population, share)
-                self._train_one(i, share, deadline, pause, cost)
+            self._to(share, deadline, tell, pause, cost)
             learn(dict(zip(self.populations, self.seconds, strict=True)))
             if deadline.passed():
                 return
@@ -127,50 +129,138 @@ class Bracket:
                     self._thin(stay, others)
             self.rung += 1
 
+    def _to(
+        self,
+        share: float,
+        deadline: Deadline,
+        tell: Callable[[Population, float], None],
+        pause: Callable[[], None],
+        cost: CostModel | None,
+    ) -> None:
+        """All populations to a share of their steps: one after the other, or under a clock several side by side, those
+        first whose step is compiled, while the others' is being.
+        """
+        waiting = [i for i, population in enumerate(self.populations) if len(population)]
+        if cost is None:
+            for i in waiting:
+                tell(self.populations[i], share)
+                self._train_one(i, self._end(i, share), deadline, pause, None)
+            return
+        for i in waiting:
+            self.populations[i].begin(deadline)
+        at_work: set[int] = set()
+
+        def work() -> None:
+            while not deadline.passed() and self._work_left(share):
+                i = self._take(share, at_work)
+                if i is None:
+                    time.sleep(_WAIT)
+                    self._gate.pass_by()
+                    continue
+                try:
+                    tell(self.populations[i], share)
+                    self._train_one(i, self._next_stop(i, share), deadline, pause, cost)
+                finally:
+                    at_work.discard(i)
+
+        while (unfinished := self._unfinished(share)) and not deadline.passed():
+            self._workers = min(len(unfinished), torch.get_num_threads())
+            side_by_side(work, self._workers, self._gate)
+
+    def _unfinished(self, share: float) -> list[int]:
+        return [i for i, p in enumerate(self.populations) if len(p) and p.step < self._end(i, share)]
+
+    def _work_left(self, share: float) -> bool:
+        """Whether there is some for as many workers; the last population is for one, with all threads."""
+        return len(self._unfinished(share)) > (1 if self._workers > 1 else 0)
+
+    def _end(self, i: int, share: float) -> int:
+        return math.ceil(share * self.populations[i].total_steps)
+
+    def _take(self, share: float, at_work: set[int]) -> int | None:
+        """The population that nobody is at work on and that is least far; of those whose step is compiled, if any."""
+        with self._lock:
+            free = [i for i in self._unfinished(share) if i not in at_work]
+            ready = [i for i in free if not self.populations[i].is_compiling]
+            if not free or (not ready and at_work):  # what is being compiled is not held up by training it
+                return None
+            chosen = min(ready or free, key=lambda i: self.populations[i].step / self._end(i, share))
+            at_work.add(chosen)
+            return chosen
+
+    def _next_stop(self, i: int, share: float) -> int:
+        """As far as a population is trained in one go: to its next evaluation, or a moment while it is compiled."""
+        population = self.populations[i]
+        stop = population.step + population.stride if population.is_compiling else population.next_evaluation
+        return min(self._end(i, share), stop)
+
     def _train_one(
-        self, i: int, share: float, deadline: Deadline, pause: Callable[[], None], cost: CostModel | None
+        self, i: int, until: int, deadline: Deadline, pause: Callable[[], None], cost: CostModel | None
     ) -> None:
         """Train one population; its seconds are counted at each pause, so that a saved bracket knows them."""
         population = self.populations[i]
-        started, step, slices = time.monotonic(), population.step, 0
+        started, step, settled = time.monotonic(), population.step, not population.is_compiling and population.step > 0
 
         def counted() -> None:
-            nonlocal started, step, slices
+            nonlocal started, step, settled
             now = time.monotonic()
-            self.seconds[i] += now - started
-            slices += 1
-            if cost is not None and len(population) and population.step > step and slices > 1:  # the first one warms up
-                ratio = (now - started) / (population.step - step) / cost.step(population, len(population))
-                self._pace[i] = (self._pace.get(i, ratio) + ratio) / 2
-                self.shed(deadline, cost)
-            started, step = now, population.step
-            pause()
+            seconds = now - started
+            self.seconds[i] += seconds
+            known, settled = settled, not population.is_compiling  # the first slice of a way warms up
+            if cost is None:
+                pause()
+            else:
+                if len(population) and population.step > step and known:
+                    self._time(i, seconds, (population.step - step) * cost.step(population, len(population)))
+                self._rest(deadline, pause, cost)
+            started, step = time.monotonic(), population.step
 
-        while len(population) and population.step < (until := math.ceil(share * population.total_steps)):
+        while len(population) and population.step < min(until, population.total_steps):
             population.train(until, deadline, counted)
             if deadline.passed():
                 break
         self.seconds[i] += time.monotonic() - started
 
+    def _time(self, i: int, seconds: float, raw: float) -> None:
+        """Take note of what a slice took, and would take by the cost model."""
+        with self._lock:
+            ratio = seconds / raw / self._workers
+            self._pace[i] = (self._pace.get(i, ratio) + ratio) / 2
+            self._timed[0] += seconds / self._workers
+            self._timed[1] += raw
+
+    def _rest(self, deadline: Deadline, pause: Callable[[], None], cost: CostModel) -> None:
+        """Let candidates go where time is short, and save now and then, while everything is at rest."""
+        now = time.monotonic()
+        with self._lock:
+            due = now - self._rested > _REST or deadline.clock.stop_requested
+            self._rested = now if due else self._rested
+        if due or not self.fits(deadline, cost):
+            with self._gate.alone():
+                self.shed(deadline, cost)
+                pause()
+        else:
+            self._gate.pass_by()
+
     # Planning by what this machine does now
 
-    @property
-    def pace(self) -> float | None:
-        """The latest seconds of a step over the cost model's, mean over populations; None where none was timed."""
-        return float(np.mean(list(self._pace.values()))) if self._pace else None
+    def pace(self, cost: CostModel) -> float:
+        """The seconds of a step over the cost model's, as far as they were timed."""
+        return cost.blended(*self._timed)
 
     def left(self, cost: CostModel, kept: Collection[int] | None = None, *, planned: bool = False) -> float:
         """Seconds until all, or the candidates ``kept`` (by first network), are trained as the rungs say.
 
         ``planned``: to the ends that were planned at first, where those have been moved.
         """
-        pace = cost.correction if self.pace is None else self.pace
+        pace = self.pace(cost)
         total = 0.0
         for i, p in enumerate(self.populations):
             names = p.alive[:: p.data.parts].tolist()
             count = len(names) if kept is None else sum(name in kept for name in names)
             alive, before = 1.0, p.step
-            own = self._pace.get(i, pace) / (_COMPILED if p.is_compiling else 1.0)
+            own = self._pace.get(i, pace)
+            total += p.compilation_left
             for share, stay in self.rungs[self.rung :]:
                 until = math.ceil(share * (p.planned_steps if planned else p.total_steps))
                 networks = max(1, round(alive * count)) * p.data.parts
@@ -179,14 +269,18 @@ class Bracket:
                 before, alive = max(before, until), alive * stay
         return total
 
+    def fits(self, deadline: Deadline, cost: CostModel) -> bool:
+        """Whether all will be trained to the ends that were planned before the deadline."""
+        moved = any(len(p) and p.total_steps < p.planned_steps for p in self.populations)
+        return math.isinf(deadline.left) or (self.left(cost) <= deadline.left and not moved)
+
     def shed(self, deadline: Deadline, cost: CostModel) -> None:
         """Let candidates go (*cut*) until those that stay will be trained to their end in time.
 
         One stays; where that is too much still, its schedule ends earlier, so that it is brought to an end; should it
         get on faster later, the end is moved back.
         """
-        moved = any(len(p) and p.total_steps < p.planned_steps for p in self.populations)
-        if math.isinf(deadline.left) or (self.left(cost) <= deadline.left and not moved):
+        if self.fits(deadline, cost):
             return
         order, within = self._most_promising(), _CAUTION * max(0.0, deadline.left)
         while len(order) > 1 and self.left(cost, set(order), planned=True) > within:

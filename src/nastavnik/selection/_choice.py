@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from nastavnik.predictive import Predictive, mixture, stitch
 from nastavnik.recipe import Recipe
 from nastavnik.request import FitRequest
 from nastavnik.selection._baselines import Baseline
+from nastavnik.selection._blend import blend
 from nastavnik.selection._by_target import by_target, gain_of_sharing, networks_for_sharing
 from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._criteria import CHOOSING, Rows, ask_criterion, mean_of
@@ -31,6 +32,7 @@ from nastavnik.selection._search import Search
 from nastavnik.selection._trained import is_unfinished, training_of
 from nastavnik.selection._wild import absurd, shown_above_zero
 from nastavnik.selection._workbench import Part
+from nastavnik.task import Task
 
 Votes = dict[Candidate, int]
 Measured = TypeVar("Measured", np.ndarray, np.ndarray | None)
@@ -85,15 +87,22 @@ def deliver(
     """
     chooser = _Chooser(search, dataset, request.criterion)
     single, ensemble = {chooser.best(): 1}, chooser.ensemble()
-    chosen = single if request.deliver == "single" else ensemble
-    model, chosen, numbers, finals = chooser.model(chosen, deadline)  # after folds a final training may have fallen out
     rows, y, weights_of = chooser.rows, dataset.task.values, dataset.task.weights_of
-    held_out = chooser.held_out(chosen)
+    together = chooser.held_out(ensemble)
+    blended = blend(together, baselines, y[rows], dataset.task.weighed(np.ones(len(rows)), rows))
+    both = {"single": chooser.held_out(single), "ensemble": together}
+    if blended is not None:
+        both["blend"] = blended.held_out
+    delivered = _what_to_deliver(request.deliver, both, dataset.task, rows)
+    model, chosen, numbers, finals = chooser.model(single if delivered == "single" else ensemble, deadline)
+    held_out = chooser.held_out(chosen)  # after folds a final training may have fallen out
+    if delivered == "blend" and blended is not None:
+        model = replace(model, boosted=blended.boosted, network_votes=blended.networks)
+        held_out = blended.held_out
     test_rows = dataset.split.test
     test_columns = dataset.columns.take(test_rows)
     touches = touch() if len(test_rows) else 0
     test_predictive = model.predictive(test_columns) if len(test_rows) else None
-    both = {"single": chooser.held_out(single), "ensemble": chooser.held_out(ensemble)}
     gain = difference(both["single"].neg_log_likelihood(y[rows]), both["ensemble"].neg_log_likelihood(y[rows]))
     comparison: dict[str, Any] = {
         "members": [c.number for c in ensemble],
@@ -102,9 +111,14 @@ def deliver(
         },
         "nll_gain_of_ensemble": gain,
     }
+    if blended is not None:
+        comparison["blend"] = {
+            "shares": blended.shares,
+            "nll_gain": difference(together.neg_log_likelihood(y[rows]), blended.held_out.neg_log_likelihood(y[rows])),
+        }
     if len(test_rows) and dataset.split.folds is None:
-        other = ensemble if request.deliver == "single" else single
-        name = "ensemble" if request.deliver == "single" else "single"
+        other = ensemble if delivered == "single" else single
+        name = "ensemble" if delivered == "single" else "single"
         comparison["test"] = {
             name: scores(chooser.model(other)[0].predictive(test_columns), y[test_rows], weights=weights_of(test_rows))
         }
@@ -124,7 +138,7 @@ def deliver(
         columns = importance(predict, held_columns, y[rows], seed=request.seed, expired=expired)
     return Delivery(
         model,
-        request.deliver,
+        delivered,
         tuple(chosen),
         numbers,
         finals,
@@ -147,6 +161,24 @@ def deliver(
         targets,
         alone,
     )
+
+
+def _what_to_deliver(asked: str, known: Mapping[str, Predictive], task: Task, rows: np.ndarray) -> str:
+    """What was asked for; of "best" the simplest that nothing with more in it is shown to better on held-out rows.
+
+    "Shown" is a paired 95 % interval above zero, in nats or in squares of numbers.
+    """
+    if asked != "best":
+        return asked if asked in known else "ensemble"
+    y, found = task.values[rows], "single"
+    for name in ("ensemble", "blend"):
+        if name in known:
+            pairs = [[p.neg_log_likelihood(y) for p in (known[found], known[name])]]
+            if task.target.explained(known[name], y) is not None and y.ndim == 1:
+                pairs.append([(p.point() - y) ** 2 for p in (known[found], known[name])])
+            if any(difference(*(task.weighed(own, rows) for own in pair))["low"] > 0 for pair in pairs):
+                found = name
+    return found
 
 
 class _Chooser:

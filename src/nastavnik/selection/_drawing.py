@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -69,6 +70,18 @@ class Drawing:
         while len(drawn) < count and self._draw_one(drawn, first):
             continue
         return drawn
+
+    def _given(self, drawn: Drawn) -> dict[str, Value]:
+        """What the next point shares: the shape of a block that is not full yet, or what a new one begins with.
+
+        What came from the queue begins blocks too, but for linear models, which cost nothing.
+        """
+        size = self.sampler.siblings
+        blocks = Counter(recipe.shape for _, recipe in drawn)
+        for keys, recipe in drawn:
+            if blocks[recipe.shape] < size and recipe["network.family"] not in self.bench.linear_families:
+                return _shape(keys)
+        return self._start()
 
     def enqueue(self, settings: Mapping[str, Value]) -> bool:
         """Train the default with these numbers next, moved into their ranges; whether they were inside them."""
@@ -140,10 +153,7 @@ class Drawing:
 
     def _draw_one(self, drawn: Drawn, first: int) -> bool:
         """Add one recipe, if any is found."""
-        given: dict[str, Value] = {}
-        if self.sampler.siblings > 1:
-            place = len(drawn) % self.sampler.siblings
-            given = _shape(drawn[-1][0]) if place else self._start()
+        given = self._given(drawn) if self.sampler.siblings > 1 else {}
         problem = None
         for attempt in range(self.sampler.tries):
             keys = self.sampler.ask(1, given if attempt < _SIMILAR else {})

@@ -30,6 +30,7 @@ from nastavnik.selection._pool import pool_of, pool_tensors
 from nastavnik.selection._populating import fitting, populate
 from nastavnik.selection._workbench import Workbench
 from nastavnik.selection.pareto import front
+from nastavnik.selection.samplers import SIBLINGS
 from nastavnik.space import Limits, Space
 from nastavnik.trace import Trace
 
@@ -39,7 +40,7 @@ LEAST = 0.5  # of the usual training: what takes a smaller part in the time that
 _LITTLE = 0.05  # of the usual training: with less nothing is learned
 _QUICK = 0.1  # of the time that is left: what takes less is done at once
 _ALONE = 2.5e-3  # seconds a step of a network that is trained alone, at least
-_BRACKET = 16  # most recipes trained side by side
+_BLOCKS = 3  # of siblings, at most trained side by side
 _BEST = 8  # candidates whose differences tell what the rows can show
 
 
@@ -159,8 +160,8 @@ class Search:
     def _plan(self) -> int:
         """How many recipes the next bracket holds."""
         asked = len(self.history)
-        most = _BRACKET
-        part = cost_share(rungs_of(self.strategy.halving, self.generation, _BRACKET, False))
+        most = bracket = _BLOCKS * SIBLINGS
+        part = cost_share(rungs_of(self.strategy.halving, self.generation, bracket, False))
         if self.networks is not None:
             most = min(most, self.networks // self.bench.folds - asked)
         if self.strategy.steps is not None:
@@ -250,8 +251,8 @@ class Search:
         return targets * self._seconds(best.recipe, size_of(self.pool[best.number][0]), 1, 1)
 
     def _forecast(self, count: int) -> float:
-        """Seconds that so many recipes of the usual kind take, all folds, three of one shape at a time."""
-        return self._seconds(self._usual, size_of(self._usual_learner), count, math.ceil(count / 3))
+        """Seconds that so many recipes of the usual kind take, all folds, in blocks of one shape."""
+        return self._seconds(self._usual, size_of(self._usual_learner), count, math.ceil(count / SIBLINGS))
 
     def _seconds(self, recipe: Recipe, size: int, count: int, shapes: int) -> float:
         batch = self.bench.data.batch_size(recipe.whole("batch_size"))
@@ -280,8 +281,6 @@ class Search:
 
         cost = None if deadline.unlimited else self.cost
         bracket.train(deadline, tell, self.cost.learn, pause, self._condemned, early, cost)
-        if cost is not None and bracket.pace is not None:  # what steps cost now, without their beginnings
-            cost.correction = bracket.pace
         self._note_ways(bracket)
         self.network_steps += bracket.network_steps
         outcomes = bracket.outcomes(deadline.passed())
@@ -336,17 +335,11 @@ class Search:
                 first=first,
                 total_steps=self.total_steps(members[0][1]),
                 trace=self.trace,
-                engine=self._engine_of(members[0][1]),
+                engine=self.engine,
                 measure=self.networks is None,
             )
             for members in groups.values()
         ]
-
-    def _engine_of(self, recipe: Recipe) -> str:
-        """Under a clock the first linear networks are not kept waiting for a choice of ways."""
-        simple = recipe["network.family"] in self.bench.linear_families
-        first = not self.history and not self.deadline.unlimited and self.bench.data.device.type == "cpu"
-        return "batched" if first and simple and self.engine == "auto" else self.engine
 
     def _spared(self, drawn: Drawn) -> frozenset[Recipe]:
         """The first linear models: what simplicity can do is known for certain, and it costs little."""

@@ -232,6 +232,7 @@ class Workbench:
             examples,
             preparation.bag_ranges,
             preparation.entries,
+            torch.from_numpy(np.ascontiguousarray(target_values[some])),
         )
         return Part(preparation, target, inputs, target.apply(self.task.values), signature, train, repeat)
 

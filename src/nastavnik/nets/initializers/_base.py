@@ -11,6 +11,7 @@ from torch import nn
 
 from nastavnik.errors import UserError, nearest
 from nastavnik.nets._normalization import WeightNormLinear
+from nastavnik.nets._scaling import TangentLinear
 from nastavnik.recipe import Value
 
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -70,8 +71,8 @@ def weight_of(layer: nn.Module) -> torch.Tensor:
 
 
 def settle(layer: nn.Module) -> None:
-    """Tell a layer that keeps its weights' lengths apart that these were set."""
-    if isinstance(layer, WeightNormLinear):
+    """Tell a layer that holds its weights otherwise than they act that these were set."""
+    if isinstance(layer, (WeightNormLinear, TangentLinear)):
         layer.settle()
 
 

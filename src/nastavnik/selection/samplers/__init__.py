@@ -4,6 +4,7 @@
 """
 
 from nastavnik.selection.samplers._annealing import Annealing as Annealing
+from nastavnik.selection.samplers._base import SIBLINGS as SIBLINGS
 from nastavnik.selection.samplers._base import Keys as Keys
 from nastavnik.selection.samplers._base import Sampler as Sampler
 from nastavnik.selection.samplers._cma_es import CmaEs as CmaEs

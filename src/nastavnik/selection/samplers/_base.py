@@ -9,10 +9,11 @@ from typing import ClassVar
 import numpy as np
 
 from nastavnik.recipe import Value
-from nastavnik.space import Choice, Node, Number, Space, is_finite, size
+from nastavnik.space import Choice, Node, Number, Space, default_of, is_finite, size
 
 Keys = dict[str, Value]
 Draw = Callable[[str, Node], Value]
+SIBLINGS = 8  # points in a row that share a shape: a block of eight costs hardly more than one of three
 _TRIES = 30  # for a point not drawn before
 _LISTED = 100_000  # points of a finite space that are counted through when draws keep repeating
 
@@ -140,6 +141,29 @@ def random_value(node: Node, rng: np.random.Generator) -> Value:
 def random_keys(space: Space, rng: np.random.Generator, given: Mapping[str, Value]) -> Keys:
     """A random point that keeps what is given."""
     return keys_of(space, lambda key, node: given[key] if key in given else random_value(node, rng))
+
+
+def centred_keys(
+    space: Space, rng: np.random.Generator, given: Mapping[str, Value], *, width: float, usual: float
+) -> Keys:
+    """A random point about the default: numbers by N(0, width²) of their axis, the usual option by this chance."""
+
+    def answer(key: str, node: Node) -> Value:
+        if key in given:
+            return given[key]
+        default = default_of(node)
+        if isinstance(node, Choice):
+            return default if rng.random() < usual else random_value(node, rng)
+        assert not isinstance(default, str)
+        return node.at(_reflected(node.place(default) + float(rng.normal(0.0, width))))
+
+    return keys_of(space, answer)
+
+
+def _reflected(place: float) -> float:
+    """A place of an axis from 0 to 1, reflected at the ends."""
+    place = abs(place) % 2
+    return 2 - place if place > 1 else place
 
 
 def keys_of(space: Space, answer: Draw) -> Keys:

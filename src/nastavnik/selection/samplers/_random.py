@@ -7,20 +7,20 @@ from collections.abc import Mapping
 import numpy as np
 
 from nastavnik.recipe import Value
-from nastavnik.selection.samplers._base import Keys, Sampler, random_keys
+from nastavnik.selection.samplers._base import SIBLINGS, Keys, Sampler, random_keys
 
 
 class Random(Sampler):
     """Even over options and axes; the baseline of all others.
 
-    In a fit three in a row share what decides shapes, so that they train as one population.
+    In a fit eight in a row share what decides shapes, so that they train as one population.
     """
 
     name = "random"
     formula = "each option, each place of an axis with even probability"
     prefer = "as the baseline: any time, any space"
     source = "Bergstra & Bengio 2012 (notes/002 H15, H20)"
-    siblings = 3
+    siblings = SIBLINGS
     several = True
 
     def propose(self, rng: np.random.Generator, given: Mapping[str, Value]) -> Keys:

@@ -11,10 +11,11 @@ import numpy as np
 
 from nastavnik.recipe import Value
 from nastavnik.selection.pareto import best_first
-from nastavnik.selection.samplers._base import Keys, Sampler, keys_of
+from nastavnik.selection.samplers._base import SIBLINGS, Keys, Sampler, centred_keys, keys_of
 from nastavnik.space import Choice, Node, Number, Space, nodes_by_key
 
 _STARTUP = 12  # points told before it is believed
+_WIDTH, _USUAL = 0.2, 0.5  # until then: how far from the default, and how often an option is the usual one
 _BEST, _LATEST = 40, 120  # points it is shown: a study of thousands takes seconds a draw
 
 
@@ -28,7 +29,7 @@ class Tpe(Sampler):
     formula = "the largest l(x) / g(x), of good points and of the others"
     prefer = "as the usual one: mixed trees, some dozens to thousands of networks"
     source = "Bergstra et al. 2011; Optuna (notes/002 H28)"
-    siblings = 3
+    siblings = SIBLINGS
     startup = _STARTUP
     several = True
 
@@ -41,7 +42,9 @@ class Tpe(Sampler):
         self._study: Any = None
 
     def propose(self, rng: np.random.Generator, given: Mapping[str, Value]) -> Keys:
-        """What Optuna suggests."""
+        """What Optuna suggests; before it is believed, points about the default."""
+        if self.told < _STARTUP:
+            return centred_keys(self.space, rng, given, width=_WIDTH, usual=_USUAL)
         import optuna
 
         if self._study is None:

@@ -7,8 +7,8 @@ Each class holds one schedule in the same order: what it says of itself, its set
 from nastavnik.training.schedules._base import Schedule as Schedule
 from nastavnik.training.schedules._base import Time as Time
 from nastavnik.training.schedules._base import factor_at as factor_at
-from nastavnik.training.schedules._cyclic import Cyclical, OneCycle, WarmRestarts
-from nastavnik.training.schedules._falling import Cosine, Exponential, InverseSqrt, Linear, PerStep, Step
+from nastavnik.training.schedules._cyclic import Cyclical, LogCosine, OneCycle, WarmRestarts
+from nastavnik.training.schedules._falling import Cosine, Exponential, FlatCosine, InverseSqrt, Linear, PerStep, Step
 from nastavnik.training.schedules._steady import Constant, Plateau, RangeTest, Rising, Warmup
 
 SCHEDULES: dict[str, type[Schedule]] = {
@@ -22,9 +22,11 @@ SCHEDULES: dict[str, type[Schedule]] = {
         Plateau,
         Linear,
         Cosine,
+        FlatCosine,
         WarmRestarts,
         Cyclical,
         OneCycle,
+        LogCosine,
         InverseSqrt,
         Rising,
         RangeTest,

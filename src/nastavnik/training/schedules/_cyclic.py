@@ -83,3 +83,18 @@ class OneCycle(Schedule):
 
 def _between(start: torch.Tensor, end: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     return end + (start - end) * 0.5 * (1 + torch.cos(torch.pi * share))
+
+
+class LogCosine(Schedule):
+    """Rises from 0 and falls again in four cycles, each twice as long as the one before."""
+
+    name = "log_cosine"
+    by_progress = True
+    formula = "f = (1 - cos(2 pi log2(1 + 15 progress))) / 2"
+    prefer = "to have good moments early and late in one training, where the best one is kept"
+    source = "Holzmüller et al. 2024 (there coslog4)"
+
+    @staticmethod
+    def factor(time: Time, settings: Settings) -> torch.Tensor:
+        """(1 - cos 2π log₂(1 + 15 progress)) / 2."""
+        return 0.5 * (1 - torch.cos(2 * torch.pi * torch.log2(1 + 15 * time.progress.clamp(0, 1))))

@@ -99,3 +99,18 @@ class InverseSqrt(Schedule):
         """√(flat / max(flat, step + 1))."""
         flat = settings["flat"]
         return (flat / torch.maximum(flat, time.step + 1)).sqrt()
+
+
+class FlatCosine(Schedule):
+    """Stays for the first half of the training, then falls to 0 along half a cosine."""
+
+    name = "flat_cosine"
+    by_progress = True
+    formula = "f = (1 + cos(pi * max(0, 2 * progress - 1))) / 2"
+    prefer = "as network.dropout_schedule: a dropout that is gone when the last details are learned"
+    source = "Holzmüller et al. 2024"
+
+    @staticmethod
+    def factor(time: Time, settings: Settings) -> torch.Tensor:
+        """(1 + cos π max(0, 2 progress - 1)) / 2."""
+        return 0.5 * (1 + torch.cos(torch.pi * (2 * time.progress - 1).clamp(0, 1)))
