@@ -48,3 +48,10 @@ def houses_csv(houses: pd.DataFrame, tmp_path: Path) -> Path:
     path = tmp_path / "houses.csv"
     houses.to_csv(path, index=False)
     return path
+
+
+@pytest.fixture(autouse=True)
+def only_scikit_learn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Baselines without LightGBM and CatBoost, which take seconds each, but where a module asks for them."""
+    if not getattr(request.module, "WITH_BOOSTING", False):
+        monkeypatch.setattr("nastavnik.selection._baselines.is_here", lambda name: name not in ("lightgbm", "catboost"))

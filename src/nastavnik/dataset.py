@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nastavnik.data import PART_WORDS, Columns, Split, Table, split_rows
+from nastavnik.data import PART_WORDS, Columns, Split, Table, split_rows, with_columns
 from nastavnik.errors import UserError, nearest
 from nastavnik.kinds import (
     KINDS,
@@ -197,7 +197,7 @@ def _with_targets(
             gone[:, j] |= _unread(frame[target], gone[:, j], target, options)
     out: np.ndarray = np.any(gone, axis=1) if are_one(wanted) else np.all(gone, axis=1)
     if len(targets) > 1 and (gone & ~out[:, None]).any():
-        frame = frame.assign(**{n: frame[n].mask(gone[:, j]) for j, n in enumerate(targets) if gone[:, j].any()})
+        frame = with_columns(frame, {n: frame[n].mask(gone[:, j]) for j, n in enumerate(targets) if gone[:, j].any()})
     if not out.any():
         return frame, np.arange(len(frame)), np.arange(0)
     return frame[~out].reset_index(drop=True), np.flatnonzero(~out), np.flatnonzero(out)
@@ -237,7 +237,7 @@ def _with_weight(frame: pd.DataFrame, labelled: np.ndarray, name: str | None) ->
         raise UserError(f"--weights {name}: row {labelled[row] + 1} says {cell}; weights are numbers from 0 up")
     if not weights.any():
         raise UserError(f"--weights {name}: every row weighs nothing")
-    frame = frame.assign(**{name: weights})
+    frame = with_columns(frame, {name: weights})
     keep = weights > 0
     return (frame, labelled) if keep.all() else (frame[keep].reset_index(drop=True), labelled[keep])
 

@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from nastavnik.arguments import fitted
-from nastavnik.data import Columns, Table
+from nastavnik.data import Columns, Table, with_columns
 from nastavnik.errors import UserError
 from nastavnik.jobs import families_of, fit_request
 from nastavnik.recipe import Value
@@ -59,7 +59,7 @@ class _Nastavnik(BaseEstimator):
 
     def _train(self, x: pd.DataFrame, y: np.ndarray, task: str, kinds: dict[str, str], sample_weight: Any) -> None:
         targets = [_TARGET] if y.ndim == 1 else [f"{_TARGET}{j}" for j in range(y.shape[1])]
-        frame = x.assign(**dict(zip(targets, y.reshape(len(y), -1).T, strict=True)))
+        frame = with_columns(x, dict(zip(targets, y.reshape(len(y), -1).T, strict=True)))
         if sample_weight is not None:
             frame[_WEIGHT] = _check_sample_weight(sample_weight, frame, dtype=np.float64, ensure_non_negative=True)
         seed = self.random_state

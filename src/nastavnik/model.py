@@ -48,13 +48,15 @@ class DataWarning(UserWarning):
 class Member:
     """One network of a model: weights, the recipe it came from, and the temperature of its distribution.
 
-    ``votes`` is how often a greedy ensemble picked it: its weight among the members.
+    ``votes`` is how often a greedy ensemble picked it: its weight among the members. ``fold`` numbers the rows that it
+    was trained on, which inputs and target are prepared by.
     """
 
     learner: Learner
     recipe: Recipe
     temperature: float = 1.0
     votes: int = 1
+    fold: int = 0
 
     @functools.cached_property
     def judge(self) -> Learner:
@@ -62,10 +64,19 @@ class Member:
         return _judged(self.learner)
 
 
+@dataclass(frozen=True)
+class Fold:
+    """How inputs and target are prepared by the training rows of one fold."""
+
+    preparation: Preparation
+    target: TargetPreparation
+
+
 @dataclass(frozen=True, repr=False)
 class Model:
     """Networks that predict together, each weighted by its votes; a blend holds boosted trees with votes beside them.
 
+    Networks of several folds each have their own preparation: the first fold's is the model's, ``others`` are the rest.
     ``task`` is what is predicted; ``columns`` describes the input columns of a raw table.
     Predictions are computed in float64, so that a row's prediction does not depend on its neighbours; those of
     convolutions in float32, in which they are much faster.
@@ -79,6 +90,12 @@ class Model:
     members: tuple[Member, ...]
     boosted: tuple[tuple[Boosted, int], ...] = ()
     network_votes: int = 1  # of all networks together, beside those of boosted trees
+    others: tuple[Fold, ...] = ()
+
+    @property
+    def folds(self) -> tuple[Fold, ...]:
+        """The preparations of all folds."""
+        return (Fold(self.preparation, self.target), *self.others)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -147,8 +164,9 @@ class Model:
 
     def predictive(self, columns: Columns, passes: int = 0) -> Predictive:
         """The mixture of the members' distributions; see ``predict`` for ``passes``."""
-        inputs = self.preparation.apply(columns)
-        each = [(member_predictive(m, inputs, self.target, passes), m.votes) for m in self.members]
+        inputs = [fold.preparation.apply(columns) for fold in self.folds]
+        targets = [fold.target for fold in self.folds]
+        each = [(member_predictive(m, inputs[m.fold], targets[m.fold], passes), m.votes) for m in self.members]
         networks = mixture([predictive for predictive, votes in each for _ in range(votes)])
         if not self.boosted:
             return networks
@@ -163,7 +181,10 @@ class Model:
             state = member.learner.state_dict()
             tensors |= {f"members.{i}.{name}": t.detach().cpu().contiguous() for name, t in state.items()}
         signature = {k: v for k, v in self.signature.__dict__.items() if k not in _OF_ROWS}
-        members = [{"recipe": m.recipe.to_json(), "temperature": m.temperature, "votes": m.votes} for m in self.members]
+        members = [
+            {"recipe": m.recipe.to_json(), "temperature": m.temperature, "votes": m.votes, "fold": m.fold}
+            for m in self.members
+        ]
         content: dict[str, Any] = {
             "task": self.task.to_json(),
             "columns": [info.to_json() for info in self.columns],
@@ -174,6 +195,12 @@ class Model:
         }
         if self.boosted:
             content |= {"boosted": [], "network_votes": self.network_votes}
+        if self.others:
+            content["others"] = []
+        for i, fold in enumerate(self.others):
+            own, arrays = fold.preparation.to_record()
+            content["others"].append({"preparation": own, "target": fold.target.to_json()})
+            tensors |= {f"others.{i}.{name}": t for name, t in arrays.items()}
         for i, (boosted, votes) in enumerate(self.boosted):
             own, arrays = boosted.to_record()
             content["boosted"].append({**own, "votes": votes})
@@ -225,7 +252,7 @@ class Model:
             learner = _rebuild(recipe, signature, task, family, state)
             _check_weights(state, learner.state_dict(), start, folder)
             learner.load_state_dict(state)
-            members.append(Member(learner.eval(), recipe, entry["temperature"], entry["votes"]))
+            members.append(Member(learner.eval(), recipe, entry["temperature"], entry["votes"], entry.get("fold", 0)))
         return cls(
             task,
             tuple(ColumnInfo.from_json(c) for c in record["columns"]),
@@ -235,6 +262,7 @@ class Model:
             tuple(members),
             tuple(_boosted_of(record, tensors)),
             record.get("network_votes", 1),
+            tuple(_others_of(record, tensors)),
         )
 
 
@@ -247,10 +275,17 @@ def _boosted_of(record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) 
         )
 
 
+def _others_of(record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Iterator[Fold]:
+    for i, own in enumerate(record.get("others", [])):
+        start = f"others.{i}."
+        arrays = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+        yield Fold(Preparation.from_record(own["preparation"], arrays), TargetPreparation.from_json(own["target"]))
+
+
 def _tensors(path: Path, record: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """A model's tensors, held against its record: none is missing, left over, or holds what is no number."""
     tensors = read_tensors(path, record["tensors_sha256"])
-    counts = {"members": len(record["members"]), "boosted": len(record.get("boosted", []))}
+    counts = {name: len(record.get(name, [])) for name in ("members", "boosted", "others")}
     for name, tensor in tensors.items():
         start, _, rest = name.partition(".")
         place = rest.partition(".")[0]

@@ -11,6 +11,7 @@ from nastavnik.data._columns import Columns as Columns
 from nastavnik.data._columns import Field as Field
 from nastavnik.data._columns import Lost as Lost
 from nastavnik.data._frames import as_frame as as_frame
+from nastavnik.data._frames import with_columns as with_columns
 from nastavnik.data._held import FileCell as FileCell
 from nastavnik.data._held import Held as Held
 from nastavnik.data._held import MadeCell as MadeCell

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nastavnik.data._frames import with_columns
 from nastavnik.data._held import Archive, FileCell, Held, MemberCell, each_read
 from nastavnik.data._split import PART_WORDS
 from nastavnik.errors import UserError
@@ -126,4 +127,4 @@ def with_files(frame: pd.DataFrame, cell: Callable[[str], Held], notes: list[str
                 continue
             own = [cell(v.strip()) if isinstance(v, str) and _ends(v.strip(), PICTURES) else v for v in values]
             found[name] = pd.Series(own, index=values.index, dtype=object)
-    return frame.assign(**found) if found else frame
+    return with_columns(frame, found)

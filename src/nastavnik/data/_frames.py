@@ -51,3 +51,13 @@ def as_frame(x: Any) -> pd.DataFrame:
         "rows must be a DataFrame, a dictionary, a list of dictionaries, a Series or an Arrow table, "
         f"not {type(x).__name__}"
     )
+
+
+def with_columns(frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """The frame with other columns, or new ones, beside its own; ``assign`` fails where one is called self."""
+    if not columns:
+        return frame
+    frame = frame.copy(deep=False)
+    for name, cells in columns.items():
+        frame[name] = cells
+    return frame

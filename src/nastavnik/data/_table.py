@@ -18,7 +18,7 @@ from nastavnik.data._arrays import as_cells, frame_of, is_data_set, read_data_se
 from nastavnik.data._built_in import BUILT_IN, built_in_frame
 from nastavnik.data._files import READ, read_file
 from nastavnik.data._folders import PICTURES, Place, place_of, read_classes, with_files
-from nastavnik.data._frames import as_frame, is_frame_like
+from nastavnik.data._frames import as_frame, is_frame_like, with_columns
 from nastavnik.data._held import FileCell, Held, MadeCell, digest_of
 from nastavnik.data._idx import idx_files, read_idx_folder
 from nastavnik.errors import UserError, complaint, nearest
@@ -189,7 +189,7 @@ def with_weights(table: Table, weights: Any) -> tuple[Table, str]:
         raise UserError(f"sample_weight must be {len(table.frame)} numbers, one a row, but got {own.dtype} {own.shape}")
     name = next(n for n in chain(("sample_weight",), (f"sample_weight_{i}" for i in count(2))) if n not in table.frame)
     digest = hashlib.sha256((str(table.origin.get("sha256")) + _hash_frame(pd.DataFrame(own))).encode()).hexdigest()
-    return replace(table, frame=table.frame.assign(**{name: own}), origin={**table.origin, "sha256": digest}), name
+    return replace(table, frame=with_columns(table.frame, {name: own}), origin={**table.origin, "sha256": digest}), name
 
 
 def _built_in(name: str) -> Table:
@@ -213,7 +213,8 @@ def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
         if times > 1:
             raise UserError(f"the table has {times} columns named {name!r}; give each column a name of its own")
     frame = frame.set_axis(names, axis=1)
-    return frame.assign(**{n: c for n in names if (c := _plain_cells(n, frame[n])) is not None})
+    changed = {n: c for n in names if (c := _plain_cells(n, frame[n])) is not None}
+    return with_columns(frame, changed)
 
 
 def _plain_cells(name: str, values: pd.Series) -> pd.Series | None:
@@ -286,7 +287,7 @@ def _from_arrays(x: Any, y: Any) -> Table:
     for wanted, _ in targets:
         free = chain((wanted, "target"), (f"target_{i}" for i in count(2)))
         names.append(next(n for n in free if n not in frame and n not in names))
-    table = _from_frame(frame.assign(**dict(zip(names, (values for _, values in targets), strict=True))))
+    table = _from_frame(with_columns(frame, dict(zip(names, (values for _, values in targets), strict=True))))
     held = any(isinstance(frame[name].iloc[0], Held) for name in frame.columns)
     kind = "pictures" if held else "arrays"
     return Table(table.frame, "arrays", {**table.origin, "kind": kind}, target=names[0] if len(names) == 1 else names)

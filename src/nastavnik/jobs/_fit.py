@@ -52,7 +52,6 @@ from nastavnik.rooms import limited
 from nastavnik.run_folder import RunFolder, lasting_source
 from nastavnik.schemas import RESULT
 from nastavnik.selection import (
-    FINAL_MEMBERS,
     BaselineProcess,
     Delivery,
     Search,
@@ -352,13 +351,14 @@ def _search(
     if request.ladder == "on" and checkpoint is None:
         climb(search, watcher)
     with Checkpoints(search, folder, request.checkpoint) as checkpoints:
-        members = 1 if request.deliver == "single" else FINAL_MEMBERS
         looked = bool(search.ladder) or not search.simple_so_far
 
         def reserve() -> None:
             """What the finish takes, as this machine is now."""
             if clock.budget is not None:
-                final = min(search.final_seconds(members) + search.alone_seconds(), MOST_FINAL * clock.budget)
+                final = min(
+                    _finals(request) * search.final_seconds() + search.alone_seconds(), MOST_FINAL * clock.budget
+                )
                 search.deadline.reserve = reserved(clock, dataset, request) + final
                 calm(clock, request)
 
@@ -409,10 +409,15 @@ def _peak_megabytes() -> float | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
+def _finals(request: FitRequest) -> int:
+    """Networks that are trained anew after cross-validation: a single one; of several those of the folds are taken."""
+    return 1 if request.deliver in ("single", "best") else 0
+
+
 def _search_networks(request: FitRequest, bench: Workbench) -> int:
     """Networks left for the search when the final training, after folds, takes its own."""
     assert request.networks is not None
-    final = 0 if bench.split.folds is None else (1 if request.deliver == "single" else FINAL_MEMBERS)
+    final = 0 if bench.split.folds is None else _finals(request)
     final += networks_for_sharing(bench.task.target, bench.folds, request.networks)
     return max(bench.folds, request.networks - final)
 

@@ -31,6 +31,7 @@ _COMPILED = 2e-5  # the same, compiled
 _COMPILATION = 1.5
 _FLOPS = 5e10  # a second
 _EARLY = 0.5  # of the training's time: a compilation beside it that takes longer is not begun
+_DOUBTFUL = 1e9  # the same with fewer of which a compiled step is known to be faster, without a trial
 _LARGE = 2e7  # floating-point operations of a network and step beyond which batching gains nothing on a CPU
 
 
@@ -85,7 +86,8 @@ def choose(
     flops = 3 * training.flops(stretch)
     eager: Way = Sequential(training) if networks == 1 or (cpu and flops > _LARGE) else Batched(training)
     seconds = _eager_seconds(eager, training, networks, flops) * steps
-    if measure:
+    trusted = cpu and flops < _DOUBTFUL and not training.learner.draws
+    if measure and not trusted:
         eager = _working(eager, training, state, stretch)
         seconds = _trial(eager, state, stretch) * steps
     gain = seconds - steps * networks * (_COMPILED + flops / _FLOPS) / torch.get_num_threads() - _COMPILATION
@@ -94,12 +96,12 @@ def choose(
     try:
         compiled = _compiled(training, state, settings, stretch)
         if measure and isinstance(compiled, Compiled) and not compiled.built:
-            return _compiled_later(eager, compiled, seconds, deadline)
+            return _compiled_later(eager, compiled, seconds, deadline, trusted)
         if isinstance(compiled, Compiled):
             compiled.build()
     except NotCompilable:
         return _working(eager, training, state, stretch)
-    if not measure:
+    if not measure or trusted:
         return compiled
     ratio = seconds / steps / _trial(compiled, state, stretch)
     if ratio < 1:
@@ -108,11 +110,11 @@ def choose(
     return compiled
 
 
-def _compiled_later(eager: Way, compiled: Compiled, seconds: float, deadline: Deadline | None) -> Way:
+def _compiled_later(eager: Way, compiled: Compiled, seconds: float, deadline: Deadline | None, trusted: bool) -> Way:
     """The eager way, and beside it a compilation where it is likely to be done long before the training."""
     needed = PACE.seconds(compiled.length(False))
     left = seconds if deadline is None else min(seconds, deadline.left)
-    return Meanwhile(eager, compiled, deadline, _trial) if needed < _EARLY * left else eager
+    return Meanwhile(eager, compiled, deadline, None if trusted else _trial) if needed < _EARLY * left else eager
 
 
 def _working(way: Way, training: Training, state: State, stretch: Stretch) -> Way:

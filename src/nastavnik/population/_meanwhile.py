@@ -40,12 +40,12 @@ PACE = Pace()
 
 
 class Meanwhile(Way):
-    """Goes the first way until the other is compiled, in the background; then the one that is faster here and now.
+    """Goes the first way until the other is compiled, in the background; then that one, or by a trial the faster one.
 
     The compiler is stopped when the deadline passes or no more steps are asked for.
     """
 
-    def __init__(self, eager: Way, compiled: Compiled, deadline: Deadline | None, trial: Trial) -> None:
+    def __init__(self, eager: Way, compiled: Compiled, deadline: Deadline | None, trial: Trial | None) -> None:
         self._now, self._compiled, self._trial = eager, compiled, trial
         self._began = perf_counter()
         self._over = threading.Event()
@@ -103,7 +103,8 @@ class Meanwhile(Way):
             raise self._failure[0]
         if self._ready.is_set() and not self._tried:
             self._tried, few = True, stretch.first(2)
-            if self._trial(self._compiled, state, few) < self._trial(self._now, state, few):
+            trial = self._trial
+            if trial is None or trial(self._compiled, state, few) < trial(self._now, state, few):
                 self._now = self._compiled
         return self._now.advance(state, losses, stretch)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nastavnik.predictive._base import OfNumbers, bisected, log_mean_exp
-from nastavnik.predictive._real import rescaled
+from nastavnik.predictive._real import in_units_of, rescaled
 
 if TYPE_CHECKING:
     from nastavnik.data import TargetPreparation
@@ -63,9 +63,10 @@ class GammaPredictive(OfNumbers):
 
     @classmethod
     def joined(cls, members: Sequence[GammaPredictive]) -> GammaPredictive:
-        """All members side by side."""
-        mean, shape = np.concatenate([m.mean for m in members]), np.concatenate([m.shape for m in members])
-        return replace(members[0], mean=mean, shape=shape)
+        """All members side by side, in the first one's units."""
+        base = members[0].target.scale
+        mean = np.concatenate([m.mean * (m.target.scale / base) for m in members])
+        return replace(members[0], mean=mean, shape=np.concatenate([m.shape for m in members]))
 
     @classmethod
     def stitched(cls, parts: Sequence[GammaPredictive], order: np.ndarray) -> GammaPredictive:
@@ -122,10 +123,9 @@ class HurdlePredictive(OfNumbers):
 
     @classmethod
     def joined(cls, members: Sequence[HurdlePredictive]) -> HurdlePredictive:
-        """All members side by side."""
-        mean, deviation, zero = (
-            np.concatenate([getattr(m, n) for m in members]) for n in ("mean", "deviation", "zero")
-        )
+        """All members side by side, in the first one's units."""
+        each = [(*in_units_of(members[0], m), m.zero) for m in members]
+        mean, deviation, zero = (np.concatenate([own[i] for own in each]) for i in (0, 1, 2))
         return replace(members[0], mean=mean, deviation=deviation, zero=zero)
 
     @classmethod

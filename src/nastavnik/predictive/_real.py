@@ -88,9 +88,10 @@ class RealPredictive(OfNumbers):
 
     @classmethod
     def joined(cls, members: Sequence[RealPredictive]) -> RealPredictive:
-        """All members side by side."""
-        mean = np.concatenate([m.mean for m in members])
-        return replace(members[0], mean=mean, deviation=np.concatenate([m.deviation for m in members]))
+        """All members side by side, in the first one's units."""
+        each = [in_units_of(members[0], m) for m in members]
+        mean, deviation = (np.concatenate([pair[i] for pair in each]) for i in (0, 1))
+        return replace(members[0], mean=mean, deviation=deviation)
 
     @classmethod
     def stitched(cls, parts: Sequence[RealPredictive], order: np.ndarray) -> RealPredictive:
@@ -99,6 +100,13 @@ class RealPredictive(OfNumbers):
         each = [rescaled(p.mean, p.deviation, p.target, base) for p in parts]
         mean, deviation = (np.concatenate([pair[i] for pair in each], axis=1)[:, order] for i in (0, 1))
         return replace(parts[0], mean=mean, deviation=deviation)
+
+
+def in_units_of(first: Any, member: Any) -> tuple[np.ndarray, np.ndarray]:
+    """A member's centres and scales in another's units: folds prepare targets by their own rows."""
+    if member.target == first.target:
+        return member.mean, member.deviation
+    return rescaled(member.mean, member.deviation, member.target, first.target)
 
 
 def rescaled(

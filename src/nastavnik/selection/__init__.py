@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from nastavnik.selection._bracket import HALVINGS as HALVINGS
     from nastavnik.selection._by_target import networks_for_sharing as networks_for_sharing
     from nastavnik.selection._candidate import Candidate as Candidate
-    from nastavnik.selection._choice import FINAL_MEMBERS as FINAL_MEMBERS
     from nastavnik.selection._choice import Delivery as Delivery
     from nastavnik.selection._choice import deliver as deliver
     from nastavnik.selection._criteria import CHOOSING as CHOOSING
@@ -53,7 +52,7 @@ _NAMES = {
     "_bracket": "HALVINGS",
     "_by_target": "networks_for_sharing",
     "_candidate": "Candidate",
-    "_choice": "FINAL_MEMBERS Delivery deliver",
+    "_choice": "Delivery deliver",
     "_criteria": "CHOOSING CRITERIA Rows Verdict ask_criterion criteria_named",
     "_ensemble": "greedy_ensemble",
     "_forecast": "scored_forecasts",

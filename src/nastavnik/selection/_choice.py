@@ -15,7 +15,7 @@ from nastavnik.data import Columns
 from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
 from nastavnik.metrics import Scores, difference, lead, scores
-from nastavnik.model import Member, Model, calibrate, member_predictive
+from nastavnik.model import Fold, Member, Model, calibrate, member_predictive
 from nastavnik.population import Data, Learner, Population
 from nastavnik.predictive import Predictive, mixture, stitch
 from nastavnik.recipe import Recipe
@@ -36,7 +36,6 @@ from nastavnik.task import Task
 
 Votes = dict[Candidate, int]
 Measured = TypeVar("Measured", np.ndarray, np.ndarray | None)
-FINAL_MEMBERS = 4  # networks of an ensemble that is trained anew after cross-validation
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,8 @@ def deliver(
     if blended is not None:
         both["blend"] = blended.held_out
     delivered = _what_to_deliver(request.deliver, both, dataset.task, rows)
-    model, chosen, numbers, finals = chooser.model(single if delivered == "single" else ensemble, deadline)
+    one = delivered == "single"
+    model, chosen, numbers, finals = chooser.model(single if one else ensemble, deadline, of_folds=not one)
     held_out = chooser.held_out(chosen)  # after folds a final training may have fallen out
     if delivered == "blend" and blended is not None:
         model = replace(model, boosted=blended.boosted, network_votes=blended.networks)
@@ -157,7 +157,10 @@ def deliver(
         chooser.finalists(chosen),
         chooser.spread(next(iter(chosen))),
         pareto_front(search, seed=request.seed),
-        {**training_of(search, chosen), "first_fold": dataset.split.folds is not None and not finals},
+        {
+            **training_of(search, chosen),
+            "first_fold": dataset.split.folds is not None and not finals and not model.others,
+        },
         targets,
         alone,
     )
@@ -331,13 +334,12 @@ class _Chooser:
         return measures
 
     def ensemble(self) -> Votes:
-        """The greedy ensemble of the pool; after cross-validation of a few candidates only, as each is trained anew.
+        """The greedy ensemble of the pool.
 
-        Its members share the best one's preparation: a model has one.
+        Its members share the best one's way of preparing.
         """
         bench = self.bench.of(self.ranking[0].recipe)
         ranking = [c for c in self.ranking if self.bench.of(c.recipe) is bench]
-        ranking = ranking if self.dataset.split.folds is None else ranking[:FINAL_MEMBERS]
         task = self.dataset.task
         own = task.weighed(np.ones(len(self.rows)), self.rows)
         picks = greedy_ensemble([self.prediction(c) for c in ranking], task.values[self.rows], own)
@@ -374,14 +376,21 @@ class _Chooser:
             )
         return sorted(found, key=lambda f: float(f["nll"]))
 
-    def model(self, chosen: Votes, deadline: Deadline | None = None) -> tuple[Model, Votes, tuple[int, ...], int]:
-        """The candidates as a model; after cross-validation their recipes are trained anew on all but the test rows.
+    def model(
+        self, chosen: Votes, deadline: Deadline | None = None, *, of_folds: bool = False
+    ) -> tuple[Model, Votes, tuple[int, ...], int]:
+        """The candidates as a model.
+
+        After cross-validation their recipes are trained anew on all but the test rows; or, ``of_folds``, the networks
+        of all folds are taken as they are, each with its fold's preparation: together they have seen all rows.
 
         Returns the model, its candidates, the numbers of its networks, and how many networks were trained for it. A
         candidate whose final training diverges is replaced by the next best. When the deadline passes meanwhile they
         are the networks of the first fold, as they are.
         """
         bench = self.bench.of(next(iter(chosen)).recipe)
+        if of_folds and self.dataset.split.folds is not None:
+            return self._of_folds(chosen), chosen, tuple(n for c in chosen for n in c.numbers), 0
         if self.dataset.split.folds is None or (deadline is not None and deadline.passed()):
             members = [
                 Member(self.search.pool[c.number][0], c.recipe, self.temperature(c), votes)
@@ -406,6 +415,17 @@ class _Chooser:
                 numbers = tuple(range(first, first + len(members)))
                 return self._model(part, members), kept, numbers, len(members)
         raise UserError("every final training diverged; try --set optimizer.learning_rate=0.001")
+
+    def _of_folds(self, chosen: Votes) -> Model:
+        """The networks of all folds."""
+        parts = self.bench.of(next(iter(chosen)).recipe).parts
+        members = [
+            Member(learner, c.recipe, self.temperature(c), votes, g)
+            for c, votes in chosen.items()
+            for g, learner in enumerate(self.search.pool[c.number])
+        ]
+        model = self._model(parts[0], members)
+        return replace(model, others=tuple(Fold(part.preparation, part.target) for part in parts[1:]))
 
     def _model(self, part: Part, members: Sequence[Member]) -> Model:
         return Model(

@@ -10,6 +10,7 @@ from nastavnik.population import Population
 
 _FLOPS = 1e11  # a guess, in multiply-adds forward and backward a second; corrected at once
 _BYTES = 2e10
+_LEAST = 3e-5  # seconds of a step of the smallest network
 _CALL = 1.5e-3  # seconds of Python and dispatch a step
 _COMPILED_CALL = 3e-4  # of a compiled one: what lies between stretches of steps, evaluations above all
 _BELIEVED = 3.0  # seconds that the guess counts for beside what was measured: small populations tell of beginnings
@@ -54,7 +55,7 @@ def _call(population: Population) -> float:
 
 def _each(size: int, batch: int) -> float:
     """Seconds a network and step beside the call."""
-    return 6.0 * size * batch / _FLOPS + 60.0 * size / _BYTES
+    return _LEAST + 6.0 * size * batch / _FLOPS + 60.0 * size / _BYTES
 
 
 def size_of(learner: nn.Module) -> int:

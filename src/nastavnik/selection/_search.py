@@ -40,7 +40,9 @@ LEAST = 0.5  # of the usual training: what takes a smaller part in the time that
 _LITTLE = 0.05  # of the usual training: with less nothing is learned
 _QUICK = 0.1  # of the time that is left: what takes less is done at once
 _ALONE = 2.5e-3  # seconds a step of a network that is trained alone, at least
-_BLOCKS = 3  # of siblings, at most trained side by side
+_BLOCKS = 3  # of siblings, trained side by side
+_MANY = 8  # where that takes no more than _SHORT seconds
+_SHORT = 3.0
 _BEST = 8  # candidates whose differences tell what the rows can show
 
 
@@ -162,6 +164,8 @@ class Search:
         asked = len(self.history)
         most = bracket = _BLOCKS * SIBLINGS
         part = cost_share(rungs_of(self.strategy.halving, self.generation, bracket, False))
+        if not self.deadline.unlimited and self.history and part * self._forecast(_MANY * SIBLINGS) < _SHORT:
+            most = bracket = _MANY * SIBLINGS
         if self.networks is not None:
             most = min(most, self.networks // self.bench.folds - asked)
         if self.strategy.steps is not None:
@@ -230,17 +234,15 @@ class Search:
         self.ended = why
         self.watcher.note(f"the search ends: {why}")
 
-    def final_seconds(self, members: int) -> float:
-        """What training so many of the best candidates anew on all rows will take."""
+    def final_seconds(self) -> float:
+        """What training the best candidate anew on all rows will take."""
         if self.bench.split.folds is None or not self.ranking:
             return 0.0
-        longest, slowness = 0.0, self.deadline.clock.slowness
-        for c in self.ranking[:members]:
-            batch = self.bench.data.batch_size(c.recipe.whole("batch_size"))
-            seconds = self.cost.seconds(size_of(self.pool[c.number][0]), 1, 1, c.best_step, batch)
-            longest = max(longest, seconds, c.best_step * _ALONE * slowness)
+        c, slowness = self.ranking[0], self.deadline.clock.slowness
+        batch = self.bench.data.batch_size(c.recipe.whole("batch_size"))
+        seconds = self.cost.seconds(size_of(self.pool[c.number][0]), 1, 1, c.best_step, batch)
         folds = len(self.bench.split.folds) // self.bench.split.repeats
-        return members * longest * folds / max(1, folds - 1)
+        return max(seconds, c.best_step * _ALONE * slowness) * folds / max(1, folds - 1)
 
     def alone_seconds(self) -> float:
         """What training the best candidate's recipe anew for each of several targets will take."""
@@ -251,8 +253,10 @@ class Search:
         return targets * self._seconds(best.recipe, size_of(self.pool[best.number][0]), 1, 1)
 
     def _forecast(self, count: int) -> float:
-        """Seconds that so many recipes of the usual kind take, all folds, in blocks of one shape."""
-        return self._seconds(self._usual, size_of(self._usual_learner), count, math.ceil(count / SIBLINGS))
+        """Seconds that so many recipes of the usual kind take, all folds, in blocks of one shape, as long as lately."""
+        lately = [c.total_steps for c in self.history[-SIBLINGS * _BLOCKS :]]
+        longer = float(np.mean(lately)) / self.total_steps(self._usual) if lately else 1.0
+        return longer * self._seconds(self._usual, size_of(self._usual_learner), count, math.ceil(count / SIBLINGS))
 
     def _seconds(self, recipe: Recipe, size: int, count: int, shapes: int) -> float:
         batch = self.bench.data.batch_size(recipe.whole("batch_size"))

@@ -75,13 +75,12 @@ def table_space(
         "network.family": Choice(branches, default=default),
         "schedule.name": _with_settings("schedule", SCHEDULES, "constant" if whole else "cosine"),
         "batch_size": Number(2, 65536, log=True, integer=True, default=batch, least=2),
-        "epochs": Number(
-            1, 10_000, log=True, integer=True, default=_FULL_STEPS if whole else default_epochs(rows, batch)
-        ),
+        "epochs": _lengths(_FULL_STEPS if whole else default_epochs(rows, batch)),
         "preparation.numbers": Choice.of("auto", "standard", "robust", "quantile", "identity", default="auto"),
         **{n: node for n, node in _OF_WORDS.items() if n in others or n in pins or n in searched.names()},
     }
-    settled = {name: default_of(node) for name, node in nodes.items() if name != "network.family"}
+    drawn = {"network.family"} if whole else {"network.family", "epochs"}
+    settled = {name: default_of(node) for name, node in nodes.items() if name not in drawn}
     nodes |= _with_plain(nodes, others, settled)
     nodes["loss.name"] = _with_settings("loss", {name: LOSSES[name] for name in target.losses()}, target.usual_loss)
     settled["loss.name"] = default_of(nodes["loss.name"])
@@ -225,6 +224,11 @@ def _likelihood_pins(pins: dict[str, Value], target: Target) -> dict[str, Value]
         elif name != "likelihood.name":
             raise UserError(f"there is no setting '{name}' in a recipe{nearest(name, _LIKELIHOOD)}")
     return found
+
+
+def _lengths(usual: int) -> Number:
+    """How long a training may be: from half of the usual to four times as long."""
+    return Number(max(1, usual // 2), 4 * usual, log=True, integer=True, default=usual, least=1)
 
 
 def default_epochs(rows: int, batch: int) -> int:

@@ -54,7 +54,7 @@ class Tpe(Sampler):
         try:
             self._study.sampler = _sampler(seed, own)
         except optuna.exceptions.ExperimentalWarning:
-            # warning filters belong to the process: a thread that writes a checkpoint may just have put back its own
+            # warning filters belong to the process: another thread may just have put back its own
             self._study.sampler = _sampler(seed, own)
         trial = self._study.ask()
         return keys_of(self.space, lambda key, node: _suggest(trial, key, node))
@@ -125,9 +125,9 @@ def _sampler(seed: int, own: dict[str, Any]) -> Any:
     """Optuna's sampler, some parameters given; it warns of being experimental, which a user cannot act on."""
     import optuna
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        tpe = optuna.samplers.TPESampler(
-            n_startup_trials=_STARTUP, multivariate=True, group=True, constant_liar=True, seed=seed
-        )
-        return optuna.samplers.PartialFixedSampler(own, tpe) if own else tpe
+    # for good: filters belong to the process, and what a thread puts back would take one of a moment away
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    tpe = optuna.samplers.TPESampler(
+        n_startup_trials=_STARTUP, multivariate=True, group=True, constant_liar=True, seed=seed
+    )
+    return optuna.samplers.PartialFixedSampler(own, tpe) if own else tpe
