@@ -30,6 +30,7 @@ from nastavnik.nets._mlp import Mlp as Mlp
 from nastavnik.nets._normalization import NORMALIZATIONS as NORMALIZATIONS
 from nastavnik.nets._normalization import Normalization as Normalization
 from nastavnik.nets._normalization import WeightNormLinear as WeightNormLinear
+from nastavnik.nets._tabm import Tabm as Tabm
 from nastavnik.nets._timed import PROGRESS as PROGRESS
 from nastavnik.nets.activations import ACTIVATIONS as ACTIVATIONS
 from nastavnik.nets.activations import Activation as Activation
@@ -45,4 +46,5 @@ FAMILIES: dict[str, Family] = {
     "mlp": Mlp(),
     "cnn": Cnn(),
     "bag": Bag(),
+    "tabm": Tabm(),
 }

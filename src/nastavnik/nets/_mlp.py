@@ -26,7 +26,7 @@ from nastavnik.space import Choice, Node, Number, Space
 _MOST_EMBEDDED = 8  # dimensions of a category's embedding, where it has few levels
 _FEW_LEVELS = 50
 _BAG = 16  # dimensions that the words of a text are brought to
-_FEW_INPUTS = 128  # beyond this many inputs (pixels) numbers enter as they are
+FEW_INPUTS = 128  # beyond this many inputs (pixels) numbers enter as they are
 
 
 class MlpNetwork(nn.Module):
@@ -65,7 +65,8 @@ class MlpNetwork(nn.Module):
         self.categories = nn.ModuleList(
             nn.Embedding(k, size) for k, size in zip(signature.cardinalities, sizes, strict=True)
         )
-        widths = [features + sum(sizes), *[width] * depth]
+        self.features = features + sum(sizes)
+        widths = [self.features, *[width] * depth]
         self.before: nn.Module = Scaling(widths[0]) if settings.get("scaling", False) else nn.Identity()
         if "input_dropout" in settings:
             silenced = Dropout(float(settings["input_dropout"]))
@@ -103,17 +104,21 @@ class MlpNetwork(nn.Module):
 
     def forward(self, numbers: torch.Tensor, categories: torch.Tensor, *fields: torch.Tensor) -> torch.Tensor:
         """numbers [rows, d], categories [rows, c], fields [rows, …] -> [rows, outputs]."""
+        x = self.entered(numbers, categories, *fields)
+        for i, layer in enumerate(self.layers):
+            h = self._hidden(i, layer, x)
+            x = x + self.gates[i] * h if self.residual and x.shape == h.shape else h
+        return self.output(x)
+
+    def entered(self, numbers: torch.Tensor, categories: torch.Tensor, *fields: torch.Tensor) -> torch.Tensor:
+        """All inputs, encoded and side by side [rows, features]."""
         parts = [self.numbers(numbers[:, : self.plain] if self.plain < numbers.shape[1] else numbers)]
         encoded = zip(self.encoders, fields, strict=True)
         parts += [encoder(x) for encoder, x in encoded if hasattr(encoder, "features")]
         parts += [bag(numbers[:, a:b]) for bag, (a, b) in zip(self.bags, self.ranges, strict=True)]
         parts += [table(categories[:, j]) for j, table in enumerate(self.categories)]
         x = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
-        x = self.before(x)
-        for i, layer in enumerate(self.layers):
-            h = self._hidden(i, layer, x)
-            x = x + self.gates[i] * h if self.residual and x.shape == h.shape else h
-        return self.output(x)
+        return self.before(x)
 
     def _hidden(self, i: int, layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
         """One hidden layer; dropout of weights acts on its matrix, that of branches only where there is a bypass."""
@@ -151,7 +156,7 @@ def joint_space(rows: int, inputs: int, *, pure: bool) -> dict[str, Node]:
     """The hidden layers behind encoders: none by default where a field is all there is (``pure``)."""
     bins = Choice.of(4, 8, 16, default=8) if rows < 2000 else Choice.of(16, 32, 64, default=16)
     branches = embedding_branches(bins)
-    searched: tuple[Value, ...] = ("none",) if inputs > _FEW_INPUTS or pure else tuple(branches)
+    searched: tuple[Value, ...] = ("none",) if inputs > FEW_INPUTS or pure else tuple(branches)
     return {
         "network.depth": Choice.of(0, 1, 2, default=0 if pure else 1),
         "network.width": Choice.of(32, 64, 128, default=64),
@@ -194,7 +199,7 @@ class Mlp:
         bins = Choice.of(4, 8, 16, default=8) if rows < 2000 else Choice.of(16, 32, 64, default=16)
         normalization = "none" if rows < 5000 else "batch"
         branches = embedding_branches(bins)
-        if inputs > _FEW_INPUTS:
+        if inputs > FEW_INPUTS:
             embedding = Choice(branches, default="none", searched=("none",))
         else:
             embedding = Choice(branches, default="none" if rows < 2000 else "piecewise")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nastavnik.nets import Conduct, copied_module, own_noise
-from nastavnik.training.likelihoods import Likelihood
+from nastavnik.training.likelihoods import Likelihood, Members
 from nastavnik.training.losses import NegLogLikelihood, TrainingLoss
 
 
@@ -17,7 +17,7 @@ class Learner(nn.Module):
     """``forward(*inputs, targets=…)`` is the training loss of each row; without targets, the outputs.
 
     Args:
-        network: what is trained.
+        network: what is trained; one that says it has ``members`` gives the outputs of each, side by side.
         likelihood: the distribution of the target given the network's outputs; it judges and predicts.
         loss: what is minimized instead of the likelihood's negative log, if anything.
     """
@@ -25,7 +25,9 @@ class Learner(nn.Module):
     def __init__(self, network: nn.Module, likelihood: Likelihood, loss: TrainingLoss | None = None) -> None:
         super().__init__()
         self.network = network
-        self.likelihood = likelihood
+        members = int(getattr(network, "members", 1))
+        alone = members == 1 or isinstance(likelihood, Members)
+        self.likelihood = likelihood if alone else Members(likelihood, members)
         self.loss = loss or NegLogLikelihood()
         self.conduct: Conduct | None = None  # what the network does beside being a function, if it was seen to
         self.moment: int | None = None  # where its draws begin in training; the engine sets it for each step
@@ -74,7 +76,14 @@ class Learner(nn.Module):
             outputs = self.conduct.answer(self.network, inputs, self.moment if self.training else 0)
         if targets is None:
             return outputs
-        losses = self.loss(self.likelihood, outputs, targets)
+        losses = self._losses(outputs, targets)
         if partners is None or share is None:
             return losses
-        return share * losses + (1 - share) * self.loss(self.likelihood, outputs, partners)
+        return share * losses + (1 - share) * self._losses(outputs, partners)
+
+    def _losses(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Of each row; of a network of several members the mean of theirs, each of which learns by itself."""
+        whole = self.likelihood
+        if not isinstance(whole, Members):
+            return self.loss(whole, outputs, targets)
+        return whole.together(self.loss(whole.each, whole.apart(outputs), whole.repeated(targets))).mean(1)

@@ -57,7 +57,8 @@ def table_space(
     Raises:
         UserError: a pinned or given name or value that the tree does not have.
     """
-    chosen = list(families) or [f for f in FAMILIES.values() if not f.needs or f.needs in sorts]
+    usual = [f for f in FAMILIES.values() if not getattr(f, "on_request", False)]
+    chosen = list(families) or [f for f in usual if not f.needs or f.needs in sorts]
     given = given or Space()
     pins = {**given.fixed, **(pinned or {})}
     searched = _searched(given, pins)
@@ -256,7 +257,7 @@ def families_for(names: Sequence[str], columns: Columns) -> list[Family]:
         UserError: a name that is not in the table, or a family for what is not there.
     """
     sorts = {own.sort for own in columns.fields.values()}
-    known = families_named(names or tuple(FAMILIES))
+    known = families_named(names or tuple(n for n, f in FAMILIES.items() if not getattr(f, "on_request", False)))
     fitting = [family for family in known if not family.needs or family.needs in sorts]
     if not names and "picture" in sorts:  # pixels that enter one by one say less, and are a baseline
         return [family for family in fitting if family.needs == "picture"]

@@ -10,6 +10,7 @@ from nastavnik.training.likelihoods._bernoulli import Bernoulli as Bernoulli
 from nastavnik.training.likelihoods._bernoulli import MultiLabel as MultiLabel
 from nastavnik.training.likelihoods._categorical import Categorical as Categorical
 from nastavnik.training.likelihoods._classes import ClassLikelihood as ClassLikelihood
+from nastavnik.training.likelihoods._members import Members as Members
 from nastavnik.training.likelihoods._ordinal import Ordinal as Ordinal
 from nastavnik.training.likelihoods._poisson import Poisson as Poisson
 from nastavnik.training.likelihoods._positive import Gamma as Gamma
