@@ -170,7 +170,9 @@ def embedding_branches(bins: Choice) -> dict[Value, Space]:
     """How numbers may enter; ``network.bins`` is what each becomes at most."""
     return {
         "none": Space(fixed={"network.bins": 0}),
-        "piecewise": Space({"network.bins": bins, "network.edges": Choice.of("quantile", "target", default="target")}),
+        "piecewise": Space(
+            {"network.bins": bins, "network.edges": Choice.of("quantile", "target", default="quantile")}
+        ),
         "periodic": Space(
             {
                 "network.bins": Choice.of(4, default=4),
@@ -194,22 +196,21 @@ class Mlp:
     }
 
     def space(self, rows: int, inputs: int, sorts: Collection[str] = ()) -> Space:
-        """Widths that the number of rows can feed; piecewise-linear embeddings where inputs are few."""
+        """Widths that the number of rows can feed; waves or bins of numbers where inputs are few."""
         widths = [32, 64, 128] if rows < 1000 else [64, 128, 256] if rows < 5000 else [128, 192, 256, 384]
         bins = Choice.of(4, 8, 16, default=8) if rows < 2000 else Choice.of(16, 32, 64, default=16)
-        normalization = "none" if rows < 5000 else "batch"
         branches = embedding_branches(bins)
         if inputs > FEW_INPUTS:
             embedding = Choice(branches, default="none", searched=("none",))
         else:
-            embedding = Choice(branches, default="none" if rows < 2000 else "piecewise")
+            embedding = Choice(branches, default="periodic")
         return Space(
             {
                 "network.width": Choice.of(*widths, default=widths[-1] if 1000 <= rows < 5000 else widths[1]),
                 "network.depth": Choice.of(1, 2, 3, default=2),
                 "network.embedding": embedding,
-                "network.activation": activation_choice("relu", ("relu", "silu")),
-                "network.normalization": normalization_choice(normalization),
+                "network.activation": activation_choice("mish", ("mish", "relu", "silu")),
+                "network.normalization": normalization_choice("none"),
                 "network.residual": Choice.of(False, True, default=False),
                 "network.dropout": Number(0.0, 0.5, default=0.3 if rows < 5000 else 0.2, below=1.0),
                 "optimizer.name": optimizer_choice(),

@@ -13,6 +13,7 @@ from nastavnik.recipe import Recipe, Value, varies
 from nastavnik.selection._bracket import Drawn
 from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._cost import size_of
+from nastavnik.selection._portfolio import first_points
 from nastavnik.selection._workbench import PLAIN, Workbench
 from nastavnik.selection.samplers import SAMPLERS, Keys, Sampler
 from nastavnik.space import Choice, Limits, Node, Number, Space, default_of, nodes_by_key
@@ -50,6 +51,7 @@ class Drawing:
         self.queue: list[Keys] = []  # points to be trained before others
         self.refused: list[Keys] = []  # points that were beyond a limit
         self.exhausted = ""  # why no more could be drawn
+        self._usual = _usual(space, first_points(space, bench.task.target))
         self._least: dict[str, float] = {}  # taken by any recipe
         self._seconds = seconds
         self._sizes: dict[object, tuple[int, int, float]] = {}  # by shape: weights, those in matrices, megabytes
@@ -62,7 +64,7 @@ class Drawing:
         """
         drawn: Drawn = []
         if first == 0 and self.sampler.size is None:  # a grid holds its own points only
-            self.queue += [keys for keys in _usual(self.space) if keys not in self.queue]
+            self.queue += [keys for keys in self._usual if keys not in self.queue]
         while self.queue and len(drawn) < count:
             keys = self.queue.pop(0)
             self.sampler.adopt(keys)
@@ -101,7 +103,7 @@ class Drawing:
 
         The second is the first one, shrunk: what a ridge regression with a penalty of its choice would try.
         """
-        own = [k for k in _usual(self.space) if k.get("network.family", self._family) in families]
+        own = [k for k in self._usual if k.get("network.family", self._family) in families]
         if self.sampler.size is not None or not own:
             return 0
         own[1:1] = [shrunk for shrunk in [self._shrunk(own[0])] if shrunk not in own]
@@ -122,8 +124,7 @@ class Drawing:
 
     def is_usual(self, keys: Keys) -> bool:
         """Whether a point is one of those that are trained before anything is drawn."""
-        usual = _usual(self.space)
-        return keys in usual or any(keys == self._shrunk(point) for point in usual)
+        return keys in self._usual or any(keys == self._shrunk(point) for point in self._usual)
 
     def withdraw(self, drawn: Drawn) -> None:
         """These were not trained: they come first the next time."""
@@ -218,11 +219,11 @@ def _holds(node: Node | None, value: float) -> bool:
     return isinstance(node, Number) and node.low <= value <= node.high
 
 
-def _usual(space: Space) -> list[Keys]:
-    """What is trained first: each family's default point, and the same with plain preparations where they differ."""
+def _usual(space: Space, others: Sequence[Keys]) -> list[Keys]:
+    """What is trained first: each family's default point, others, and defaults with plain preparations."""
     defaults = _defaults(space)
     found: list[Keys] = []
-    for keys in [*defaults, *map(_plainly, reversed(defaults))]:
+    for keys in [*defaults, *others, *map(_plainly, reversed(defaults))]:
         if keys not in found:
             found.append(keys)
     return found
