@@ -120,7 +120,7 @@ class NastavnikClassifier(ClassifierMixin, _Nastavnik):
     Args:
         networks: how many to train, folds counted.
         family: names of families, or your own ``make(inputs, outputs) -> nn.Module``.
-        deliver: "single" or "ensemble".
+        deliver: "single", "ensemble", "blend" or "best".
         folds: of cross-validation; None for 5 under 2,000 rows where the networks allow it, 0 for a hold-out.
         settings: parts of the recipe that are given and not searched, by dotted name.
         class_weights: "none" or "balanced".

@@ -105,7 +105,10 @@ def fit(
         float, typer.Option(help="Share of the budget for a check of the result, its advice tried; see 'check'.")
     ] = 0.0,
     show_space: Annotated[bool, typer.Option("--show-space", help="Print the tree of choices; train nothing.")] = False,
-    deliver: Annotated[str, typer.Option(help="The best network (single), or several together (ensemble).")] = "single",
+    deliver: Annotated[
+        str,
+        typer.Option(help="One network (single), several (ensemble), with boosted trees (blend), or best."),
+    ] = "single",
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     threads: Annotated[int | None, typer.Option(help="Processor threads; all by default.")] = None,
     settings: Annotated[

@@ -112,7 +112,15 @@ def in_words(progress: Progress) -> str:
 def summary(result: dict[str, Any], folder: Path) -> str:
     """The last lines a person reads: how good, against what, and where to look."""
     from nastavnik.metrics import headline
-    from nastavnik.report import baseline_words, best_baseline, by_target, hardly_trained, not_done, of_one_fold
+    from nastavnik.report import (
+        baseline_words,
+        best_baseline,
+        blended,
+        by_target,
+        hardly_trained,
+        not_done,
+        of_one_fold,
+    )
 
     head = headline(result["validation"])
     lines = []
@@ -127,6 +135,8 @@ def summary(result: dict[str, Any], folder: Path) -> str:
     trained = " ".join(filter(None, (hardly_trained(result), of_one_fold(result))))
     if trained:
         lines.append(f"{'but':>10}: {trained}")
+    if blended(result):
+        lines.append(f"{'blend':>10}: {blended(result)}")
     best = best_baseline(result)
     if best is not None:
         name, record, standing = best

@@ -20,7 +20,7 @@ def result_record(delivery: Delivery, search: Search, request: FitRequest) -> di
     task = search.bench.task
     recipe = delivery.candidates[0].recipe.to_json()
     chosen: dict[str, Any] = {"deliver": delivery.deliver, "networks": list(delivery.numbers), "recipe": recipe}
-    chosen["training"] = delivery.training
+    chosen |= {"asked": request.deliver, "training": delivery.training}
     if len(delivery.candidates) > 1:
         chosen["votes"] = [member.votes for member in delivery.model.members]
         chosen["recipes"] = [c.recipe.to_json() for c in delivery.candidates]

@@ -6,6 +6,7 @@ from nastavnik.report._report import write_report as write_report
 from nastavnik.report._words import against_baselines as against_baselines
 from nastavnik.report._words import baseline_words as baseline_words
 from nastavnik.report._words import best_baseline as best_baseline
+from nastavnik.report._words import blended as blended
 from nastavnik.report._words import by_target as by_target
 from nastavnik.report._words import hardly_trained as hardly_trained
 from nastavnik.report._words import not_done as not_done

@@ -16,6 +16,7 @@ from nastavnik.report._cells import shown
 from nastavnik.report._words import (
     against_baselines,
     best_of,
+    blended,
     by_target,
     cost,
     figure,
@@ -70,6 +71,7 @@ def write_report(
         metric_name=metric_name,
         verdict=verdict(result),
         against=against_baselines(result),
+        blended=blended(result),
         cost=cost(result),
         surer=surer(result, len(rows)),
         optimism=optimism(result),

@@ -90,6 +90,19 @@ def hardly_trained(result: dict[str, Any]) -> str:
     )
 
 
+def blended(result: dict[str, Any]) -> str:
+    """What is in a delivered blend, and what that gained over the networks alone; else nothing."""
+    chosen, found = result["chosen"], result["comparison"].get("blend")
+    if chosen["deliver"] != "blend" and chosen.get("asked") == "blend":
+        return "A blend was asked for, but there are no boosted trees that could join: networks are delivered alone."
+    if chosen["deliver"] != "blend" or found is None:
+        return ""
+    shares = ", ".join(f"{name.replace('_', ' ')} {share:.0%}" for name, share in found["shares"].items() if share)
+    gain = found["nll_gain"]
+    told = f"{figure(gain['value'])} nats a row ({figure(gain['low'])} to {figure(gain['high'])})"
+    return f"Delivered is a blend: {shares}; held-out rows gain {told} over the networks alone."
+
+
 def of_one_fold(result: dict[str, Any]) -> str:
     """That there was no time for a final training, in one sentence; else nothing."""
     if not result["chosen"]["training"]["first_fold"]:

@@ -1,0 +1,94 @@
+"""Blocks by design: what decides shapes is drawn for a block, numbers for each network in it; and where a search begins."""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nastavnik.clock import Clock, Deadline
+from nastavnik.data import read_source
+from nastavnik.dataset import DatasetOptions, make_dataset
+from nastavnik.recipe import Recipe, Value
+from nastavnik.selection import Search, Workbench, families_for, table_space
+from nastavnik.selection._portfolio import Start, centred, first_points, portfolio
+from nastavnik.selection.samplers import SIBLINGS
+from nastavnik.space import Choice, Number, Space, nodes_by_key
+from nastavnik.targets import Classification, Regression
+from nastavnik.trace import Trace
+
+
+@pytest.fixture(scope="module")
+def search() -> Search:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(300, 4)), columns=list("abcd"))
+    frame["y"] = frame["a"] * frame["b"]
+    dataset = make_dataset(read_source(frame), DatasetOptions(target="y", folds=0))
+    families = families_for((), dataset.columns)
+    bench = Workbench(dataset.columns, dataset.task, dataset.split, families=families, settings={}, seed=0)
+    space = table_space(len(dataset.split.train), 4, families=families, target=dataset.task.target)
+    return Search(bench, space, seed=0, deadline=Deadline(Clock(None)), networks=48, trace=Trace())
+
+
+def test_a_bracket_is_a_few_blocks_whose_networks_differ_in_numbers(search: Search) -> None:
+    drawn = search.drawing.draw(48, 0)
+    blocks = Counter(recipe.shape for _, recipe in drawn if recipe["network.family"] == "mlp")
+    assert max(blocks.values()) <= SIBLINGS
+    assert sum(count == SIBLINGS for count in blocks.values()) >= 4
+    first = [recipe for _, recipe in drawn if recipe.shape == drawn[0][1].shape]
+    assert len(first) == SIBLINGS
+    for name in ("optimizer.learning_rate", "network.dropout", "network.sigma", "seed"):
+        assert len({recipe[name] for recipe in first}) == SIBLINGS, name
+
+
+def test_the_same_seed_draws_the_same(search: Search) -> None:
+    drawn = []
+    for _ in range(2):
+        fresh = Search(search.bench, search.space, seed=0, deadline=Deadline(Clock(None)), networks=48, trace=Trace())
+        drawn.append([recipe for _, recipe in fresh.drawing.draw(24, 0)])
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("target", [Classification("y", ("a", "b")), Regression("y")])
+@pytest.mark.parametrize("rows", [300, 3000, 30_000])
+def test_the_default_is_the_portfolios_first_and_its_others_are_points_of_the_space(
+    target: Classification | Regression, rows: int
+) -> None:
+    space = table_space(rows, 5, target=target)
+    default, first = space.default(), portfolio(target)[0]
+    for name, value in first.settings.items():
+        assert default[name] == value, name
+    points = first_points(space, target)
+    assert len(points) == len(portfolio(target)) - 1
+    nodes = nodes_by_key(space)
+    for keys, start in zip(points, portfolio(target)[1:], strict=True):
+        for key, value in keys.items():
+            node = nodes[key]
+            if isinstance(node, Number):
+                assert not isinstance(value, str)
+                assert node.low <= value <= node.high, key
+            else:
+                assert value in node.options, key
+        point = space.draw(lambda key, node, keys=keys: keys[key])  # type: ignore[misc]
+        Recipe({**point, "seed": 0})
+        assert point["network.activation"] == start.settings["network.activation"]
+        assert point["epochs"] == pytest.approx(default["epochs"] * start.length, rel=0.6)
+
+
+def test_what_is_pinned_goes_before_the_portfolio() -> None:
+    pins: dict[str, Value] = {"network.activation": "tanh", "optimizer.learning_rate": 0.0007, "epochs": 7}
+    space = table_space(3000, 5, target=Regression("y"), pinned=pins)
+    points = [space.default()]
+    for keys in first_points(space, Regression("y")):
+        points.append(space.draw(lambda key, node, keys=keys: keys[key]))  # type: ignore[misc]
+    for point in points:
+        for name, value in pins.items():
+            assert point[name] == value
+
+
+def test_a_value_that_a_space_does_not_have_is_left_out() -> None:
+    space = Space({"network.width": Choice.of(32, 64, default=32), "rate": Number(0.1, 1.0, default=0.5)})
+    found = centred(space, Start({"network.width": 128, "rate": 0.7, "other": 3}))
+    assert found.default() == {"network.width": 32, "rate": 0.7}
+    beyond = centred(space, Start({"rate": 7.0}))
+    assert beyond.default()["rate"] == 0.5
