@@ -72,7 +72,7 @@ def test_the_default_is_the_portfolios_first_and_its_others_are_points_of_the_sp
         point = space.draw(lambda key, node, keys=keys: keys[key])  # type: ignore[misc]
         Recipe({**point, "seed": 0})
         assert point["network.activation"] == start.settings["network.activation"]
-        assert point["epochs"] == pytest.approx(default["epochs"] * start.length, rel=0.6)
+        assert point["epochs"] == pytest.approx(int(default["epochs"]) * start.length, rel=0.6)
 
 
 def test_what_is_pinned_goes_before_the_portfolio() -> None:

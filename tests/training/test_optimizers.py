@@ -468,3 +468,26 @@ def test_schedule_free_without_momentum_still_averages() -> None:
         p, state = optimizer.update(gradient, state, p, numbers("schedule_free_adamw", learning_rate=0.05, beta1=0.0))
         steps.append(state["fast.w"])
     torch.testing.assert_close(found["w"], torch.stack(steps).mean(0))
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_all_parameters_in_one_row_take_the_same_steps(name: str) -> None:
+    from nastavnik.training.optimizers import OPTIMIZERS, FirstOrder, updated_at_once
+
+    optimizer = OPTIMIZERS[name]({})
+    assert isinstance(optimizer, FirstOrder)
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"a.weight": (5, 3), "a.bias": (5,), "noise": (), "b.weight": (2, 5), "table": (4, 2, 3)}
+    one = {n: torch.randn(shape, generator=generator) for n, shape in shapes.items()}
+    other, settings = dict(one), {n: torch.tensor(v) for n, v in {**optimizer.settings, "weight_decay": 0.1}.items()}
+    states = [optimizer.init(one), optimizer.init(other)]
+    for _ in range(4):
+        gradients = {n: torch.randn(shape, generator=generator) for n, shape in shapes.items()}
+        one, states[0] = optimizer.update(gradients, states[0], one, settings)
+        other, states[1] = updated_at_once(optimizer, gradients, states[1], other, settings)
+    assert list(one) == list(other)
+    assert list(states[0]) == list(states[1])
+    for n in shapes:
+        assert torch.equal(one[n], other[n]), n
+    for key, value in states[0].items():
+        assert torch.equal(value, states[1][key]), key

@@ -197,7 +197,8 @@ class Mlp:
 
     def space(self, rows: int, inputs: int, sorts: Collection[str] = ()) -> Space:
         """Widths that the number of rows can feed; waves or bins of numbers where inputs are few."""
-        widths = [32, 64, 128] if rows < 1000 else [64, 128, 256] if rows < 5000 else [128, 192, 256, 384]
+        widths = [32, 64, 128] if rows < 1000 else [64, 128, 256] if rows < 5000 else [128, 192, 256]
+        widths += [384] if rows >= 20_000 else []
         bins = Choice.of(4, 8, 16, default=8) if rows < 2000 else Choice.of(16, 32, 64, default=16)
         branches = embedding_branches(bins)
         if inputs > FEW_INPUTS:
@@ -206,7 +207,9 @@ class Mlp:
             embedding = Choice(branches, default="periodic")
         return Space(
             {
-                "network.width": Choice.of(*widths, default=widths[-1] if 1000 <= rows < 5000 else widths[1]),
+                "network.width": Choice.of(
+                    *widths, default=128 if rows >= 5000 else widths[-1] if rows >= 1000 else widths[1]
+                ),
                 "network.depth": Choice.of(1, 2, 3, default=2),
                 "network.embedding": embedding,
                 "network.activation": activation_choice("mish", ("mish", "relu", "silu")),

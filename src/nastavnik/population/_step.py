@@ -15,7 +15,7 @@ from nastavnik.nets import PROGRESS, Function, is_activation
 from nastavnik.noise import Noise, stream_of
 from nastavnik.population._learner import Learner
 from nastavnik.training import NOISE, Method
-from nastavnik.training.optimizers import Tensors
+from nastavnik.training.optimizers import FirstOrder, Tensors, updated_at_once
 from nastavnik.training.regularizers import Batch, Context, Loss, Regularizer
 from nastavnik.training.schedules import Time
 
@@ -41,6 +41,7 @@ def make_step(
     instruments: Mapping[str, Instrument],
     *,
     alone: bool = False,
+    eager: bool = False,
 ) -> Step:
     """Bind what belongs to the shape; what comes back is ``(state, batch, settings, time) -> (state, measures)``.
 
@@ -50,12 +51,15 @@ def make_step(
         method: optimizer, schedule and regularizers.
         instruments: what to measure beside the loss.
         alone: the step is run outside of transforms such as vmap, by autograd's own tape.
+        eager: it is run as it stands, not traced.
     """
     watched: list[torch.Tensor] = []
     if any(regularizer.watches for regularizer in method.regularizers):
         learner = _watching(learner, watched)
     losses = (_Direct if alone else _Functional)(learner, shared)
     differentiate = plain_grad if alone else grad
+    optimizer = method.optimizer
+    at_once = eager and isinstance(optimizer, FirstOrder) and optimizer.elementwise
     timed = [name for name in tensors_named(learner) if name.endswith(PROGRESS)]
 
     def step(state: State, batch: Batch, settings: Tensors, time: Time) -> tuple[State, Tensors]:
@@ -66,7 +70,11 @@ def make_step(
             losses.learner.moment = stream_of(int(noise.stream), f"step {int(noise.step)}")
         context = Context(now.regularization, noise, watched)
         problem = _Problem(losses, method.regularizers, context, buffers, batch, differentiate)
-        parameters, slots = method.optimizer.step(problem, state.optimizer, state.parameters, now.optimizer)
+        if at_once and isinstance(optimizer, FirstOrder):
+            gradients = problem.gradients(state.parameters)
+            parameters, slots = updated_at_once(optimizer, gradients, state.optimizer, state.parameters, now.optimizer)
+        else:
+            parameters, slots = optimizer.step(problem, state.optimizer, state.parameters, now.optimizer)
         parameters = method.after(parameters, state.parameters, now)
         gradients, loss, buffers = problem.seen(state.parameters)
         moment = Moment(gradients, state.parameters, parameters)

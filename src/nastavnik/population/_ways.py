@@ -40,16 +40,16 @@ class Training:
     instruments: Mapping[str, Instrument]
     data: Data
     block: int
-    _made: dict[tuple[bool, bool], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _made: dict[tuple[bool, bool, bool], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
     _flops: list[float] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def step(self, measured: bool, *, alone: bool = False) -> Step:
+    def step(self, measured: bool, *, alone: bool = False, eager: bool = False) -> Step:
         """The step of one network, with or without its instruments; made once."""
-        if (measured, alone) not in self._made:
+        if (measured, alone, eager) not in self._made:
             instruments = self.instruments if measured else {}
-            step = make_step(self.learner, self.shared, self.method, instruments, alone=alone)
-            self._made[measured, alone] = step
-        return self._made[measured, alone]
+            step = make_step(self.learner, self.shared, self.method, instruments, alone=alone, eager=eager)
+            self._made[measured, alone, eager] = step
+        return self._made[measured, alone, eager]
 
     def flops(self, stretch: Stretch) -> float:
         """Floating-point operations of one network's forward pass over one batch; counted once."""
@@ -123,7 +123,7 @@ class Sequential(Way):
 
     def __init__(self, training: Training) -> None:
         self.training, self.data = training, training.data
-        self._steps = {m: training.step(m, alone=True) for m in (False, True)}
+        self._steps = {m: training.step(m, alone=True, eager=True) for m in (False, True)}
 
     def advance(self, state: State, losses: torch.Tensor, stretch: Stretch) -> tuple[State, torch.Tensor, Tensors]:
         """See ``Way``."""

@@ -361,7 +361,9 @@ def work(job: Mapping[str, Any], arrays: Sequence[np.ndarray], answer: Callable[
                     share,
                     answer,
                 )
-            except (ValueError, MemoryError) as error:
+            except Exception as error:
+                if not isinstance(error, (ValueError, MemoryError)) and kind["name"] not in ("lightgbm", "catboost"):
+                    raise  # those have errors of their own
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 answer({"kind": kind["name"], "failed": reason, "last": True})
 

@@ -342,7 +342,9 @@ class _Chooser:
         ranking = [c for c in self.ranking if self.bench.of(c.recipe) is bench]
         task = self.dataset.task
         own = task.weighed(np.ones(len(self.rows)), self.rows)
-        picks = greedy_ensemble([self.prediction(c) for c in ranking], task.values[self.rows], own)
+        y = task.values[self.rows]
+        near = y.ndim == 1 and self.explained(ranking[0]) is not None
+        picks = greedy_ensemble([self.prediction(c) for c in ranking], y, own, near=near)
         return dict(Counter(ranking[i] for i in picks))
 
     def finalists(self, chosen: Votes) -> list[dict[str, Any]]:

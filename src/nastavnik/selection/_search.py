@@ -34,7 +34,7 @@ from nastavnik.selection.samplers import SIBLINGS
 from nastavnik.space import Limits, Space
 from nastavnik.trace import Trace
 
-POOL = 12  # candidates whose weights are kept
+POOL = 20  # candidates whose weights are kept
 _GRACE = 1.0  # seconds that the very first networks get, whatever the budget
 LEAST = 0.5  # of the usual training: what takes a smaller part in the time that is left is not begun beside others
 _LITTLE = 0.05  # of the usual training: with less nothing is learned

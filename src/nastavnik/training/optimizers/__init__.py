@@ -18,6 +18,7 @@ from nastavnik.training.optimizers._base import Problem as Problem
 from nastavnik.training.optimizers._base import Tensors as Tensors
 from nastavnik.training.optimizers._base import concerns as concerns
 from nastavnik.training.optimizers._base import decays as decays
+from nastavnik.training.optimizers._base import updated_at_once as updated_at_once
 from nastavnik.training.optimizers._entropy import Entropy
 from nastavnik.training.optimizers._gauss_newton import GaussNewton, LevenbergMarquardt
 from nastavnik.training.optimizers._gradients import Accumulate, ClipNorm, ClipUnit, ClipValue, GradientNoise, Grokfast

@@ -31,6 +31,7 @@ class Adam(FirstOrder):
     }
     slots = ("mean", "square")
     decay_scale = 0.01
+    elementwise = True
 
     def shared(self, steps: torch.Tensor, s: Tensors) -> Tensors:
         """η m̂ / (√v̂ + ε) = (η r / (1 - β₁ᵗ)) · m / (√v + ε r) with r = √(1 - β₂ᵗ): fewer passes over the weights."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import torch
@@ -132,6 +132,7 @@ class FirstOrder(Optimizer):
 
     slots: ClassVar[tuple[str, ...]] = ()
     coupled: ClassVar[bool | None] = True
+    elementwise: ClassVar[bool] = False  # whether the rule treats each number alike, whatever tensor it stands in
 
     def init(self, parameters: Tensors) -> Tensors:
         """The number of steps, and each parameter's slots."""
@@ -183,6 +184,41 @@ class FirstOrder(Optimizer):
             new_parameters[name], own = self.rule(w, g, own, s, common)
             new_state |= {f"{slot}.{name}": t for slot, t in own.items()}
         return new_parameters, new_state
+
+
+def updated_at_once(
+    optimizer: FirstOrder, gradients: Tensors, state: Tensors, parameters: Tensors, settings: Tensors
+) -> tuple[Tensors, Tensors]:
+    """``optimizer.update`` with all parameters side by side in one row: fewer and longer operations, the same numbers.
+
+    For an elementwise rule run eagerly; parameters that decay, and those that do not, are a row each.
+    """
+    if any("@" in key for key in settings):
+        return optimizer.update(gradients, state, parameters, settings)
+    rows: dict[bool, list[str]] = {}
+    for name, w in parameters.items():
+        rows.setdefault(decays(w), []).append(name)
+    steps = state["steps"] + 1
+    common, found, new = optimizer.shared(steps, settings), {}, {"steps": steps}
+    for decaying, names in rows.items():
+
+        def row(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+            return torch.cat([t.reshape(-1) for t in tensors])
+
+        w, g = row([parameters[n] for n in names]), row([gradients[n] for n in names])
+        if decaying and optimizer.coupled:
+            g = g + settings["weight_decay"] * w
+        elif decaying and optimizer.coupled is not None:
+            w = w * (1 - settings["learning_rate"] * settings["weight_decay"])
+        own = {slot: row([state[f"{slot}.{n}"] for n in names]) for slot in optimizer.slots}
+        w, own = optimizer.rule(w, g, own, settings, common)
+        start = 0
+        for n in names:
+            shape, stop = parameters[n].shape, start + parameters[n].numel()
+            found[n] = w[start:stop].view(shape)
+            new |= {f"{slot}.{n}": t[start:stop].view(shape) for slot, t in own.items()}
+            start = stop
+    return {name: found[name] for name in parameters}, {name: new[name] for name in state}
 
 
 def decays(parameter: torch.Tensor) -> bool:
