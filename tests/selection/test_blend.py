@@ -253,3 +253,22 @@ def test_classes_may_be_missing_in_a_fold(rng: np.random.Generator) -> None:
     assert found.held is not None
     assert found.held.shape == (90, 3)
     assert (found.held[80:, 2] == 0).all()  # no tree of that fold had seen the class
+
+
+@pytest.mark.parametrize("predictive", DISTRIBUTIONS, ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("near", [False, True])
+def test_losses_of_picks_are_those_of_the_mixture(predictive: RealPredictive, near: bool) -> None:
+    from nastavnik.predictive import mixture
+    from nastavnik.selection._ensemble import _Losses
+
+    own = predictive.take(np.arange(3))
+    pool = [own, own.moved(POINT), own.moved(POINT + 1)]
+    y = np.array([2.0, 4.0, 1.0])
+    weights = np.array([0.5, 1.5, 1.0])
+    found = _Losses(pool, y, weights, near)([0, 2, 2])
+    together = mixture([pool[0], pool[2], pool[2]])
+    wanted = float((together.neg_log_likelihood(y) * weights).mean())
+    if near:
+        points = np.mean([pool[i].point() for i in (0, 2, 2)], axis=0)
+        wanted += 0.5 * float(np.log(np.mean((points - y) ** 2 * weights)))
+    assert found == pytest.approx(wanted, rel=1e-9)

@@ -4,7 +4,9 @@ Symbols: m members, n rows, C classes. A mixture of members gives each the same 
 """
 
 from nastavnik.predictive._base import Moved as Moved
+from nastavnik.predictive._base import OfNumbers as OfNumbers
 from nastavnik.predictive._base import Predictive as Predictive
+from nastavnik.predictive._base import log_mean_exp as log_mean_exp
 from nastavnik.predictive._base import mixture as mixture
 from nastavnik.predictive._base import stitch as stitch
 from nastavnik.predictive._classes import ClassPredictive as ClassPredictive

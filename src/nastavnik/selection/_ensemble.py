@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nastavnik.predictive import Predictive, mixture
+from nastavnik.predictive import ClassPredictive, OfNumbers, Predictive, log_mean_exp, mixture
 
 _MOST = 8  # picks; a network may be picked more than once
 
@@ -32,20 +32,35 @@ def greedy_ensemble(
     Returns:
         The picks; the shortest prefix that reaches the least loss seen.
     """
+    loss = _Losses(pool, y, weights, near)
     picks: list[int] = []
     losses: list[float] = []
     for _ in range(most):
-        trials = [_loss([pool[i] for i in [*picks, k]], y, weights, near) for k in range(len(pool))]
+        trials = [loss([*picks, k]) for k in range(len(pool))]
         best = int(np.argmin(trials))
         picks.append(best)
         losses.append(trials[best])
     return picks[: int(np.argmin(losses)) + 1]
 
 
-def _loss(members: Sequence[Predictive], y: np.ndarray, weights: np.ndarray | None, near: bool) -> float:
-    together = mixture(members)
-    own = 1.0 if weights is None else weights
-    loss = float((together.neg_log_likelihood(y) * own).mean())
-    if near:
-        loss += 0.5 * float(np.log(np.mean((together.point() - y) ** 2 * own) + 1e-300))
-    return loss if np.isfinite(loss) else np.inf
+class _Losses:
+    """The loss of picks from a pool. Of one value a row, densities and points are averaged row by row."""
+
+    def __init__(self, pool: Sequence[Predictive], y: np.ndarray, weights: np.ndarray | None, near: bool) -> None:
+        self._pool, self._y, self._near = pool, y, near
+        self._weights: np.ndarray | float = 1.0 if weights is None else weights
+        self._plain = all(isinstance(own, (ClassPredictive, OfNumbers)) for own in pool)
+        if self._plain:
+            self._log = np.stack([-own.neg_log_likelihood(y) for own in pool])
+            self._points = np.stack([own.point() for own in pool]) if near else np.zeros((len(pool), 0))
+
+    def __call__(self, picks: list[int]) -> float:
+        if self._plain:
+            each, point = -log_mean_exp(self._log[picks]), self._points[picks].mean(0)
+        else:
+            together = mixture([self._pool[i] for i in picks])
+            each, point = together.neg_log_likelihood(self._y), together.point()
+        loss = float((each * self._weights).mean())
+        if self._near:
+            loss += 0.5 * float(np.log(np.mean((point - self._y) ** 2 * self._weights) + 1e-300))
+        return loss if np.isfinite(loss) else np.inf
