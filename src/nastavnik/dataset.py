@@ -32,6 +32,7 @@ from nastavnik.task import Task
 
 FEWEST_ROWS = 20
 FOLDS = 5
+_DEAR = ("image", "text", "array")  # kinds whose networks take too long to be trained once a fold
 FEW_ROWS = 2000  # below this a tenth is too little to stop, choose and calibrate on
 _MOST_COPIES = 0.5  # share of rows that repeat others: with more, rows are alike because few things can differ
 _OF_CLASSES = ("built-in", "idx", "folder", "zip", "npz", "data set", "pictures")  # whose whole numbers are names
@@ -91,6 +92,7 @@ class DatasetOptions:
     weights: str | None = None
     target_weights: Mapping[str, float] | None = None
     fewest_rows: int = FEWEST_ROWS
+    fold_below: int = FEW_ROWS  # rows besides the test part, below which there is cross-validation by default
 
 
 def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True) -> Dataset:
@@ -358,11 +360,13 @@ def _split(
     if folds is None:
         enough = options.networks is None or options.networks >= 2 * FOLDS * options.repeats + 1
         ready = given is not None and bool((given == "validation").any())
-        folds = FOLDS if rest < FEW_ROWS and enough and times is None and not ready else 0
+        plain = not any(info.kind in _DEAR for info in infos.values())
+        few = rest < (options.fold_below if plain else FEW_ROWS)
+        folds = FOLDS if few and enough and times is None and not ready else 0
         if folds:
             notes.append(
-                f"{rest} rows besides the test part: networks are chosen by {folds}-fold cross-validation, the final "
-                "one is trained on all of them for the chosen number of steps"
+                f"{rest} rows besides the test part: networks are chosen by {folds}-fold cross-validation; a final one "
+                "is trained on all of them for the chosen number of steps, of several those of all folds are taken"
             )
     return split_rows(
         n,

@@ -9,7 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ class Member:
     temperature: float = 1.0
     votes: int = 1
     fold: int = 0
+
+    def at(self, temperature: float) -> Member:
+        """The same network at another temperature."""
+        other = replace(self, temperature=temperature)
+        other.__dict__["judge"] = self.judge  # what is cached of it holds for the other
+        return other
 
     @functools.cached_property
     def judge(self) -> Learner:
@@ -439,7 +445,7 @@ def calibrate(
     """
     own = 1.0 if weights is None else torch.from_numpy(weights / weights.mean())
     with torch.no_grad():
-        doubles = [_judged(learner) for learner in learners]
+        doubles = [_judged(learner) if learner.training else learner for learner in learners]
         outputs = [_in_pieces(m, i) for m, i in zip(doubles, inputs, strict=True)]
         right = [t.double() if t.is_floating_point() else t for t in targets]
         sets = list(zip([m.double() for m in doubles], outputs, right, strict=True))

@@ -10,7 +10,7 @@ from typing import Any
 
 from nastavnik.clock import Clock, Deadline
 from nastavnik.data import Table, read_source
-from nastavnik.dataset import FEWEST_ROWS, Dataset, DatasetOptions, make_dataset
+from nastavnik.dataset import FEW_ROWS, FEWEST_ROWS, Dataset, DatasetOptions, make_dataset
 from nastavnik.errors import UserError
 from nastavnik.nets import Family
 from nastavnik.population import Population
@@ -32,6 +32,7 @@ from nastavnik.targets import Fitting
 from nastavnik.trace import Trace
 
 _MANY_THREADS = 64
+_ROWS_A_SECOND, _MOST_FOLDED = 150, 20_000  # of a budget, for cross-validation; and rows at most
 _LITTLE_TIME = 20.0  # seconds, below which likelihoods are not compared
 
 
@@ -59,7 +60,18 @@ def dataset_options(request: FitRequest, fewest_rows: int | None) -> DatasetOpti
     """The part of the request that says how the table is read and split."""
     shared = {f.name for f in fields(DatasetOptions)} & {f.name for f in fields(FitRequest)}
     asked = {name: getattr(request, name) for name in shared}
-    return DatasetOptions(**asked, fewest_rows=FEWEST_ROWS if fewest_rows is None else fewest_rows)
+    fewest = FEWEST_ROWS if fewest_rows is None else fewest_rows
+    return DatasetOptions(**asked, fewest_rows=fewest, fold_below=_fold_below(request))
+
+
+def _fold_below(request: FitRequest) -> int:
+    """Where several networks are delivered and the time is enough, those of folds see more rows and are told apart by
+    more: a fold is worth it for tables that the budget trains through some hundred times.
+    """
+    budget = request.budget_or_default
+    if budget is None or request.deliver not in ("ensemble", "blend"):
+        return FEW_ROWS
+    return max(FEW_ROWS, min(_MOST_FOLDED, round(_ROWS_A_SECOND * budget)))
 
 
 def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tuple[Workbench, Space, Strategy]:

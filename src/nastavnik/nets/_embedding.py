@@ -13,6 +13,7 @@ from torch import nn
 
 _FAR = 1e30  # the left edge of an unused bin: it encodes to 0
 _REACH = 3.0  # how many bin widths the outer bins reach beyond the training values
+_BEYOND = 0.5  # ranges of the training values that waves reach beyond them
 _HIDDEN = 16  # waves of each number
 
 
@@ -92,13 +93,22 @@ class Periodic(nn.Module):
     """Each number stands beside a linear function of its waves: (x, W cos(2π (f x + p)) + b).
 
     Frequencies f start from N(0, σ²), phases p evenly from (-½, ½): so Holzmüller et al. (2024), there PBLD, with 16
-    waves. Frequencies and phases learn a tenth as fast as other weights: what is held is a tenth of what acts.
+    waves. Frequencies and phases learn a tenth as fast as other weights: what is held is a tenth of what acts. Numbers
+    further out than half of the training rows' range are taken as if they were there.
     """
 
     slowness = 0.1
+    constants = ("lowest", "highest")
+    lowest: torch.Tensor
+    highest: torch.Tensor
 
-    def __init__(self, numbers: int, size: int, sigma: float) -> None:
+    def __init__(self, numbers: int, size: int, sigma: float, examples: torch.Tensor | None = None) -> None:
         super().__init__()
+        low = torch.full((numbers,), -_FAR) if examples is None else examples.amin(0)
+        high = torch.full((numbers,), _FAR) if examples is None else examples.amax(0)
+        reach = 0.0 if examples is None else _BEYOND * (high - low)
+        self.register_buffer("lowest", low - reach)
+        self.register_buffer("highest", high + reach)
         self.features = numbers * size
         self.frequency = nn.Parameter(torch.randn(numbers, _HIDDEN) * sigma / self.slowness)
         self.phase = nn.Parameter((torch.rand(numbers, _HIDDEN) - 0.5) / self.slowness)
@@ -108,6 +118,7 @@ class Periodic(nn.Module):
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
         """numbers [rows, d] -> [rows, d * size]."""
+        numbers = torch.maximum(torch.minimum(numbers, self.highest), self.lowest)
         turns = self.slowness * (numbers[:, :, None] * self.frequency + self.phase)
         waves = torch.cos(2 * math.pi * turns)
         said = torch.einsum("ndh,dhe->nde", waves, self.weight) + self.bias

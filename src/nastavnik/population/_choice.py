@@ -8,7 +8,7 @@ import torch
 
 from nastavnik.clock import Deadline
 from nastavnik.compiler import Ended
-from nastavnik.population._meanwhile import PACE, Meanwhile
+from nastavnik.population._meanwhile import PACE, Meanwhile, measure_later
 from nastavnik.population._memory import ran_out_of_memory
 from nastavnik.population._stacking import some
 from nastavnik.population._step import State
@@ -94,10 +94,13 @@ def choose(
     if gain <= 0 or isinstance(training.method.optimizer, SecondOrder):  # whose line searches take long to compile
         return _working(eager, training, state, stretch)
     try:
-        compiled = _compiled(training, state, settings, stretch)
+        compiled = _compiled(training, state, settings, stretch, measured_later=measure)
         if measure and isinstance(compiled, Compiled) and not compiled.built:
             return _compiled_later(eager, compiled, seconds, deadline, trusted)
-        if isinstance(compiled, Compiled):
+        if isinstance(compiled, Compiled) and measure:
+            compiled.build_one(False, lambda: False)
+            measure_later(compiled, deadline)
+        elif isinstance(compiled, Compiled):
             compiled.build()
     except NotCompilable:
         return _working(eager, training, state, stretch)
@@ -127,10 +130,12 @@ def _working(way: Way, training: Training, state: State, stretch: Stretch) -> Wa
     return way
 
 
-def _compiled(training: Training, state: State, settings: Tensors, stretch: Stretch) -> Way:
+def _compiled(
+    training: Training, state: State, settings: Tensors, stretch: Stretch, *, measured_later: bool = False
+) -> Way:
     if training.data.device.type != "cpu":
         return CompiledByTorch(training)
-    return Compiled(training, state, settings, stretch.rows.shape[-1])
+    return Compiled(training, state, settings, stretch.rows.shape[-1], measured_later=measured_later)
 
 
 def _eager_seconds(way: Way, training: Training, networks: int, flops: float) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from nastavnik.compiler import Program
 from nastavnik.rooms import touched
 
 
@@ -18,7 +19,7 @@ class Data:
     ``inputs`` are what the network's ``forward`` takes, one tensor [G, n, …] each; ``targets`` [G, n]; ``train`` and
     ``validation`` hold each part's row numbers. Training rows are shuffled before each epoch, or, not ``shuffled``,
     taken in their order. With ``weights`` [n] an epoch takes each row about as often as it weighs, and validation
-    losses are weighed.
+    losses are weighed. ``programs`` are the steps that were translated for populations on these rows, by their kin.
     """
 
     inputs: tuple[torch.Tensor, ...]
@@ -28,6 +29,7 @@ class Data:
     seed: int
     shuffled: bool = True
     weights: torch.Tensor | None = None
+    programs: dict[Hashable, dict[bool, Program]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(

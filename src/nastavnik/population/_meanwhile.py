@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from time import perf_counter
 
 import torch
@@ -116,6 +117,16 @@ class Meanwhile(Way):
 
     def __del__(self) -> None:
         self._over.set()
+
+
+def measure_later(compiled: Compiled, deadline: Deadline | None) -> None:
+    """Compile the step with its instruments in the background; until then, and should it fail, it is taken batched."""
+
+    def build() -> None:
+        with suppress(Ended, NotCompilable):
+            _in_turn(compiled, True, lambda: deadline is not None and deadline.passed())
+
+    threading.Thread(target=build, daemon=True).start()
 
 
 def _in_turn(compiled: Compiled, measured: bool, ended: Callable[[], bool]) -> None:

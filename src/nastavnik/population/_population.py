@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time as clock
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ class Population:
         engine: the way to run: sequential, batched, compiled, or auto.
         measure: let "auto" decide by trying instead of by its fixed rule.
         own_order: give each network its own order of rows, by its recipe's seed, instead of one for all.
+        kin: a name of the step; what was translated for one population of a name serves the others on the same data.
     """
 
     @checked()
@@ -95,6 +96,7 @@ class Population:
         engine: str = "auto",
         measure: bool = False,
         own_order: bool = False,
+        kin: Hashable = None,
     ) -> None:
         if len(learners) != len(recipes) * data.parts:
             raise ValueError(f"{len(recipes)} recipes × {data.parts} parts need as many learners, got {len(learners)}")
@@ -124,7 +126,7 @@ class Population:
         self.state = State(parameters, buffers, slots)
         chosen = INSTRUMENTS if instruments is None else instruments
         block = max(1, min(block, len(learners), alone))
-        self.training = Training(self.learner, shared, method, chosen, data, block)
+        self.training = Training(self.learner, shared, method, chosen, data, block, kin)
         self._evaluation = Evaluation(self.learner, shared, data)
         self._settings = stacked_settings(method, recipes, data.parts, self.dtype, data.device, self.learner.draws)
         self._buffers = buffers_of_settings(self.learner)

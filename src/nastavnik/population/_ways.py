@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -40,6 +40,7 @@ class Training:
     instruments: Mapping[str, Instrument]
     data: Data
     block: int
+    kin: Hashable = None  # populations of one kin on the same data have the same step
     _made: dict[tuple[bool, bool, bool], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
     _flops: list[float] = field(default_factory=list, init=False, repr=False, compare=False)
 
@@ -261,7 +262,13 @@ class Compiled(Way):
 
     name = "compiled"
 
-    def __init__(self, training: Training, state: State, settings: Tensors, batch: int) -> None:
+    def __init__(
+        self, training: Training, state: State, settings: Tensors, batch: int, *, measured_later: bool = False
+    ) -> None:
+        """Translate the step, or take what was translated for a population of its kin.
+
+        With ``measured_later`` the step with its instruments is translated when it is to be compiled.
+        """
         started = perf_counter()
         self.data, self._training = training.data, training
         self._names = [(i, name) for i, part in enumerate(state) for name in part]
@@ -278,17 +285,27 @@ class Compiled(Way):
         others = [*weights, *example[len(weights) :], rows.flip(0)[:batch], *moment]  # it must compute these as well
         example += [rows[:batch], *moment]
         kept = [(i, i) for i in range(len(self._names))] + [(len(example) - 1, len(self._names))]
-        kinds = (False, True) if training.instruments else (False,)
-        self._programs = {
-            m: Program(self._flat(training.step(m, alone=True), m), example, kept, None if m else others) for m in kinds
-        }
+        self._example, self._others, self._kept = example, others, kept
+        self._kinds = (False, True) if training.instruments else (False,)
+        own: dict[bool, Program] = {}
+        kin = (training.kin, *training.shared, *self._names, *self._settings, *self._instruments, batch)
+        self._programs = own if training.kin is None else self.data.programs.setdefault(kin, own)
+        for measured in self._kinds[: 1 if measured_later else None]:
+            self._translate(measured)
         self._seconds = perf_counter() - started
         self.words = "compiled"
 
+    def _translate(self, measured: bool) -> Program:
+        if measured not in self._programs:
+            step = self._flat(self._training.step(measured, alone=True), measured)
+            others = None if measured else self._others
+            self._programs[measured] = Program(step, self._example, self._kept, others)
+        return self._programs[measured]
+
     @property
     def built(self) -> bool:
-        """Whether all of it was compiled before, so that ``build`` takes no time."""
-        return all(program.built for program in self._programs.values())
+        """Whether the step, without its instruments, was compiled before, so that compiling it takes no time."""
+        return self._programs[False].built
 
     def length(self, measured: bool) -> int:
         """Characters that are to be compiled of the step with or without its instruments; the time grows with them."""
@@ -301,8 +318,8 @@ class Compiled(Way):
         Without the one that has them, the steps that are measured are taken batched.
         """
         started = perf_counter()
-        if measured in self._programs:
-            self._programs[measured].build(ended)
+        if measured in self._kinds:
+            self._translate(measured).build(ended)
         self._seconds += 0.0 if measured else perf_counter() - started
         self.words = f"compiled in {self._seconds:.1f} s"
 
@@ -314,8 +331,9 @@ class Compiled(Way):
             Ended: ``ended`` before it was done; the compiler was stopped.
         """
         started = perf_counter()
-        with ThreadPoolExecutor(len(self._programs)) as pool:
-            for job in [pool.submit(program.build, ended) for program in self._programs.values()]:
+        programs = [self._translate(measured) for measured in self._kinds]
+        with ThreadPoolExecutor(len(programs)) as pool:
+            for job in [pool.submit(program.build, ended) for program in programs]:
                 job.result()
         self._seconds += perf_counter() - started
         self.words = f"compiled in {self._seconds:.1f} s"
@@ -323,7 +341,7 @@ class Compiled(Way):
     @property
     def scratch_bytes(self) -> int:
         """Temporary memory of all threads."""
-        return torch.get_num_threads() * max(program.scratch_bytes for program in self._programs.values())
+        return torch.get_num_threads() * max(program.scratch_bytes for program in list(self._programs.values()))
 
     def _flat(self, step: Step, measured: bool):  # type: ignore[no-untyped-def]
         """The step as a function of a row of tensors that gives a row of tensors."""
@@ -351,7 +369,7 @@ class Compiled(Way):
         total = losses.clone()
         measures = {name: torch.zeros(count, dtype=dtype) for name in self._instruments if stretch.measured}
         cut = stretch.steps - (1 if stretch.measured else 0)
-        if stretch.measured and not self._programs[True].ready:
+        if stretch.measured and not (True in self._programs and self._programs[True].ready):
             if cut:
                 whole = stretch._replace(measured=False)
                 state, losses, _ = self.advance(state, losses, whole.first(cut))

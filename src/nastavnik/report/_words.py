@@ -92,10 +92,10 @@ def hardly_trained(result: dict[str, Any]) -> str:
 
 def blended(result: dict[str, Any]) -> str:
     """What is in a delivered blend, and what that gained over the networks alone; else nothing."""
-    chosen, found = result["chosen"], result["comparison"].get("blend")
-    if chosen["deliver"] != "blend" and chosen.get("asked") == "blend":
+    chosen, found = result["chosen"], result.get("comparison", {}).get("blend")
+    if chosen.get("deliver") != "blend" and chosen.get("asked") == "blend":
         return "A blend was asked for, but there are no boosted trees that could join: networks are delivered alone."
-    if chosen["deliver"] != "blend" or found is None:
+    if chosen.get("deliver") != "blend" or found is None:
         return ""
     shares = ", ".join(f"{name.replace('_', ' ')} {share:.0%}" for name, share in found["shares"].items() if share)
     gain = found["nll_gain"]

@@ -197,6 +197,7 @@ class _Chooser:
         place = {row: i for i, row in enumerate(self.rows.tolist())}
         self._places = [np.array([place[r] for r in validation.tolist()]) for validation in self._validation]
         self._temperatures: dict[int, float] = {}
+        self._members: dict[tuple[int, int], Member] = {}
         self._predictions: dict[tuple[int, int], Predictive] = {}
         pool = [c for c in search.ranking if c.number in search.pool]
         self.ranked = sorted(pool, key=lambda c: float(self.loss(c).mean()))
@@ -211,8 +212,8 @@ class _Chooser:
     def temperature(self, candidate: Candidate) -> float:
         """Fitted on the candidate's held-out rows, 1 where it does not help."""
         if candidate.number not in self._temperatures:
-            learners = self.search.pool[candidate.number]
             parts = self.bench.of(candidate.recipe).parts
+            learners = [self._member(candidate, g).judge for g in range(len(parts))]
             pairs = [part.rows(rows) for part, rows in zip(parts, self._validation, strict=True)]
             weights = self.dataset.task.weights
             own = None if weights is None else weights[np.concatenate(self._validation)]
@@ -221,6 +222,12 @@ class _Chooser:
             )
         return self._temperatures[candidate.number]
 
+    def _member(self, candidate: Candidate, g: int) -> Member:
+        """A candidate's network of one part, ready to be asked."""
+        if (candidate.number, g) not in self._members:
+            self._members[candidate.number, g] = Member(self.search.pool[candidate.number][g], candidate.recipe)
+        return self._members[candidate.number, g]
+
     def prediction(self, candidate: Candidate, repeat: int = 0) -> Predictive:
         """One candidate's held-out predictions, in the order of ``rows``, by the networks of one repeat."""
         if (candidate.number, repeat) not in self._predictions:
@@ -228,8 +235,7 @@ class _Chooser:
             own = range(repeat * self._per, (repeat + 1) * self._per)
             pieces = []
             for g in own:
-                part, learner = self.bench.of(candidate.recipe).parts[g], self.search.pool[candidate.number][g]
-                member = Member(learner, candidate.recipe, temperature)
+                part, member = self.bench.of(candidate.recipe).parts[g], self._member(candidate, g).at(temperature)
                 pieces.append(member_predictive(member, part.rows(self._validation[g])[0], part.target))
             self._predictions[candidate.number, repeat] = stitch(pieces, [self._places[g] for g in own])
         return self._predictions[candidate.number, repeat]
@@ -268,8 +274,7 @@ class _Chooser:
             for g, part in enumerate(self.bench.of(candidate.recipe).parts[: self._per]):
                 mine = np.flatnonzero(fold_of[places] == g)
                 if len(mine):
-                    learner = self.search.pool[candidate.number][g]
-                    member = Member(learner, candidate.recipe, self.temperature(candidate))
+                    member = self._member(candidate, g).at(self.temperature(candidate))
                     inputs = part.preparation.apply(columns.take(mine))
                     pieces.append(member_predictive(member, inputs, part.target))
                     orders.append(mine)

@@ -34,7 +34,10 @@ class CostModel:
 
     def blended(self, seconds: float, raw: float) -> float:
         """The correction after so many seconds for what was forecast, uncorrected, to take ``raw``."""
-        return (self.correction * _BELIEVED + seconds) / (_BELIEVED + raw)
+        if seconds <= 0 or raw <= 0:
+            return self.correction
+        share = seconds / (_BELIEVED + seconds)
+        return math.exp(share * math.log(seconds / raw) + (1 - share) * math.log(self.correction))
 
     def learn(self, measured: dict[Population, float]) -> None:
         """Take the measured seconds of populations into account."""

@@ -58,6 +58,7 @@ def populate(
         trace=trace,
         engine=engine,
         measure=measure,
+        kin=tuple(pair for pair in members[0][1].shape if pair[0] != "epochs"),
     )
 
 
