@@ -108,7 +108,7 @@ def test_every_family_takes_all_fields(name: str) -> None:
     torch.manual_seed(0)
     network = FAMILIES[name].build(settings(name), signature())
     out = network(*examples())
-    assert out.shape == (12, 4)
+    assert out.shape == (12, 4 * getattr(network, "members", 1))
     again = FAMILIES[name].build(settings(name), Signature(2, (3,), 4, (12, 12), None, (), (PHOTO, WORDS, GRID)))
     again.load_state_dict(network.state_dict())
     torch.testing.assert_close(again.eval()(*examples()), network.eval()(*examples()))

@@ -102,7 +102,7 @@ def test_every_family_builds_every_default_and_any_draw(name: str) -> None:
         for point in points:
             network = family.build({k.removeprefix("network."): v for k, v in point.items()}, SIGNATURE)
             out = network(torch.randn(5, 3), torch.tensor([[0, 1]] * 5))
-            assert out.shape == (5, 2)
+            assert out.shape == (5, 2 * getattr(network, "members", 1))
 
 
 def test_a_users_factory_gets_one_tensor_with_categories_one_hot() -> None:
