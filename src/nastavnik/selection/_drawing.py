@@ -19,6 +19,7 @@ from nastavnik.selection.samplers import SAMPLERS, Keys, Sampler
 from nastavnik.space import Choice, Limits, Node, Number, Space, default_of, nodes_by_key
 
 _SIMILAR = 50  # draws that keep the shape of the one before
+_LEAST_BLOCK = 4  # recipes that share a shape, where what is queued begins a block
 _MOST_SEEDS = 2**31
 _DECAY = "optimizer.weight_decay"
 _STRONG_DECAY = 2.0  # for a table of more columns than its rows can tell apart
@@ -65,13 +66,24 @@ class Drawing:
         drawn: Drawn = []
         if first == 0 and self.sampler.size is None:  # a grid holds its own points only
             self.queue += [keys for keys in self._usual if keys not in self.queue]
-        while self.queue and len(drawn) < count:
-            keys = self.queue.pop(0)
+        for keys in self._next_queued(count):
+            self.queue.remove(keys)
             self.sampler.adopt(keys)
             self._enter(keys, drawn, first)
         while len(drawn) < count and self._draw_one(drawn, first):
             continue
         return drawn
+
+    def _next_queued(self, count: int) -> list[Keys]:
+        """Of the queue what enters a bracket of so many: no more than it can give siblings, but all that is linear."""
+        most = max(1, count // _LEAST_BLOCK) if self.sampler.siblings > 1 else count
+        found: list[Keys] = []
+        for keys in self.queue[:]:
+            linear = keys.get("network.family", self._family) in self.bench.linear_families
+            if len(found) < count and (linear or most > 0):
+                found.append(keys)
+                most -= not linear
+        return found
 
     def _given(self, drawn: Drawn) -> dict[str, Value]:
         """What the next point shares: the shape of a block that is not full yet, or what a new one begins with.
