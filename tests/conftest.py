@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,9 @@ def houses_csv(houses: pd.DataFrame, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def only_scikit_learn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Baselines without LightGBM and CatBoost, which take seconds each, but where a module asks for them."""
-    if not getattr(request.module, "WITH_BOOSTING", False):
-        monkeypatch.setattr("nastavnik.selection._baselines.is_here", lambda name: name not in ("lightgbm", "catboost"))
+@pytest.fixture(autouse=True, scope="session")
+def only_scikit_learn() -> Iterator[None]:
+    """Baselines of this process without LightGBM and CatBoost, which take seconds each; they have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nastavnik.selection._baselines.is_here", lambda name: name not in ("lightgbm", "catboost"))
+        yield

@@ -88,7 +88,12 @@ def test_a_grid_that_is_done_ends_the_search_and_tells_its_cost(tmp_path: Path) 
 
 def test_limits_are_kept_before_anything_is_trained(tmp_path: Path) -> None:
     space = Space({"network.width": Number(2, 200, integer=True, log=True)}, {"epochs": 3})
-    run = fit(space=space, limits={"parameters": 900}, settings={"network.family": "mlp", "network.embedding": "none"})
+    run = fit(
+        space=space,
+        networks=40,
+        limits={"parameters": 900},
+        settings={"network.family": "mlp", "network.embedding": "none"},
+    )
     assert run.networks["parameters"].max() <= 900
     assert run.result["search"]["rejected"] > 0
     refused(
@@ -148,7 +153,7 @@ def test_repeats_are_one_population_and_their_spread_is_told() -> None:
 
 def test_preparation_can_be_searched() -> None:
     space = Space({**SMALL.nodes, "preparation.numbers": Choice.of("standard", "quantile")}, SMALL.fixed)
-    run = fit(space=space, networks=12, deliver="ensemble", sampler="random")
+    run = fit(space=space, networks=40, deliver="ensemble", sampler="random")  # five blocks
     assert set(run.networks["preparation.numbers"]) == {"standard", "quantile"}
     frame = pd.DataFrame(nastavnik.data.read_source("wine").frame).head(5)
     assert len(run.model.predict(frame)) == 5

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from nastavnik.nets.activations._base import Activation
 
 _INFINITE = float("inf")
+_STEEP = 20.0  # beyond it mish is its argument, to the last digit
 
 
 class Identity(Activation):
@@ -85,7 +86,7 @@ class Mish(Activation):
 
     name = "mish"
     formula = "x * tanh(log(1 + exp(x)))"
-    prefer = "to compare with silu"
+    prefer = "for tables; to compare with silu"
     source = "Misra 2020"
     range = (-0.3088434130, _INFINITE)
     zero_centred = True
@@ -93,8 +94,13 @@ class Mish(Activation):
     initialization = "he"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """See ``formula``."""
-        return x * torch.tanh(F.softplus(x))
+        """See ``formula``: with e = exp(x), tanh(log(1 + e)) = e (e + 2) / (e (e + 2) + 2), one exponential for three.
+
+        Where e is beyond what squares hold, the quotient is 1.
+        """
+        e = torch.exp(x.clamp(max=_STEEP))
+        n = e * (e + 2)
+        return x * (n / (n + 2))
 
 
 class TanhLinear(Activation):
