@@ -32,7 +32,7 @@ from nastavnik.targets import Fitting
 from nastavnik.trace import Trace
 
 _MANY_THREADS = 64
-_ROWS_A_SECOND, _MOST_FOLDED = 150, 20_000  # of a budget, for cross-validation; and rows at most
+_ROWS_A_SECOND, _MOST_FOLDED = 40, 5000  # of a budget, for cross-validation; and rows at most
 _LITTLE_TIME = 20.0  # seconds, below which likelihoods are not compared
 
 

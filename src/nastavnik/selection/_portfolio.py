@@ -36,7 +36,6 @@ _WAVES: dict[str, Value] = {"embedding": "periodic", "activation": "mish", "norm
 _CLASSES = (
     _start(_WAVES, (0.02, 0.03, 0.2, 0.1)),
     _start({**_WAVES, "activation": "relu", "normalization": "batch"}, (0.003, 0.1, 0.4, 0.5), 2.0),
-    _start({**_WAVES, "activation": "silu", "normalization": "layer"}, (0.02, 0.03, 0.2, 0.1)),
 )
 _NUMBERS = (
     _start(_WAVES, (0.005, 0.01, 0.0, 0.3)),
