@@ -17,6 +17,7 @@ BASELINE_SHARE = 0.4  # of a budget of time, at most, beside the training
 _FINISH_SECONDS = 2.8  # choice, evaluation, importance and report on a machine that does nothing else
 _FINISH_SHARE = 0.02
 _SECONDS_A_ROW = 2e-4
+_BLEND_SECONDS = 2.5  # for weighing boosted trees and asking them
 _SECONDS_A_FOLD = 0.3  # for the predictions of all that may be delivered
 REPORT_SECONDS = 1.5  # of them
 CLOSING_SECONDS = 0.4  # the end of the process
@@ -56,6 +57,7 @@ def reserved(clock: Clock, dataset: Dataset, request: FitRequest) -> float:
     folds = dataset.split.folds or ()
     rows = len(dataset.split.test) + sum(len(own) for _, own in dataset.split.parts)
     seconds = (_FINISH_SECONDS + _SECONDS_A_ROW * rows + _SECONDS_A_FOLD * len(folds)) * clock.slowness
+    seconds += _BLEND_SECONDS * clock.slowness if request.deliver in ("blend", "best") else 0.0
     return seconds + (_FINISH_SHARE + request.advice) * clock.budget
 
 
