@@ -196,6 +196,9 @@ def test_a_blend_is_delivered_saved_and_asked_again(folds: int, tmp_path: Path) 
     assert run.result["validation"]["r2"]["value"] > network
     best = max(b["test"]["r2"]["value"] for b in run.result["baselines"].values())
     assert run.result["test"]["r2"]["value"] > best - 0.05
+    told = (tmp_path / "run" / "model" / "card.md").read_text()
+    assert "Delivered is a blend: " in told
+    assert "Delivered is a blend: " in (tmp_path / "run" / "report.html").read_text()
     again = nastavnik.Model.load(tmp_path / "run")
     rows = frame.drop(columns="y")
     pd.testing.assert_frame_equal(again.predict(rows), run.model.predict(rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nastavnik.dataset import Dataset
-from nastavnik.report._words import against_baselines, cost, figure, metric_name, verdict
+from nastavnik.report._words import against_baselines, blended, cost, figure, metric_name, verdict
 from nastavnik.selection import Delivery
 from nastavnik.training.optimizers import OPTIMIZERS, FirstOrder
 from nastavnik.training.regularizers import strengths
@@ -14,11 +14,12 @@ from nastavnik.training.regularizers import strengths
 def model_card(result: dict[str, Any], delivery: Delivery, dataset: Dataset) -> str:
     """Markdown."""
     task = result["task"]
+    told = f"{blended(result)} " if blended(result) else ""
     lines = [
         f"# {task['target']} from {dataset.name}",
         "",
         f"{task['kind'].capitalize()} of `{task['target']}` from {len(dataset.infos)} columns, by "
-        f"{len(delivery.model.members)} network(s). {verdict(result)} {against_baselines(result)}",
+        f"{len(delivery.model.members)} network(s). {verdict(result)} {told}{against_baselines(result)}",
         "",
         "## Scores",
         "",

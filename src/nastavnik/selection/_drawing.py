@@ -232,10 +232,10 @@ def _holds(node: Node | None, value: float) -> bool:
 
 
 def _usual(space: Space, others: Sequence[Keys]) -> list[Keys]:
-    """What is trained first: each family's default point, others, and defaults with plain preparations."""
+    """What is trained first: each family's default point, the same with plain preparations, and others."""
     defaults = _defaults(space)
     found: list[Keys] = []
-    for keys in [*defaults, *others, *map(_plainly, reversed(defaults))]:
+    for keys in [*defaults, *map(_plainly, reversed(defaults)), *others]:
         if keys not in found:
             found.append(keys)
     return found
