@@ -81,10 +81,10 @@ def cells(short: bool, held_out: bool = False) -> list[tuple[str, str, int]]:
     for task in TASKS.values():
         if (short and task.name not in _SHORT) or (held_out and not task.held_out):
             continue
-        found.append((task.name, HEALTHY.name, 10 if short else HEALTHY_SEEDS[task.held_out]))
+        found.append((task.name, HEALTHY.name, 5 if short else HEALTHY_SEEDS[task.held_out]))
         for fault in FAULTS.values():
             if fault.suits(task) and not (short and fault.name not in _SHORT_FAULTS):
-                found.append((task.name, fault.name, 3 if short else SEEDS))
+                found.append((task.name, fault.name, 1 if short else SEEDS))
     return found
 
 

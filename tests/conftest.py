@@ -53,7 +53,9 @@ def houses_csv(houses: pd.DataFrame, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def only_scikit_learn() -> Iterator[None]:
-    """Baselines of this process without LightGBM and CatBoost, which take seconds each; they have tests of their own."""
+    """Baselines without LightGBM and CatBoost, which take seconds each, here and in processes started from here; they
+    have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent / "without_boosting"), prepend=os.pathsep)
         patch.setattr("nastavnik.selection._baselines.is_here", lambda name: name not in ("lightgbm", "catboost"))
         yield

@@ -98,7 +98,7 @@ def start(*words: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 def test_ctrl_c_finishes_with_the_best_so_far(tmp_path: Path) -> None:
-    process = start("fit", "digits", "--budget", "10m", "--out", "r", "--folds", "0", cwd=tmp_path)
+    process = start("fit", "breast_cancer", "--budget", "10m", "--out", "r", "--folds", "0", cwd=tmp_path)
     assert process.stderr is not None
     for line in process.stderr:
         if "40%" in line:
@@ -113,7 +113,7 @@ def test_ctrl_c_finishes_with_the_best_so_far(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_is_resumed_from_its_checkpoint(tmp_path: Path) -> None:
-    few = ["--folds", "0", "--set", "epochs=15"]
+    few = ["--folds", "0", "--set", "epochs=5"]
     process = start("fit", "iris", "--networks", "40", "--out", "r", *few, cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not (tmp_path / "r" / "checkpoint" / "search.json").exists():

@@ -63,7 +63,7 @@ def test_waves_are_the_published_function(rng: np.random.Generator) -> None:
 
 
 def test_waves_do_not_follow_numbers_far_outside_the_training_range() -> None:
-    layer = Periodic(1, 4, 0.5, torch.tensor([[-1.0], [3.0]]))
+    layer = Periodic(1, 4, 0.5, (torch.tensor([-1.0]), torch.tensor([3.0])))
     said = layer(torch.tensor([[3.0], [4.9], [5.0], [5.1], [1e6], [-3.0], [-1e6]]))
     assert not torch.equal(said[0], said[1])
     torch.testing.assert_close(said[2], said[4])

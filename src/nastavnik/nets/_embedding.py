@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+Span = tuple[torch.Tensor, torch.Tensor]  # the least and the greatest of each input
+
 _FAR = 1e30  # the left edge of an unused bin: it encodes to 0
 _REACH = 3.0  # how many bin widths the outer bins reach beyond the training values
 _BEYOND = 0.5  # ranges of the training values that waves reach beyond them
@@ -102,11 +104,11 @@ class Periodic(nn.Module):
     lowest: torch.Tensor
     highest: torch.Tensor
 
-    def __init__(self, numbers: int, size: int, sigma: float, examples: torch.Tensor | None = None) -> None:
+    def __init__(self, numbers: int, size: int, sigma: float, span: Span | None = None) -> None:
         super().__init__()
-        low = torch.full((numbers,), -_FAR) if examples is None else examples.amin(0)
-        high = torch.full((numbers,), _FAR) if examples is None else examples.amax(0)
-        reach = 0.0 if examples is None else _BEYOND * (high - low)
+        far = torch.full((numbers,), _FAR)
+        low, high = (-far, far) if span is None else span
+        reach = 0.0 if span is None else _BEYOND * (high - low)
         self.register_buffer("lowest", low - reach)
         self.register_buffer("highest", high + reach)
         self.features = numbers * size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from keyword import iskeyword
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from torch import nn
 from nastavnik.errors import UserError
 from nastavnik.fields import Entry
 from nastavnik.nets._conduct import Conduct, observed
-from nastavnik.nets._embedding import Bins, quantile_bins, target_bins
+from nastavnik.nets._embedding import Bins, Span, quantile_bins, target_bins
 from nastavnik.nets._standard import Standard
 from nastavnik.nets.initializers import INITIALIZERS, OUTPUTS
 from nastavnik.recipe import Value
@@ -57,6 +58,14 @@ class Signature:
             else:
                 self._bins[most, edges] = quantile_bins(most, distinct, numbers)
         return self._bins[most, edges]
+
+    @cached_property
+    def span(self) -> Span | None:
+        """The least and the greatest of each plain number input."""
+        if self.examples is None:
+            return None
+        numbers = self.examples[0][:, : self.plain]
+        return numbers.amin(0), numbers.amax(0)
 
     @property
     def plain(self) -> int:

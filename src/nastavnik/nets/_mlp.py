@@ -50,8 +50,7 @@ class MlpNetwork(nn.Module):
             self.numbers = PiecewiseLinear(bins, signature.distinct[: signature.plain], signature.bins(bins, edges))
             features = self.numbers.features
         elif settings["embedding"] == "periodic" and signature.plain:
-            given = None if signature.examples is None else signature.examples[0][:, : signature.plain]
-            self.numbers = Periodic(signature.plain, int(settings["bins"]), float(settings["sigma"]), given)
+            self.numbers = Periodic(signature.plain, int(settings["bins"]), float(settings["sigma"]), signature.span)
             features = self.numbers.features
         self.encoders = nn.ModuleList(
             self.encoder(entry, settings, None if signature.examples is None else signature.examples[2 + i])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -97,14 +97,19 @@ def _equal(a: Any, b: Any) -> bool:
     return bool(a == b) or (a != a and b != b)
 
 
-def set_conduct(learner: Learner, data: Data, batch: int) -> None:
+def set_conduct(learner: Learner, data: Data, batch: int, kin: Hashable = None) -> None:
     """Note how a network behaves on some of the data, in training and in evaluation; it is left in training.
+
+    It is looked at unless one of its ``kin`` was.
 
     Raises:
         UserError: it cannot be run on it, gives no output a row, keeps what decides its answers, or no gradient reaches
             its weights.
     """
     count = min(batch, _ROWS)
+    if kin is not None and (kin, count) in data.conducts:
+        learner.conduct = data.conducts[kin, count]
+        return
     some, others = (data.rows_of(0, rows[:count])[0] for rows in (data.train[0], data.train[0].flip(0)))
     conduct = Conduct()
     places = {name: p.detach() for name, p in learner.named_parameters()}  # held, so that no address is given anew
@@ -123,6 +128,8 @@ def set_conduct(learner: Learner, data: Data, batch: int) -> None:
                 f"{shown(name)} when it is called; use torch.nn.utils.parametrize, or change them in place"
             )
     learner.conduct = conduct if any(conduct) else None
+    if kin is not None:
+        data.conducts[kin, count] = learner.conduct
 
 
 class network_at_fault:  # a context manager, which leaves no frame of its own

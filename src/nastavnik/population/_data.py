@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from nastavnik.compiler import Program
+from nastavnik.nets import Conduct
 from nastavnik.rooms import touched
 
 
@@ -19,7 +20,8 @@ class Data:
     ``inputs`` are what the network's ``forward`` takes, one tensor [G, n, …] each; ``targets`` [G, n]; ``train`` and
     ``validation`` hold each part's row numbers. Training rows are shuffled before each epoch, or, not ``shuffled``,
     taken in their order. With ``weights`` [n] an epoch takes each row about as often as it weighs, and validation
-    losses are weighed. ``programs`` are the steps that were translated for populations on these rows, by their kin.
+    losses are weighed. ``programs`` are the steps that were translated for populations on these rows, by their kin,
+    ``conducts`` how their networks behave.
     """
 
     inputs: tuple[torch.Tensor, ...]
@@ -30,6 +32,7 @@ class Data:
     shuffled: bool = True
     weights: torch.Tensor | None = None
     programs: dict[Hashable, dict[bool, Program]] = field(default_factory=dict, repr=False, compare=False)
+    conducts: dict[Hashable, Conduct | None] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(

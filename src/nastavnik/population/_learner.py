@@ -13,6 +13,14 @@ from nastavnik.training.likelihoods import Likelihood, Members
 from nastavnik.training.losses import NegLogLikelihood, TrainingLoss
 
 
+def _seed(seed: int) -> None:
+    """Seed torch; on a machine with processors alone without the others' bookkeeping, which takes milliseconds."""
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
 class Learner(nn.Module):
     """``forward(*inputs, targets=…)`` is the training loss of each row; without targets, the outputs.
 
@@ -44,7 +52,7 @@ class Learner(nn.Module):
         ``build`` gives the arguments of a learner.
         """
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            _seed(seed)
             learner = cls(*build())
         own_noise(learner, seed)
         return learner

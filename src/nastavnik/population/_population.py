@@ -76,7 +76,8 @@ class Population:
         engine: the way to run: sequential, batched, compiled, or auto.
         measure: let "auto" decide by trying instead of by its fixed rule.
         own_order: give each network its own order of rows, by its recipe's seed, instead of one for all.
-        kin: a name of the step; what was translated for one population of a name serves the others on the same data.
+        kin: a name of the step; what was seen of one population of a name, and its translated step, serves the others
+            on the same data.
     """
 
     @checked()
@@ -119,7 +120,7 @@ class Population:
         method = Method.of(recipes[0])
         shared, parameters, buffers = stack(learners, data.device)
         self.batch = data.batch_size(recipes[0].whole("batch_size"))
-        set_conduct(self.learner, data, self.batch)
+        set_conduct(self.learner, data, self.batch, kin)
         check_alike(learners, self.learner.conduct)
         alone = check_memory(method.optimizer, learners[0], recipes[0], self.batch, data.device)
         slots = {name: t.contiguous() for name, t in vmap(method.optimizer.init)(parameters).items()}

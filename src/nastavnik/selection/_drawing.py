@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import fields
+from typing import Any
 
 from nastavnik.errors import UserError
 from nastavnik.population import estimate
@@ -23,14 +25,6 @@ _LEAST_BLOCK = 4  # recipes that share a shape, where what is queued begins a bl
 _MOST_SEEDS = 2**31
 _DECAY = "optimizer.weight_decay"
 _STRONG_DECAY = 2.0  # for a table of more columns than its rows can tell apart
-
-
-class Taken(NamedTuple):
-    """What a recipe would take: weights of its network, seconds of its training (a forecast), megabytes of memory."""
-
-    parameters: float
-    seconds: float
-    megabytes: float
 
 
 class Drawing:
@@ -55,7 +49,7 @@ class Drawing:
         self._usual = _usual(space, first_points(space, bench.task.target))
         self._least: dict[str, float] = {}  # taken by any recipe
         self._seconds = seconds
-        self._sizes: dict[object, tuple[int, int, float]] = {}  # by shape: weights, those in matrices, megabytes
+        self._sizes: dict[tuple[str, object], float] = {}  # of what is limited, by its name and the recipe's shape
 
     def draw(self, count: int, first: int) -> Drawn:
         """So many recipes, numbered from ``first``; fewer when no more are found.
@@ -202,25 +196,29 @@ class Drawing:
 
     def _beyond(self, recipe: Recipe) -> str | None:
         """What a recipe takes too much of, and the least of it that was seen, in words."""
-        if self.limits == Limits():
-            return None
-        for name, own in self.taken(recipe)._asdict().items():
-            most = getattr(self.limits, name)
+        limits = {f.name: getattr(self.limits, f.name) for f in fields(Limits)}
+        for name, most in ((name, most) for name, most in limits.items() if math.isfinite(most)):
+            own = self._taken(name, recipe)
             self._least[name] = min(own, self._least.get(name, own))
             if own > most:
                 return f"the least {name} seen would be {self._least[name]:,.3g}, at most {most:,.3g} are allowed"
         return None
 
-    def taken(self, recipe: Recipe) -> Taken:
-        """What a recipe would take, all folds."""
-        if recipe.shape not in self._sizes:
+    def _taken(self, name: str, recipe: Recipe) -> float:
+        """What a recipe would take of what a limit names, all folds; of its seconds, a forecast."""
+        if (name, recipe.shape) not in self._sizes:
             bench = self.bench.of(recipe)
             learner = bench.learner(recipe, bench.parts[0])
-            parameters = sum(p.numel() for p in learner.network.parameters())
-            memory = estimate(learner, recipe, bench.data, bench.folds, block=1, way="batched", judged=True)
-            self._sizes[recipe.shape] = parameters, size_of(learner), memory / 2**20
-        parameters, size, megabytes = self._sizes[recipe.shape]
-        return Taken(parameters, self._seconds(recipe, size), megabytes)
+            if name == "parameters":
+                size: float = sum(p.numel() for p in learner.network.parameters())
+            elif name == "seconds":
+                size = size_of(learner)
+            else:
+                memory = estimate(learner, recipe, bench.data, bench.folds, block=1, way="batched", judged=True)
+                size = memory / 2**20
+            self._sizes[name, recipe.shape] = size
+        size = self._sizes[name, recipe.shape]
+        return self._seconds(recipe, int(size)) if name == "seconds" else size
 
 
 def _shape(keys: Mapping[str, Value]) -> dict[str, Value]:

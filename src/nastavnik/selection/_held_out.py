@@ -9,7 +9,7 @@ import torch
 
 from nastavnik.population import Data, Learner
 from nastavnik.selection._workbench import Workbench
-from nastavnik.training.likelihoods import TEMPERATURES, ClassLikelihood
+from nastavnik.training.likelihoods import ClassLikelihood
 
 _MOST_ROWS = 2000
 _AT_ONCE = 256  # rows of one pass: what lies between the layers is many times as large as pictures
@@ -44,7 +44,7 @@ class HeldOut:
         with torch.no_grad():
             for g, learner in enumerate(learners):
                 outputs, targets = _outputs(learner, bench.data, g, self._kept[g].to(bench.data.device))
-                each = [learner.likelihood.neg_log_likelihood(outputs, targets, t) for t in TEMPERATURES]
+                each = learner.likelihood.by_temperature(outputs, targets)
                 profiles.append(torch.stack(each).double().cpu())
                 if isinstance(learner.likelihood, ClassLikelihood):
                     wrong.append((learner.likelihood.log_probabilities(outputs).argmax(-1) != targets).double().cpu())

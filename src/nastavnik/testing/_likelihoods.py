@@ -11,7 +11,7 @@ import torch
 from nastavnik.gradient_check import check_gradients
 from nastavnik.recipe import Value
 from nastavnik.testing._population import CLASSES, ROWS, check_words, entered, same_as_alone
-from nastavnik.training.likelihoods import LIKELIHOODS, Bernoulli, Categorical, Gaussian, Likelihood
+from nastavnik.training.likelihoods import LIKELIHOODS, TEMPERATURES, Bernoulli, Categorical, Gaussian, Likelihood
 from nastavnik.training.likelihoods._positive import ZERO
 from nastavnik.training.losses import LOSSES, TrainingLoss
 
@@ -31,6 +31,9 @@ def check_likelihood(kind: type[Likelihood]) -> None:
     targets = sample_targets(kind.target, _N, classes_of(likelihood))
     losses = likelihood.neg_log_likelihood(outputs, targets)
     assert losses.shape == (_N,), f"{kind.name} must give one number a row, gave {tuple(losses.shape)}"
+    for t, own in zip(TEMPERATURES, likelihood.by_temperature(outputs, targets), strict=True):
+        wanted = likelihood.neg_log_likelihood(outputs, targets, t)
+        assert torch.allclose(own, wanted), f"{kind.name} says two things of temperature {t:g}"
     for temperature in (1.0, 2.0) if kind.name != "poisson" else (1.0,):
         for mass in total_mass(likelihood, outputs[:3], temperature):
             assert abs(mass - 1) < 1e-5, f"{kind.name} sums to {mass:.6g} at temperature {temperature}, not to 1"

@@ -63,10 +63,14 @@ class Likelihood(nn.Module, ABC):
         The least of them is a network's calibrated score; folds are averaged first, so that they share a temperature.
         ``weights`` [n] weigh the rows.
         """
-        each = [self.neg_log_likelihood(outputs, targets, t) for t in TEMPERATURES]
+        each = self.by_temperature(outputs, targets)
         if weights is None:
             return torch.stack([losses.mean() for losses in each])
         return torch.stack([(losses * weights).sum() / weights.sum() for losses in each])
+
+    def by_temperature(self, outputs: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
+        """Each row's negative log likelihood at each of ``TEMPERATURES`` [n]."""
+        return [self.neg_log_likelihood(outputs, targets, t) for t in TEMPERATURES]
 
     @abstractmethod
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:

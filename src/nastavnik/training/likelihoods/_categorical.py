@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch.nn import functional as F
 
+from nastavnik.training.likelihoods._base import TEMPERATURES
 from nastavnik.training.likelihoods._classes import ClassLikelihood
 
 
@@ -31,6 +32,13 @@ class Categorical(ClassLikelihood):
     def log_probabilities(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> torch.Tensor:
         """log softmax(outputs / T) [n, C]."""
         return F.log_softmax(outputs / temperature, dim=-1)
+
+    def by_temperature(self, outputs: torch.Tensor, targets: torch.Tensor) -> list[torch.Tensor]:
+        """See ``Likelihood``; classes first, rows side by side: a softmax over few numbers is several times slower."""
+        z = outputs.movedim(-1, 0).contiguous()
+        z = z - z.amax(0)
+        own = z.gather(0, targets[None])[0]
+        return [(z / t).exp().sum(0).log() - own / t for t in TEMPERATURES]
 
     def describe(self, outputs: torch.Tensor, temperature: torch.Tensor | float = 1.0) -> dict[str, torch.Tensor]:
         """``probabilities`` [n, C]."""
