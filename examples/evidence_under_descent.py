@@ -1,4 +1,4 @@
-"""When to stop, without validation rows: the evidence under gradient descent (Maclaurin et al. 2015; notes/000 Z22).
+"""When to stop, without validation rows: the evidence under gradient descent (Maclaurin et al. 2015).
 
 python examples/evidence_under_descent.py [--out descent.html]
 

@@ -1,4 +1,4 @@
-"""Graves' variational network: how sure is it of each weight, and how many can go? (Graves 2011; notes/000 Z14, Z22)
+"""Graves' variational network: how sure is it of each weight, and how many can go? (Graves 2011)
 
 python examples/graves_network.py [--out graves.html]
 

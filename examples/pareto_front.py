@@ -1,4 +1,4 @@
-"""How small may it be? Accuracy against parameters on digits: a front, not a sum (notes/002 H25).
+"""How small may it be? Accuracy against parameters on digits: a front, not a sum.
 
 python examples/pareto_front.py [--networks 64] [--out runs/front]
 

@@ -1,4 +1,4 @@
-"""Which degree? Polynomials by their evidence: Laplace's approximation beside the exact value (notes/000 Z6, Z22).
+"""Which degree? Polynomials by their evidence: Laplace's approximation beside the exact value.
 
 python examples/polynomial_evidence.py [--out polynomials.html]
 

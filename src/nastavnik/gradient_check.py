@@ -1,4 +1,4 @@
-"""Derivatives held against central differences, in double precision (notes/003-a R5, notes/004 I13)."""
+"""Derivatives held against central differences, in double precision."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def backward_gain(sight: Sight) -> Measured:
     """|w σ′|: how many times longer a random error signal is after going back through a layer.
 
     √(Σ_jk w_jk² mean σ′(z_k)² / units) for the matrix w [units j, inputs k] and the activation before it; |w σ′| itself
-    in a chain of single units (Nielsen 2015 ch. 5, notes/003-d 10304-10392: the gradients of early layers are products
+    in a chain of single units (Nielsen 2015 ch. 5: the gradients of early layers are products
     of it).
     """
     found, fed = {}, None

@@ -15,7 +15,7 @@ def batch_loss(sight: Sight) -> Measured:
 
 
 def predicted_change(sight: Sight) -> Measured:
-    """∇C·Δw: how much the step should change the batch's loss if the loss were a plane (notes/003-a L437-439)."""
+    """∇C·Δw: how much the step should change the batch's loss if the loss were a plane."""
     moment = sight.moment
     parts = [(g * (moment.after[n] - moment.before[n])).sum() for n, g in moment.gradients.items()]
     return {"": torch.stack(parts).sum()}

@@ -28,7 +28,7 @@ def stage(history: History) -> Stage | None:
     """Which stage of the S-curve the training has come to; None before there are four looks.
 
     The model (start, inflation, compression, stabilization, stagnation) is one author's conjecture, and its bands of
-    accuracy were never measured (notes/003-c 9554-9628, §6.18-19): so the stage is read from the curve's shape alone,
+    accuracy were never measured: so the stage is read from the curve's shape alone,
     by what a doubling of the steps still brings of the training rows' loss. No rule rests on it.
     """
     steps, loss = history.steps("training rows' loss"), history.series("training rows' loss")

@@ -75,7 +75,7 @@ class Dropout(RandomMask):
     name = "units"
     formula = "x * m / (1 - p), m = 0 with probability p"
     prefer = "first"
-    source = "Srivastava et al. 2014 (notes/001 U14, notes/002 D34-D36)"
+    source = "Srivastava et al. 2014"
 
     def noisy(self, x: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
         """See ``formula``."""
@@ -101,7 +101,7 @@ class ChannelDropout(RandomMask):
     name = "channels"
     formula = "x[n, c, ...] * m[n, c] / (1 - p)"
     prefer = "after convolutions, whose neighbours say the same"
-    source = "Tompson et al. 2015 (notes/003-f 16560-16565)"
+    source = "Tompson et al. 2015"
 
     def noisy(self, x: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
         """See ``formula``."""
@@ -116,7 +116,7 @@ class BranchDropout(RandomMask):
     name = "branches"
     formula = "branch[n] * m[n] / (1 - p)"
     prefer = "for deep residual networks; layers without a bypass are left alone"
-    source = "Huang et al. 2016 (notes/003-f 16560-16565)"
+    source = "Huang et al. 2016"
 
     def noisy(self, x: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
         """See ``formula``."""
@@ -131,7 +131,7 @@ class WeightDropout(Dropout):
     name = "weights"
     formula = "W * M / (1 - p), M = 0 with probability p"
     prefer = "to compare with dropout of units"
-    source = "Wan et al. 2013 (notes/003-f 16560-16565)"
+    source = "Wan et al. 2013"
 
 
 DROPOUTS: dict[str, type[RandomMask]] = {

@@ -1,4 +1,4 @@
-"""The family of depth 0: linear, logistic and softmax regression are its three faces (notes/004 I4, I8, I9)."""
+"""The family of depth 0: linear, logistic and softmax regression are its three faces."""
 
 from __future__ import annotations
 

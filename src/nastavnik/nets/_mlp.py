@@ -35,8 +35,8 @@ class MlpNetwork(nn.Module):
     Every field has an encoder, whose features stand beside the numbers; here pixels and arrays enter as they are, and
     texts by their counted words.
 
-    Weights start as the activation asks for (notes/001 U9-U10), biases from zero, the output layer small, so that the
-    first predictions are close to the target's mean (notes/004 I10). With ``residual``, each hidden layer of as many
+    Weights start as the activation asks for, biases from zero, the output layer small, so that the
+    first predictions are close to the target's mean. With ``residual``, each hidden layer of as many
     outputs as inputs adds to what it is given, times a learned gate that starts at 1.
     """
 

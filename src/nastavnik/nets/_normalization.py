@@ -65,7 +65,7 @@ class BatchNorm(Normalization):
     name = "batch"
     formula = "(x - mean_batch) / sqrt(var_batch + 1e-5) * gamma + beta"
     prefer = "for large batches; weaken dropout beside it; never with batches of a few rows"
-    source = "Ioffe & Szegedy 2015 (notes/001 U12-U13, notes/002 D38)"
+    source = "Ioffe & Szegedy 2015"
     centres = True
 
     @classmethod
@@ -85,7 +85,7 @@ class LayerNorm(Normalization):
     name = "layer"
     formula = "(x - mean_row) / sqrt(var_row + 1e-5) * gamma + beta"
     prefer = "for small batches, recurrent and attention networks"
-    source = "Ba et al. 2016 (notes/003-f 16528-16532)"
+    source = "Ba et al. 2016"
 
     @classmethod
     def maps(cls, channels: int) -> nn.Module:
@@ -104,7 +104,7 @@ class GroupNorm(Normalization):
     name = "group"
     formula = "as layer, over each of g groups of units"
     prefer = "after convolutions with small batches"
-    source = "Wu & He 2018 (notes/003-f 16528-16532)"
+    source = "Wu & He 2018"
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"groups": (8, 2, 4, 16, 32)}
 
     @classmethod

@@ -114,7 +114,7 @@ def _filled(parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
 
 
 class Order:
-    """Which rows each step sees: a fresh shuffle an epoch, a function of (seed, epoch, part) alone (notes/001 U13).
+    """Which rows each step sees: a fresh shuffle an epoch, a function of (seed, epoch, part) alone.
 
     Networks of one part share it, or, with ``own``, a (seed, part) for each network, every network has its own.
     """

@@ -1,6 +1,6 @@
 """The ladder to a first signal: on hard data, first anything better than chance on a small part, then wider.
 
-Nielsen 2015, ch. 3 (notes/003-c 6747-6908): fewer classes, fewer rows, the smallest network, many rates at once, and
+Nielsen 2015, ch. 3: fewer classes, fewer rows, the smallest network, many rates at once, and
 feedback in a fraction of a second; only what shows a signal is taken to the next stage. Penalties are off while a
 signal is looked for; in recipes they are strengths per example (λ / n), which need no rescaling when rows grow.
 """
@@ -27,7 +27,7 @@ RATES = tuple(10.0 ** (-4 + i / 2) for i in range(9))
 SUSPECTS = (
     "the learning rate, the regularization, the number of units, the number of layers, the target's coding, the number "
     "of epochs, the batch size, the loss, the initialization"
-)  # notes/003-c 6730-6746
+)
 _STEPS = 300
 _ROWS, _HELD = 1000, 300
 _LEVEL = 0.025

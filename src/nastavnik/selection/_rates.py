@@ -62,7 +62,7 @@ def find_rate(
 ) -> RateSearch:
     """Find a learning rate on the training loss, every candidate in one population.
 
-    "threshold" is the procedure of Nielsen 2015, ch. 3 (notes/003-c 6982-7018): from 0.01 up or down by tens to the
+    "threshold" is the procedure of Nielsen 2015, ch. 3: from 0.01 up or down by tens to the
     largest order of magnitude whose training loss falls in the first epochs, refined within it by 1, 2, 5; the advice
     is half of that. "range" is the exponential range test (Smith 2017): the rate grows from ``low`` to ``high`` within
     one training, for several seeds; the threshold is where the median loss begins to rise again, the advice a tenth.

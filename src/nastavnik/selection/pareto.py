@@ -1,6 +1,6 @@
 """Several criteria that are never summed: who dominates whom, fronts and their uncertainty, hypervolume.
 
-Legend: N points, m criteria, values [N, m], each to be small (notes/002 H25).
+Legend: N points, m criteria, values [N, m], each to be small.
 """
 
 from __future__ import annotations

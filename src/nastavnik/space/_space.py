@@ -178,7 +178,7 @@ class Space:
     """Named nodes, asked in order; a Choice's chosen branch is asked right after it.
 
     ``fixed`` values are given, not asked. ``optional`` names are left out of every point unless they are pinned.
-    Hyperparameters of a branch live only under that branch (notes/002 H12).
+    Hyperparameters of a branch live only under that branch.
     """
 
     nodes: Mapping[str, Node] = field(default_factory=dict)

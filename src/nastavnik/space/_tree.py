@@ -47,7 +47,7 @@ def _values(node: Number, points: int | None) -> list[Value] | range:
 
 
 def flat_size(space: Space, points: int = POINTS) -> int:
-    """Combinations if every name were asked always, whatever branch it belongs to (notes/002 H11-H12)."""
+    """Combinations if every name were asked always, whatever branch it belongs to."""
     counts = [
         len(node.options) if isinstance(node, Choice) else len(node.points(points))
         for node in nodes_by_key(space).values()

@@ -33,11 +33,11 @@ class Stopping:
     """A rule that looks at evaluations of validation rows.
 
     ``rule``: "patience" stops after ``patience`` evaluations without a better one (Nielsen 2015: 10 at first, 20 or 50
-    when a network is better known; notes/003-c 7051-7118); "log_steps" when ``factor`` times as many steps as the best
-    moment took have passed, for generalization that comes late (grokking, notes/003-b B75); "never" not at all.
+    when a network is better known); "log_steps" when ``factor`` times as many steps as the best
+    moment took have passed, for generalization that comes late (grokking: Power et al. 2022); "never" not at all.
     ``watch``: "loss"; "metric": the share of errors, or the root mean square error of real targets; or "evidence": what
     the training rows and the entropy of the descent say, without validation rows (needs ``optimizer.entropy``).
-    ``actions`` are done on a plateau instead of stopping, at most ``most`` times (notes/003-c idea 4).
+    ``actions`` are done on a plateau instead of stopping, at most ``most`` times.
     """
 
     rule: str = "patience"

@@ -22,7 +22,7 @@ def _revive(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Units are dead",
-    source="notes/001 U3; notes/003-c 7796-7810; DeadRelu, torchmortem, DeepDiagnosis (0.5 to 0.9)",
+    source="Maas et al. 2013; DeadRelu, torchmortem, DeepDiagnosis (0.5 to 0.9)",
     usual=0.5,
     advise=_revive,
     causes=(
@@ -64,7 +64,7 @@ def _unsaturate(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Units are saturated",
-    source="Glorot & Bengio 2010; notes/003-a L617-626, 2582-2617, notes/003-b 3548-3560, notes/003-d 10484-10487",
+    source="Glorot & Bengio 2010; Nielsen 2015 ch. 2",
     usual=0.5,
     advise=_unsaturate,
     causes=("rate_too_large", "unscaled_inputs", "oversized_initialization", "accumulated_gradients"),
@@ -94,7 +94,7 @@ def _diversify(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="The network says the same of every row",
-    source="notes/003-g 18746-18787; traintools' PlasticityProbe (effective rank)",
+    source="Roy & Vetterli 2007 (effective rank); traintools' PlasticityProbe",
     usual=30.0,
     advise=_diversify,
     causes=(

@@ -18,7 +18,7 @@ def _shuffle(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="Rows are not shuffled",
-    source="Bottou 2012, SGD tricks; notes/001 U13",
+    source="Bottou 2012, SGD tricks",
     usual=3.0,
     advise=_shuffle,
     hinders=True,
@@ -49,7 +49,7 @@ def _larger_batch(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Batch normalization sees only a few rows",
-    source="Wu & He 2018, Group normalization; notes/003-f 16525-16532",
+    source="Wu & He 2018, Group normalization",
     usual=1.0,
     advise=_larger_batch,
     measured=False,

@@ -23,7 +23,7 @@ def _standardize(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="Inputs are not scaled",
-    source="LeCun et al. 1998, Efficient BackProp §4.3; notes/001 U11, notes/003-a L629-631, notes/003-f 16672-16675",
+    source="LeCun et al. 1998, Efficient BackProp §4.3",
     usual=10.0,
     advise=_standardize,
     hinders=True,
@@ -53,7 +53,7 @@ def _scale_target(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="The target is not scaled",
-    source="Bishop 1995 §8.2; notes/004 I10",
+    source="Bishop 1995 §8.2",
     usual=10.0,
     advise=_scale_target,
     hinders=True,
@@ -95,7 +95,7 @@ def _as_classes(history: History) -> Iterator[Advice]:
 @rule(
     severity="info",
     title="The target's numbers may be classes",
-    source="Bishop 2006 §4.1.3 (least squares for classification); notes/003-b 4301-4317",
+    source="Bishop 2006 §4.1.3 (least squares for classification)",
     usual=0.5,
     advise=_as_classes,
     measured=False,
@@ -124,7 +124,7 @@ def _weigh(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="One class is far more common than another",
-    source="He & Garcia 2009; notes/003-f 16846-16858",
+    source="He & Garcia 2009",
     usual=10.0,
     advise=_weigh,
     measured=False,
@@ -151,7 +151,7 @@ def _leave_out(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="One column tells the target almost alone",
-    source="Kaufman et al. 2012, Leakage in data mining; deepchecks' FeatureLabelCorrelation; notes/003-f 17441",
+    source="Kaufman et al. 2012, Leakage in data mining; deepchecks' FeatureLabelCorrelation",
     usual=5.0,
     advise=_leave_out,
 )
@@ -187,7 +187,7 @@ def _split_again(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Validation rows are not like training rows",
-    source="Quionero-Candela et al. 2009, Dataset Shift; notes/003-g 20621-20649",
+    source="Quionero-Candela et al. 2009, Dataset Shift",
     usual=0.5,
     advise=_split_again,
 )
@@ -212,7 +212,7 @@ def _deduplicate(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Validation rows were trained on",
-    source="deepchecks' TrainTestSamplesMix (5 %); notes/003-f 17495-17500",
+    source="deepchecks' TrainTestSamplesMix (5 %)",
     usual=0.05,
     advise=_deduplicate,
 )
@@ -238,7 +238,7 @@ def _mend_inputs(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="Inputs hold NaN or infinity",
-    source="notes/003-a L1876-1884; traintools' BatchInspector",
+    source="traintools' BatchInspector",
     usual=0.5,
     advise=_mend_inputs,
     measured=False,

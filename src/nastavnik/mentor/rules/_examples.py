@@ -27,7 +27,7 @@ def _relabel(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Many training labels look wrong",
-    source="Pleiss et al. 2020 (AUM); Arpit et al. 2017 (patterns are learned before noise); notes/003-b 9756-9777",
+    source="Pleiss et al. 2020 (AUM); Arpit et al. 2017 (patterns are learned before noise)",
     usual=0.1,
     advise=_relabel,
     causes=("labels_without_signal",),
@@ -109,7 +109,7 @@ def _look_at(history: History) -> Iterator[Advice]:
 @rule(
     severity="info",
     title="Rows are learned and forgotten again",
-    source="Toneva et al. 2019; notes/003-d 11411-11441",
+    source="Toneva et al. 2019",
     usual=0.3,
     advise=_look_at,
     causes=("rate_too_large", "not_shuffled", "oscillating", "noisy_labels", "tiny_batch_norm", "dropout_too_strong"),

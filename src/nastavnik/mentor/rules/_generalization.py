@@ -77,7 +77,7 @@ def _regularize(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Overfitting",
-    source="Nielsen 2015 ch. 3 (notes/003-b 4464-4533); notes/003-g 18492-18500, 18644-18679",
+    source="Nielsen 2015 ch. 3",
     usual=0.3,
     advise=_regularize,
     causes=(
@@ -131,7 +131,7 @@ def _longer(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Stopped too early",
-    source="notes/003-c 7051-7114; SageMaker Debugger's LossNotDecreasing turned round",
+    source="Nielsen 2015 ch. 3; SageMaker Debugger's LossNotDecreasing turned round",
     usual=0.1,
     advise=_longer,
     causes=(
@@ -196,7 +196,7 @@ def _suspects(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="No better than chance",
-    source="Nielsen 2015 ch. 3 (notes/003-c 6714-6746: the ordered list of suspects)",
+    source="Nielsen 2015 ch. 3 (the ordered list of suspects)",
     usual=0.95,
     advise=_suspects,
     causes=_BLOCKERS,
@@ -228,7 +228,7 @@ def _calibrate(history: History) -> Iterator[Advice]:
 @rule(
     severity="info",
     title="The same mistakes with growing confidence",
-    source="Guo et al. 2017; notes/003-g 18494-18500, notes/003-f 15940-15942",
+    source="Guo et al. 2017",
     usual=0.1,
     advise=_calibrate,
     causes=("overfitting", "noisy_labels", "labels_without_signal", "rate_too_large", "shifted_parts"),
@@ -258,7 +258,7 @@ def _again(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="A stuck run",
-    source="Nielsen 2015 ch. 3 (notes/003-b 4945-4954: runs that get stuck)",
+    source="Nielsen 2015 ch. 3 (runs that get stuck)",
     usual=4.0,
     advise=_again,
 )

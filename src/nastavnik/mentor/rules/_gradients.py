@@ -39,7 +39,7 @@ def _let_through(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="Gradients vanish on their way to the first layers",
-    source="Hochreiter 1991; Glorot & Bengio 2010; Nielsen 2015 ch. 5 (notes/003-d 10070-10130, 10304-10392)",
+    source="Hochreiter 1991; Glorot & Bengio 2010; Nielsen 2015 ch. 5",
     usual=100.0,
     advise=_let_through,
     causes=(
@@ -83,7 +83,7 @@ def _calm(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Gradients explode",
-    source="Pascanu et al. 2013; Nielsen 2015 ch. 5 (notes/003-d T9: a factor of 25 a layer)",
+    source="Pascanu et al. 2013; Nielsen 2015 ch. 5 (a factor of 25 a layer)",
     usual=100.0,
     advise=_calm,
     causes=(
@@ -121,7 +121,7 @@ def _patience(history: History) -> Iterator[Advice]:
 @rule(
     severity="info",
     title="A layer is slow, not converged",
-    source="notes/003-d 10162-10188 (a small gradient in early layers is not convergence)",
+    source="Nielsen 2015 ch. 5 (a small gradient in early layers is not convergence)",
     usual=30.0,
     advise=_patience,
     causes=(

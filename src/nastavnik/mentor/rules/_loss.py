@@ -26,7 +26,7 @@ def _logits(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="Softmax twice",
-    source="notes/003-g 19418-19429; UMLAUT, mldoct",
+    source="Bridle 1990; UMLAUT, mldoct",
     usual=0.5,
     advise=_logits,
     measured=False,
@@ -84,7 +84,7 @@ def _log_softmax(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="The loss is given no log probabilities",
-    source="notes/003-g 19418-19429; PyTorch's documentation of NLLLoss",
+    source="Bridle 1990; PyTorch's documentation of NLLLoss",
     usual=0.05,
     advise=_log_softmax,
     measured=False,
@@ -106,7 +106,7 @@ def _plain_output(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="The outputs are squashed",
-    source="Bishop 2006 §5.2 (canonical links); notes/003-b 3867-3890, 4301-4317; AutoTrainer, DeepDiagnosis",
+    source="Bishop 2006 §5.2 (canonical links); AutoTrainer, DeepDiagnosis",
     usual=0.5,
     advise=_plain_output,
     measured=False,
@@ -181,7 +181,7 @@ def _weaker(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="Weights are pressed to nothing",
-    source="Krogh & Hertz 1991; notes/003-b 4895-4902 (λ scales with n), notes/003-c 6842-6845",
+    source="Krogh & Hertz 1991; Nielsen 2015 ch. 3 (λ scales with n)",
     usual=2.0,
     advise=_weaker,
     hinders=True,
@@ -217,7 +217,7 @@ def _weigh_terms(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="A term of the loss is ignored",
-    source="notes/003-f 15195-15207, 15302-15311",
+    source="Kendall et al. 2018 (terms of unlike size)",
     usual=0.75,
     advise=_weigh_terms,
 )
@@ -291,7 +291,7 @@ def _find_nan(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="NaN or infinity",
-    source="SageMaker Debugger's ExplodingTensor; notes/003-c 6935-6979",
+    source="SageMaker Debugger's ExplodingTensor; Nielsen 2015 ch. 3",
     usual=0.5,
     advise=_find_nan,
     measured=False,
@@ -335,7 +335,7 @@ def _mend_numbers(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="NaN without a large step before it",
-    source="notes/003-g 19418-19429 (numerics of softmax and logarithm)",
+    source="Blanchard, Higham & Higham 2021 (numerics of softmax and logarithm)",
     usual=0.5,
     advise=_mend_numbers,
     measured=False,

@@ -27,7 +27,7 @@ def _rectify(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Many layers of sigmoids in a row",
-    source="Hochreiter 1991; Nielsen 2015 ch. 5; notes/001 U1 (network paralysis), notes/003-d 10304-10392",
+    source="Hochreiter 1991; Nielsen 2015 ch. 5",
     usual=60.0,
     advise=_rectify,
     measured=False,
@@ -56,7 +56,7 @@ def _bend(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Two layers without an activation between them",
-    source="notes/003-c 2c (universal approximation needs a bend); AutoTrainer, UMLAUT",
+    source="Leshno et al. 1993 (universal approximation needs a bend); AutoTrainer, UMLAUT",
     usual=0.5,
     advise=_bend,
     measured=False,
@@ -105,7 +105,7 @@ def _training_mode(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Trained in evaluation mode",
-    source="PyTorch's documentation of Module.train; notes/001 U13, U14",
+    source="PyTorch's documentation of Module.train",
     usual=0.5,
     advise=_training_mode,
     measured=False,
@@ -144,7 +144,7 @@ def _train_them(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Parameters that do not learn",
-    source="SageMaker Debugger's UnchangedTensor; torch-audit TA104, TA500; notes/003-a L617-626",
+    source="SageMaker Debugger's UnchangedTensor; torch-audit TA104, TA500",
     usual=0.5,
     advise=_train_them,
     measured=False,
@@ -176,7 +176,7 @@ def _reorder(history: History) -> Iterator[Advice]:
 @rule(
     severity="info",
     title="Batch normalization behind dropout",
-    source="Li et al. 2019, Disharmony between dropout and batch normalization; notes/001 U13",
+    source="Li et al. 2019, Disharmony between dropout and batch normalization",
     usual=0.2,
     advise=_reorder,
     measured=False,
@@ -203,7 +203,7 @@ def _widen(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="A hidden layer is very narrow",
-    source="notes/003-c 6730-6746 (too few hidden units); Tishby & Zaslavsky 2015",
+    source="Nielsen 2015 ch. 3 (too few hidden units); Tishby & Zaslavsky 2015",
     usual=1.3,
     advise=_widen,
     measured=False,
@@ -228,7 +228,7 @@ def _less_dropout(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="Dropout silences most units",
-    source="Srivastava et al. 2014 (0.5 for hidden units); UMLAUT (0.5); notes/001 U14",
+    source="Srivastava et al. 2014 (0.5 for hidden units); UMLAUT (0.5)",
     usual=0.7,
     advise=_less_dropout,
     measured=False,

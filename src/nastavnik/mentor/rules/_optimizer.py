@@ -44,7 +44,7 @@ def _smaller(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="The learning rate is too large",
-    source="Nielsen 2015 (ΔC against ∇C·Δv: notes/003-a L437-439, 1651-1662; threshold search: 003-c 6935-7018)",
+    source="Nielsen 2015 ch. 1 (ΔC against ∇C·Δv) and ch. 3 (threshold search)",
     usual=1.0,
     advise=_smaller,
     causes=(
@@ -131,7 +131,7 @@ def _larger(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="The learning rate is too small",
-    source="notes/003-a L437-439 (changes are tiny), notes/003-c 6982-7018; SageMaker Debugger's WeightUpdateRatio",
+    source="Nielsen 2015 ch. 1 (changes are tiny) and ch. 3; SageMaker Debugger's WeightUpdateRatio",
     usual=12.0,
     advise=_larger,
     causes=(
@@ -194,7 +194,7 @@ def _steadier(history: History) -> Iterator[Advice]:
 @rule(
     severity="warning",
     title="The loss goes up and down",
-    source="Nielsen 2015 ch. 3 (notes/003-c 6935-6979); AutoTrainer's oscillating loss",
+    source="Nielsen 2015 ch. 3; AutoTrainer's oscillating loss",
     usual=0.6,
     advise=_steadier,
     causes=(

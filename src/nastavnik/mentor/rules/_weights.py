@@ -19,7 +19,7 @@ def _start_again(history: History) -> Iterator[Advice]:
 @rule(
     severity="error",
     title="All units of a layer begin alike",
-    source="notes/001 U7; notes/003-a L633-648",
+    source="Rumelhart, Hinton & Williams 1986; Nielsen 2015 ch. 1",
     usual=0.5,
     advise=_start_again,
     measured=False,
@@ -42,7 +42,7 @@ def constant_initialization(history: History) -> Iterator[Sign]:
 @rule(
     severity="warning",
     title="Weights begin too large",
-    source="He et al. 2015, Glorot & Bengio 2010 (notes/001 U8-U10); notes/003-a L633-648",
+    source="He et al. 2015, Glorot & Bengio 2010",
     usual=4.0,
     advise=_start_again,
 )
@@ -61,7 +61,7 @@ def oversized_initialization(history: History) -> Iterator[Sign]:
 @rule(
     severity="warning",
     title="Weights begin too small",
-    source="Glorot & Bengio 2010; notes/001 U8 (a third of the variance a layer decays)",
+    source="Glorot & Bengio 2010 (a third of the variance is left by a layer)",
     usual=5.0,
     advise=_start_again,
     causes=("constant_initialization",),

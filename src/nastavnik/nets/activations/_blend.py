@@ -20,7 +20,7 @@ class Blend(Activation):
     name = "blend"
     formula = "(1 - s) * from(x) + s * to(x), s = min(1, progress / blend_until)"
     prefer = "to try whether a smooth start and a sharp end help; nobody has reported it"
-    source = "notes/003-c idea 12"
+    source = "Manessi & Rozza 2018 (combinations of activations)"
     settings: ClassVar[Mapping[str, float]] = {"blend_until": 0.5}
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"blend_from": ("tanh",), "blend_to": ("relu",)}
     zero_centred = True

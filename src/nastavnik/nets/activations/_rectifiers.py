@@ -21,7 +21,7 @@ class Relu(Activation):
     name = "relu"
     formula = "max(0, x)"
     prefer = "first"
-    source = "Nair & Hinton 2010 (notes/001 U3, U6)"
+    source = "Nair & Hinton 2010"
     range = (0.0, _INFINITE)
     zero_centred = False
     largest_derivative = 1.0
@@ -38,7 +38,7 @@ class LeakyRelu(Activation):
     name = "leaky_relu"
     formula = "x if x > 0 else leaky_slope * x"
     prefer = "when units of relu die"
-    source = "Maas et al. 2013 (notes/001 U4, notes/002 D22)"
+    source = "Maas et al. 2013"
     settings: ClassVar[Mapping[str, float]] = {"leaky_slope": 0.01}
     zero_centred = True
     largest_derivative = 1.0
@@ -56,7 +56,7 @@ class PRelu(Activation):
     name = "prelu"
     formula = "x if x > 0 else a * x, a learned from prelu_slope on"
     prefer = "when there are rows enough to learn a few numbers more"
-    source = "He et al. 2015 (notes/004 I14, notes/002 D23)"
+    source = "He et al. 2015"
     settings: ClassVar[Mapping[str, float]] = {"prelu_slope": 0.25}
     learned = ("prelu_slope",)
     zero_centred = True
@@ -75,7 +75,7 @@ class Elu(Activation):
     name = "elu"
     formula = "x if x > 0 else elu_alpha * (exp(x) - 1)"
     prefer = "for deep networks without normalization"
-    source = "Clevert et al. 2016 (notes/001 U5)"
+    source = "Clevert et al. 2016"
     settings: ClassVar[Mapping[str, float]] = {"elu_alpha": 1.0}
     range = (-1.0, _INFINITE)
     zero_centred = True

@@ -17,7 +17,7 @@ class Sigmoid(Activation):
     name = "sigmoid"
     formula = "1 / (1 + exp(-x))"
     prefer = "for gates and to repeat old experiments; tanh is better in hidden layers"
-    source = "notes/001 U1, notes/002 D24, notes/003-b B3"
+    source = "Rumelhart, Hinton & Williams 1986"
     range = (0.0, 1.0)
     zero_centred = False
     largest_derivative = 0.25
@@ -51,7 +51,7 @@ class Tanh(Activation):
     name = "tanh"
     formula = "(exp(x) - exp(-x)) / (exp(x) + exp(-x)) = 2 sigmoid(2x) - 1"
     prefer = "for recurrent networks and smooth targets"
-    source = "notes/001 U2, notes/002 D18, notes/003-c (109)-(111)"
+    source = "LeCun et al. 1998"
     range = (-1.0, 1.0)
     zero_centred = True
     largest_derivative = 1.0
@@ -85,7 +85,7 @@ class Softsign(Activation):
     name = "softsign"
     formula = "x / (1 + |x|)"
     prefer = "instead of tanh when units saturate"
-    source = "Glorot & Bengio 2010 (notes/002 D26)"
+    source = "Glorot & Bengio 2010"
     range = (-1.0, 1.0)
     zero_centred = True
     largest_derivative = 1.0
@@ -102,7 +102,7 @@ class Arctan(Activation):
     name = "arctan"
     formula = "atan(x)"
     prefer = "to compare"
-    source = "notes/002 D25"
+    source = "Kamruzzaman & Aziz 2002"
     range = (-math.pi / 2, math.pi / 2)
     zero_centred = True
     largest_derivative = 1.0

@@ -20,7 +20,7 @@ class Identity(Activation):
     name = "identity"
     formula = "x"
     prefer = "to check that depth alone does nothing"
-    source = "notes/002 D4, E29"
+    source = "Saxe et al. 2014 (deep linear networks)"
     zero_centred = True
     largest_derivative = 1.0
     initialization = "lecun"
@@ -36,7 +36,7 @@ class Softplus(Activation):
     name = "softplus"
     formula = "log(1 + exp(x))"
     prefer = "for outputs that must be positive; hidden layers gain nothing over relu"
-    source = "Dugas et al. 2001 (notes/002 D20)"
+    source = "Dugas et al. 2001"
     range = (0.0, _INFINITE)
     zero_centred = False
     largest_derivative = 1.0
@@ -109,7 +109,7 @@ class TanhLinear(Activation):
     name = "tanh_linear"
     formula = "tanh(x) + tanh_bypass * x"
     prefer = "when units of tanh saturate"
-    source = "LeCun et al. 1998 (notes/002 D17)"
+    source = "LeCun et al. 1998"
     settings: ClassVar[Mapping[str, float]] = {"tanh_bypass": 0.1}
     zero_centred = True
     largest_derivative = 1.1

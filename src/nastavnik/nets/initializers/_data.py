@@ -44,7 +44,7 @@ class DataDependent(Initializer):
     name = "data"
     formula = "w_k = (h_k - mean h) / |h_k - mean h|, scaled to unit variance of the outputs; h the layer's inputs"
     prefer = "for wide layers on few rows, to compare with he and glorot"
-    source = "notes/003-c idea 44; Krähenbühl et al. 2016 on data-dependent scaling"
+    source = "Krähenbühl et al. 2016"
     needs_examples = True
 
     def fill(

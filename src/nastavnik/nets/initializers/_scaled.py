@@ -44,7 +44,7 @@ class HeFanIn(LayerInitializer):
     name = "he"
     formula = "N(0, 2 / n_in)"
     prefer = "for relu and its kin"
-    source = "He et al. 2015 (notes/001 U10, notes/002 D43)"
+    source = "He et al. 2015"
 
     def variance(self, fan_in: int, fan_out: int) -> float:
         """2 / n_in."""
@@ -57,7 +57,7 @@ class HeFanOut(LayerInitializer):
     name = "he_fan_out"
     formula = "N(0, 2 / n_out)"
     prefer = "when gradients vanish or explode and activations do not"
-    source = "He et al. 2015 (notes/002 D43)"
+    source = "He et al. 2015"
 
     def variance(self, fan_in: int, fan_out: int) -> float:
         """2 / n_out."""
@@ -70,7 +70,7 @@ class GlorotUniform(LayerInitializer):
     name = "glorot"
     formula = "U(-sqrt(6 / (n_in + n_out)), sqrt(6 / (n_in + n_out))), variance 2 / (n_in + n_out)"
     prefer = "for tanh, softsign and sigmoid"
-    source = "Glorot & Bengio 2010 (notes/001 U9, notes/002 D42)"
+    source = "Glorot & Bengio 2010"
     uniform = True
 
     def variance(self, fan_in: int, fan_out: int) -> float:
@@ -93,7 +93,7 @@ class LeCun(LayerInitializer):
     name = "lecun"
     formula = "N(0, 1 / n_in)"
     prefer = "for selu, scaled tanh and linear layers"
-    source = "LeCun et al. 1998 (notes/003-b B79, notes/002 D41)"
+    source = "LeCun et al. 1998"
 
     def variance(self, fan_in: int, fan_out: int) -> float:
         """1 / n_in."""
@@ -106,7 +106,7 @@ class UniformFanIn(LayerInitializer):
     name = "uniform_fan_in"
     formula = "U(-1 / sqrt(n_in), 1 / sqrt(n_in)), variance 1 / (3 n_in)"
     prefer = "to repeat old experiments; signals fade by 1/3 a layer"
-    source = "notes/001 U8, notes/003-a R2 (signed); PyTorch's own default for linear layers"
+    source = "LeCun et al. 1998; PyTorch's own default for linear layers"
     uniform = True
 
     def variance(self, fan_in: int, fan_out: int) -> float:
@@ -134,7 +134,7 @@ class SmallNormal(LayerInitializer):
     name = "small_normal"
     formula = "N(0, 0.01^2)"
     prefer = "to see signals vanish; the gain makes it larger"
-    source = "Krizhevsky et al. 2012 (notes/001 U7)"
+    source = "Krizhevsky et al. 2012"
     flag = "signals vanish in deep networks"
 
     def variance(self, fan_in: int, fan_out: int) -> float:
@@ -148,7 +148,7 @@ class UnitNormal(LayerInitializer):
     name = "unit_normal"
     formula = "N(0, 1)"
     prefer = "to see saturation"
-    source = "notes/003-b B77"
+    source = "Nielsen 2015, ch. 3"
     flag = "sums grow with the root of the inputs, and units saturate"
 
     def variance(self, fan_in: int, fan_out: int) -> float:
@@ -162,7 +162,7 @@ class Zeros(LayerInitializer):
     name = "zeros"
     formula = "0"
     prefer = "only to show that symmetry must be broken (linear models excepted, which are convex)"
-    source = "notes/001 U7, notes/003-a R18"
+    source = "Rumelhart, Hinton & Williams 1986 (symmetry must be broken)"
     flag = "units of a layer stay equal for good"
 
     def variance(self, fan_in: int, fan_out: int) -> float:

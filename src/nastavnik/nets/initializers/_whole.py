@@ -26,7 +26,7 @@ class Matched(Initializer):
     name = "matched"
     formula = "by the activation's initialization"
     prefer = "by default"
-    source = "notes/001 U9-U10"
+    source = "Glorot & Bengio 2010; He et al. 2015"
 
     def fill(
         self, network: nn.Module, layers: list[nn.Module], gain: float, examples: tuple[torch.Tensor, ...] | None

@@ -1,8 +1,7 @@
 """Conformal intervals and sets: coverage that holds whatever the model believes, from rows held out.
 
 Legend: n held-out rows, level 1 - a. With the score of a row s(x, y), the ⌈(n + 1)(1 - a)⌉-th smallest score q of the
-held-out rows bounds a new row's score with probability at least 1 - a, if rows are exchangeable (Vovk et al. 2005;
-notes/003-g 21050-21055).
+held-out rows bounds a new row's score with probability at least 1 - a, if rows are exchangeable (Vovk et al. 2005).
 """
 
 from __future__ import annotations

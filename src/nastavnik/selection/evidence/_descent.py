@@ -2,7 +2,7 @@
 
 Legend: K networks, r restarts, P weights; U(w) = -log p(D, w), H its second derivatives. A step T(w) = w - β∇U changes
 the entropy of the restarts' distribution by E log |I - βH| ≃ E[-β Tr H - β² Tr HH], a lower bound while every
-β·eigenvalue is below 0.68 (Maclaurin, Duvenaud & Adams 2015, eq. 13; notes/000 Z17). log p(D) ≥ S(q_t) - E U(w_t).
+β·eigenvalue is below 0.68 (Maclaurin, Duvenaud & Adams 2015, eq. 13). log p(D) ≥ S(q_t) - E U(w_t).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def descent_entropy(
         restarts: r.
         steps: of descent, on all rows.
         rate: β, at most; by default 0.3 over the largest eigenvalue. It is cut where curvature grows.
-        noisy: Langevin noise of variance 2β in each step; entropy then by the entropy power inequality (notes/000 Z19).
+        noisy: Langevin noise of variance 2β in each step; entropy then by the entropy power inequality.
         seed: of starts and of the traces' random vectors.
         own_data: each network has rows of its own: x and y are [K, n, …].
         dtype: of the computation.
@@ -285,7 +285,7 @@ class Descent:
 def after_noise(entropy: torch.Tensor, variance: torch.Tensor, size: int) -> torch.Tensor:
     """A lower bound on the entropy of w + ε from that of w, ε ~ N(0, variance): the entropy power inequality.
 
-    ½ P log(e^(2 S / P) + e^(2 S(ε) / P)), S(ε) = ½ P log(2πe · variance) (notes/000 Z19).
+    ½ P log(e^(2 S / P) + e^(2 S(ε) / P)), S(ε) = ½ P log(2πe · variance).
     """
     own = 0.5 * size * (2 * math.pi * math.e * variance).log()
     return 0.5 * size * torch.logaddexp(2 * entropy / size, 2 * own / size)

@@ -1,6 +1,6 @@
 """Description length: how many bits it takes to send the targets to somebody who has the inputs.
 
-Two-part code (Rissanen 1978; notes/000 Z3–Z7), every number of it decodable:
+Two-part code (Rissanen 1978), every number of it decodable:
 - *model*: each parameter tensor's shape by Rissanen's code for whole numbers;
 - *weights*: each tensor's precision δ = 2^-k and scale s = 2^(j/2) as whole numbers, then each weight rounded to a
   multiple of δ with -log2 of what N(0, s²) gives its cell; k is what the data repay;

@@ -68,7 +68,7 @@ def laplace(
     Example:
         >>> laplace(net, x, y, likelihood=nastavnik.likelihoods.Gaussian(noise=0.3)).log_evidence  # doctest: +SKIP
 
-    Source: MacKay 1992; Ritter et al. 2018 (K-FAC); Immer et al. 2021 (notes/000 Z22).
+    Source: MacKay 1992; Ritter et al. 2018 (K-FAC); Immer et al. 2021.
     """
     started = time.monotonic()
     wanted = (optimise,) if isinstance(optimise, str) else tuple(optimise)

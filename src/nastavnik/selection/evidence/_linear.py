@@ -27,7 +27,7 @@ def linear_regression(x: torch.Tensor, y: torch.Tensor, *, noise: float, prior_p
         noise: standard deviation.
         prior_precision: of every weight.
 
-    Source: Bishop 2006, eq. 3.86 (notes/000 Z6).
+    Source: Bishop 2006, eq. 3.86.
     """
     x, y = x.double(), y.double()
     n, p = x.shape

@@ -136,7 +136,7 @@ class Normal:
         return self.mean, self.factor if self.factor.ndim == 1 else self.factor.square().sum(1).sqrt()
 
     def density_at_zero(self) -> torch.Tensor:
-        """λ_i = exp(-µ_i² / 2σ_i²) [P]: how little a weight would be missed (Graves 2011; notes/000 Z14)."""
+        """λ_i = exp(-µ_i² / 2σ_i²) [P]: how little a weight would be missed (Graves 2011)."""
         mean, deviation = self.moments()
         return torch.exp(-0.5 * (mean / deviation).square())
 

@@ -220,9 +220,9 @@ class _Hamiltonian:
 class _Stochastic:
     """Samplers that take every step: Langevin dynamics, with momentum, or the noise of the gradient alone.
 
-    In the scale's units, with step β: sgld w - β∇U + N(0, 2β) (Welling & Teh 2011; notes/000 Z19); sghmc with friction
+    In the scale's units, with step β: sgld w - β∇U + N(0, 2β) (Welling & Teh 2011); sghmc with friction
     a, v = (1 - a) v - β∇U + N(0, 2aβ), w + v (Chen et al. 2014); constant_sgd w - β∇U with the β at which the noise of
-    a batch's gradient alone gives the posterior's spread (Mandt et al. 2017, eq. 15; notes/000 Z21). Slopes are tamed,
+    a batch's gradient alone gives the posterior's spread (Mandt et al. 2017, eq. 15). Slopes are tamed,
     ∇U / (1 + β|∇U|) or cut, so that steep places do not throw chains out (Brosse et al. 2019).
     """
 

@@ -84,7 +84,7 @@ def variational(
     Raises:
         UserError: a precondition does not hold, or an option is wrong.
 
-    Source: Graves 2011; Blundell et al. 2015; Opper & Archambeau 2009 (notes/000 Z8–Z15).
+    Source: Graves 2011; Blundell et al. 2015; Opper & Archambeau 2009.
     """
     started = time.monotonic()
     wanted = (optimise,) if isinstance(optimise, str) else tuple(optimise)

@@ -21,13 +21,13 @@ class Annealing(Sampler):
     """Neighbours of where it stands; to worse ones it moves with probability exp(-rise / T), T falling.
 
     The first T is the quartile range of some random points' values, so that no size of loss need be known; steps
-    shorten with T (notes/002 H22 leaves the schedule open).
+    shorten with T.
     """
 
     name = "annealing"
     formula = "x' = x + N(0, width²); taken with probability min(1, exp(-rise / T))"
     prefer = "where there are many local optima and networks are cheap"
-    source = "Kirkpatrick et al. 1983 (notes/002 H22)"
+    source = "Kirkpatrick et al. 1983"
     startup = _STARTS
 
     def __init__(self, space: Space, *, seed: int, objectives: int = 1) -> None:

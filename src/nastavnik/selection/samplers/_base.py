@@ -181,7 +181,7 @@ def keys_of(space: Space, answer: Draw) -> Keys:
 def mutated(
     space: Space, parent: Mapping[str, Value], rng: np.random.Generator, width: float, given: Mapping[str, Value]
 ) -> Keys:
-    """A neighbour: each key changes with probability 1 / √n, at least one does (notes/002 H24, H27).
+    """A neighbour: each key changes with probability 1 / √n, at least one does.
 
     Numbers move by N(0, width²) of their axis, whole ones at least by one; categories become another of their options,
     and what lives below the new option is drawn anew.
@@ -225,7 +225,7 @@ def _next(node: Number, value: Value, *, up: bool) -> Value:
 
 
 def crossed(space: Space, mother: Mapping[str, Value], father: Mapping[str, Value], rng: np.random.Generator) -> Keys:
-    """A child: numbers are one parent's, the other's, or between them; categories one of the two (notes/002 H27)."""
+    """A child: numbers are one parent's, the other's, or between them; categories one of the two."""
 
     def answer(key: str, node: Node) -> Value:
         both = [parent[key] for parent in (mother, father) if key in parent]

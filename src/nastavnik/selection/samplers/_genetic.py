@@ -26,7 +26,7 @@ class Genetic(Sampler):
     name = "genetic"
     formula = "crossed pairs of the best 10, mostly mutated"
     prefer = "for mixed trees of categories and numbers"
-    source = "Holland 1975 (notes/002 H23-H27)"
+    source = "Holland 1975"
     startup = _PARENTS
     several = True
 

@@ -19,7 +19,7 @@ class Grid(Sampler):
     """All combinations, each once; numbers of many values at five points of their axis, both ends included.
 
     The order is a pseudo-random permutation: a grid that is broken off is then a random sample of itself, not its
-    first branch (notes/002 H14).
+    first branch.
 
     Raises:
         UserError: the grid has more than a million points.
@@ -30,7 +30,7 @@ class Grid(Sampler):
     tries = 5000
     formula = "the n-th combination, n by a keyed permutation"
     prefer = "for few categories of which all combinations are wanted, with the budget for all of them"
-    source = "notes/002 H14"
+    source = "Bergstra & Bengio 2012 (a grid beside random draws)"
 
     def __init__(self, space: Space, *, seed: int, objectives: int = 1) -> None:
         super().__init__(space, seed=seed, objectives=objectives)

@@ -23,7 +23,7 @@ class HillClimbing(Sampler):
     name = "hill_climbing"
     formula = "x' = x + N(0, width²) of some keys; taken if better"
     prefer = "for a smooth space of numbers and little budget"
-    source = "Rechenberg 1973, the one-fifth rule (notes/002 H21, H24, H27)"
+    source = "Rechenberg 1973, the one-fifth rule"
     startup = _STARTS
 
     def __init__(self, space: Space, *, seed: int, objectives: int = 1) -> None:

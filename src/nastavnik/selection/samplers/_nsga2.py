@@ -17,7 +17,7 @@ class Nsga2(Genetic):
     name = "nsga2"
     formula = "crossed pairs, by layers of the front"
     prefer = "for a front of several criteria"
-    source = "Deb et al. 2002 (notes/002 H25)"
+    source = "Deb et al. 2002"
 
     def __init__(self, space: Space, *, seed: int, objectives: int = 1) -> None:
         if objectives < 2:

@@ -19,7 +19,7 @@ class Random(Sampler):
     name = "random"
     formula = "each option, each place of an axis with even probability"
     prefer = "as the baseline: any time, any space"
-    source = "Bergstra & Bengio 2012 (notes/002 H15, H20)"
+    source = "Bergstra & Bengio 2012"
     siblings = SIBLINGS
     several = True
 

@@ -28,7 +28,7 @@ class Tpe(Sampler):
     name = "tpe"
     formula = "the largest l(x) / g(x), of good points and of the others"
     prefer = "as the usual one: mixed trees, some dozens to thousands of networks"
-    source = "Bergstra et al. 2011; Optuna (notes/002 H28)"
+    source = "Bergstra et al. 2011; Optuna"
     siblings = SIBLINGS
     startup = _STARTUP
     several = True

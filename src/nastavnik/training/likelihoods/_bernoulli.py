@@ -24,7 +24,7 @@ class Bernoulli(ClassLikelihood):
     name = "bernoulli"
     formula = "p(1) = sigmoid(z / T); -log p[y] = softplus((1 - 2y) z / T)"
     prefer = "for two classes: half the outputs of a softmax, the same distribution"
-    source = "Cox 1958 (notes/003-b B4, B19; notes/004 I8)"
+    source = "Cox 1958"
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class MultiLabel(Likelihood):
     name = "multi_label"
     formula = "p_j(1) = sigmoid(z_j / T); sum over labels of softplus((1 - 2y_j) z_j / T)"
     prefer = "when a row may carry several labels at once"
-    source = "notes/003-b B8-B9 (63)"
+    source = "Cox 1958; Nielsen 2015, ch. 3"
     target = "labels"
 
     def __init__(self, labels: int) -> None:

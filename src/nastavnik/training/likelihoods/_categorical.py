@@ -18,7 +18,7 @@ class Categorical(ClassLikelihood):
     name = "categorical"
     formula = "p = softmax(z / T); -log p[y]"
     prefer = "for classes that exclude each other"
-    source = "Bridle 1990 (notes/003-b B22, B27; notes/004 I9)"
+    source = "Bridle 1990"
 
     def __init__(self, classes: int) -> None:
         super().__init__()

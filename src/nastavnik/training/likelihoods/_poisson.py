@@ -21,7 +21,7 @@ class Poisson(Likelihood):
     name = "poisson"
     formula = "exp(z) - y z + log y!"
     prefer = "for counts of rare events"
-    source = "notes/003-g 20273-20294 (R12)"
+    source = "McCullagh & Nelder 1989"
     target = "count"
 
     def __init__(self) -> None:

@@ -95,7 +95,7 @@ class Gaussian(RealLikelihood):
     name = "gaussian"
     formula = "((y - z) / Ts)^2 / 2 + log Ts + log(2 pi) / 2"
     prefer = "by default for real targets; noise=input when some rows are noisier than others"
-    source = "Gauss 1809; Nix & Weigend 1994 (notes/003-g 20273-20294)"
+    source = "Gauss 1809; Nix & Weigend 1994"
     distribution = "norm"
 
     def standard(self, z: torch.Tensor) -> torch.Tensor:
@@ -115,7 +115,7 @@ class Laplace(RealLikelihood):
     name = "laplace"
     formula = "|y - z| / Ts + log Ts + log 2"
     prefer = "when a few targets are far off, or the median is wanted"
-    source = "Laplace 1774 (notes/003-g 20339-20341)"
+    source = "Laplace 1774"
     distribution = "laplace"
     curved = False
 

@@ -22,7 +22,7 @@ class Votes(Likelihood):
     name = "votes"
     formula = "-log(N! / prod v_c!) - sum v_c log softmax(z / T)_c, N = sum v_c"
     prefer = "when labels come from several people or are uncertain"
-    source = "notes/003-g 19564-19607"
+    source = "Peterson et al. 2019 (soft labels); McCullagh & Nelder 1989"
     target = "votes"
 
     def __init__(self, classes: int) -> None:

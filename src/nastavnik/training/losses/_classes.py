@@ -17,7 +17,7 @@ class LabelSmoothing(TrainingLoss):
     name = "label_smoothing"
     formula = "-(1 - a) log p[y] - (a / C) sum log p[c]"
     prefer = "by default for classes: a little does no harm and calms confident mistakes"
-    source = "Szegedy et al. 2016 (notes/003-f 16567-16570)"
+    source = "Szegedy et al. 2016"
     settings: ClassVar[Mapping[str, float]] = {"label_smoothing": 0.05}
     targets = ("class",)
     label_smoothing: torch.Tensor

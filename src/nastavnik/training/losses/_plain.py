@@ -19,7 +19,7 @@ class NegLogLikelihood(TrainingLoss):
     name = "likelihood"
     formula = "-log p(y | z)"
     prefer = "by default, and whenever evidence is wanted"
-    source = "notes/003-g 19253-19303"
+    source = "Bishop 1995, ch. 6"
     targets = _ALL
 
     @property
@@ -38,7 +38,7 @@ class Tempered(TrainingLoss):
     name = "temperature"
     formula = "-log p(y | z / T)"
     prefer = "to control how sharp the outputs grow; the final temperature is set on held-out rows anyway"
-    source = "notes/003-b B29 (83), c = 1/T; Guo et al. 2017"
+    source = "Guo et al. 2017"
     settings: ClassVar[Mapping[str, float]] = {"temperature": 2.0}
     targets = ("class", "real", "labels", "votes", "vector")
     temperature: torch.Tensor

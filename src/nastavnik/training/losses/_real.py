@@ -31,7 +31,7 @@ class Huber(_CentreLoss):
     name = "huber"
     formula = "r^2 / 2 if |r| <= d, else d (|r| - d / 2)"
     prefer = "when some targets are outliers"
-    source = "Huber 1964 (notes/003-g 20424-20458, R11)"
+    source = "Huber 1964"
     settings: ClassVar[Mapping[str, float]] = {"huber_threshold": 1.0}
     huber_threshold: torch.Tensor
 
@@ -48,7 +48,7 @@ class Quantile(_CentreLoss):
     name = "quantile"
     formula = "max(q r, (q - 1) r), r = y - z"
     prefer = "for a median (q = 0.5) or for bounds; its predictions are that quantile"
-    source = "Koenker & Bassett 1978 (notes/003-g R17)"
+    source = "Koenker & Bassett 1978"
     settings: ClassVar[Mapping[str, float]] = {"quantile": 0.5}
     curved = False
     quantile: torch.Tensor

@@ -19,7 +19,7 @@ class Adagrad(FirstOrder):
     name = "adagrad"
     formula = "s = s + g^2; w = w - rate * g / (sqrt(s) + 1e-10)"
     prefer = "for sparse inputs and convex losses; its steps shrink for good"
-    source = "Duchi et al. 2011 (notes/002 A26, P4)"
+    source = "Duchi et al. 2011"
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 0.01, "weight_decay": 0.0}
     slots = ("square",)
     rate_scale = 5.0
@@ -42,7 +42,7 @@ class RmsProp(FirstOrder):
     name = "rmsprop"
     formula = "v = smoothing * v + (1 - smoothing) * g^2; w = w - rate * g / (sqrt(v) + 1e-8)"
     prefer = "for recurrent networks and moving targets; else Adam, which is RMSProp with momentum"
-    source = "Tieleman & Hinton 2012 (notes/002 A27)"
+    source = "Tieleman & Hinton 2012"
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 0.01, "weight_decay": 0.0, "smoothing": 0.99}
     slots = ("square",)
     decay_scale = 0.01
@@ -67,7 +67,7 @@ class Adadelta(FirstOrder):
         "u = rho * u + (1 - rho) * d^2; w = w - rate * d"
     )
     prefer = "when no rate at all can be given (rate 1)"
-    source = "Zeiler 2012 (notes/002 A28)"
+    source = "Zeiler 2012"
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 1.0, "weight_decay": 0.0, "rho": 0.9}
     slots = ("square", "steps_square")
     rate_scale = 300.0

@@ -22,7 +22,7 @@ class Adam(FirstOrder):
     name = "adam"
     formula = f"{_FORMULA}; m' = m / (1 - beta1^t), v' = v / (1 - beta2^t); decay is added to g"
     prefer = "to repeat published work; AdamW decays better"
-    source = "Kingma & Ba 2015 (notes/002 A29, P5)"
+    source = "Kingma & Ba 2015"
     settings: ClassVar[Mapping[str, float]] = {
         "learning_rate": 1e-3,
         "weight_decay": 0.0,

@@ -93,7 +93,7 @@ class Swa(Wrapper):
     name = "swa"
     formula = "from progress >= start: a = a + (w - a) / n; evaluated at a"
     prefer = "with a constant or cyclical rate in the last quarter: flat minima at no cost"
-    source = "Izmailov et al. 2018 (notes/003-f 16594-16595)"
+    source = "Izmailov et al. 2018"
     settings: ClassVar[Mapping[str, float]] = {"swa": 0.75}
 
     def slots_of(self, parameters: Tensors) -> Tensors:
@@ -151,7 +151,7 @@ class SwitchToSgd(Wrapper):
     name = "switch_to_sgd"
     formula = "r = -p'p / (p'g) for the step p; after the switch: v = 0.9 v + g, w = w - (1 - 0.9) * mean(r) * v"
     prefer = "when Adam is fast at first and generalizes worse than SGD at the end"
-    source = "Keskar & Socher 2017 (notes/003-f 16505-16510)"
+    source = "Keskar & Socher 2017"
     settings: ClassVar[Mapping[str, float]] = {"switch_to_sgd": 0.5, "switch_memory": 0.99}
     _MOMENTUM = 0.9
 

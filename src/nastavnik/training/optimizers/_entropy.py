@@ -25,7 +25,7 @@ class Entropy(Wrapper):
     name = "entropy"
     formula = "S = S + entropy * (-rate * v'Hv - rate^2 * v'HHv), v ~ N(0, I)"
     prefer = "to stop plain descent (sgd, momentum=0) on small data without validation rows"
-    source = "Maclaurin, Duvenaud & Adams 2015 (notes/000 Z17-Z18)"
+    source = "Maclaurin, Duvenaud & Adams 2015"
     settings: ClassVar[Mapping[str, float]] = {"entropy": 1.0}
     noisy = True
     around: ClassVar[Mapping[str, Value]] = {"name": "sgd", "momentum": 0.0}

@@ -18,7 +18,7 @@ class ClipNorm(Wrapper):
     name = "clip_norm"
     formula = "g = g * min(1, c / |g|)"
     prefer = "for recurrent networks and whenever rare batches throw training off"
-    source = "Pascanu et al. 2013 (notes/002 D14)"
+    source = "Pascanu et al. 2013"
     settings: ClassVar[Mapping[str, float]] = {"clip_norm": 1.0}
 
     def update(
@@ -35,7 +35,7 @@ class ClipValue(Wrapper):
     name = "clip_value"
     formula = "g_i = min(c, max(-c, g_i))"
     prefer = "against single exploding components; clip_norm keeps the direction"
-    source = "notes/002 D15; torch.nn.utils.clip_grad_value_"
+    source = "torch.nn.utils.clip_grad_value_"
     settings: ClassVar[Mapping[str, float]] = {"clip_value": 1.0}
 
     def update(

@@ -23,7 +23,7 @@ class NaturalGradient(SecondOrder):
     name = "natural_gradient"
     formula = "F = mean over rows of g_i g_i'; w = w - rate * (F + damping * I)^-1 g"
     prefer = "to study geometry on small networks; gauss_newton where the model's own Fisher is wanted"
-    source = "Amari 1998; Kunstner et al. 2019 on the empirical Fisher (notes/002 A34)"
+    source = "Amari 1998; Kunstner et al. 2019 on the empirical Fisher"
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 0.1, "damping": 1e-2, "memory": 0.25}
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"fisher": ("full", "blocks")}
 

@@ -26,7 +26,7 @@ class Newton(SecondOrder):
     name = "newton"
     formula = "w = w - rate * (H + damping * I)^-1 g"
     prefer = "to polish small smooth problems near their minimum; one step solves a quadratic"
-    source = "notes/002 A30, P6; notes/003-c (106) and O2"
+    source = "Levenberg 1944; Nielsen 2015, ch. 3"
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 1.0, "damping": 0.0, "memory": 0.25}
 
     def init(self, parameters: Tensors) -> Tensors:

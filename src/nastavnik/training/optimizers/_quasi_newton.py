@@ -24,7 +24,7 @@ class ConjugateGradient(SecondOrder):
     name = "conjugate_gradient"
     formula = "b = max(0, g'(g - g0) / (g0'g0)); d = -g + b * d0; w = w + t * d, t by a search along the line"
     prefer = "for all rows at once when even L-BFGS takes too much memory"
-    source = "Polak & Ribière 1969 (notes/003-c 7658-7668)"
+    source = "Polak & Ribière 1969"
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 1.0, "memory": 0.25}
 
     def init(self, parameters: Tensors) -> Tensors:
@@ -58,7 +58,7 @@ class Bfgs(SecondOrder):
     name = "bfgs"
     formula = "C = (I - rho s y') C (I - rho y s') + rho s s'; w = w - t * C g, t by a search along the line"
     prefer = "for up to a few thousand parameters and all rows at once"
-    source = "Broyden, Fletcher, Goldfarb, Shanno 1970 (notes/002 A31)"
+    source = "Broyden, Fletcher, Goldfarb, Shanno 1970"
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 1.0, "memory": 0.25}
 
     def init(self, parameters: Tensors) -> Tensors:
@@ -161,7 +161,7 @@ class Lbfgs(SecondOrder):
     name = "lbfgs"
     formula = "d = -C g by the two-loop recursion over the last m pairs (s, y); w = w + t * d"
     prefer = "first among second-order methods, for all rows at once"
-    source = "Liu & Nocedal 1989 (notes/002 A32)"
+    source = "Liu & Nocedal 1989"
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 1.0, "memory": 0.25}
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"line_search": (True, False), "history": (10, 5, 20, 50, 100)}
 
@@ -198,7 +198,7 @@ class LbfgsB(SecondOrder):
     name = "lbfgsb"
     formula = "w = min(upper, max(lower, w + t * d)), d = -C g in the parameters that no bound holds"
     prefer = "when weights have bounds: physical constants, mixtures, monotone networks (lower = 0)"
-    source = "Byrd et al. 1995; Bertsekas 1982 (notes/002 A33)"
+    source = "Byrd et al. 1995; Bertsekas 1982"
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 1.0, "lower": -3.0, "upper": 3.0, "memory": 0.25}
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"history": (10, 5, 20, 50, 100)}
 

@@ -23,7 +23,7 @@ class Sgd(FirstOrder):
     name = "sgd"
     formula = "v = momentum * v + g; w = w - rate * v (nesterov: w - rate * (g + momentum * v))"
     prefer = "for convolutional networks and whenever its rate can be searched; momentum=0 is plain descent"
-    source = "Robbins & Monro 1951; Polyak 1964; Sutskever et al. 2013 (notes/004 I15-I16, notes/002 A23-A25)"
+    source = "Robbins & Monro 1951; Polyak 1964; Sutskever et al. 2013"
     settings: ClassVar[Mapping[str, float]] = {"learning_rate": 0.01, "weight_decay": 0.0, "momentum": 0.9}
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {"nesterov": (False, True)}
     slots = ("velocity",)
@@ -57,7 +57,7 @@ class Nesterov(Sgd):
     name = "nesterov"
     formula = "v = momentum * v + g; w = w - rate * (g + momentum * v)"
     prefer = "instead of momentum: as cheap, and steadier at large momentum"
-    source = "Nesterov 1983; Sutskever et al. 2013 (notes/002 A25, P3)"
+    source = "Nesterov 1983; Sutskever et al. 2013"
     choices: ClassVar[Mapping[str, tuple[Value, ...]]] = {}
     ahead = True
     searched: ClassVar[Mapping[str, Node]] = {"momentum": _MOMENTUM}

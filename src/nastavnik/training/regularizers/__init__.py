@@ -2,7 +2,7 @@
 
 Each class holds one in the same order: what it says of itself, its settings, what it does. A recipe that names
 ``regularization.l2`` has it; the value is the strength *per example*, λ/n, which keeps its meaning when the number of
-rows changes (notes/003-b B46), and may be negative as an honest control. The table goes from the inside out.
+rows changes, and may be negative as an honest control. The table goes from the inside out.
 """
 
 from nastavnik.training.regularizers._base import Batch as Batch

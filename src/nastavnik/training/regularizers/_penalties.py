@@ -1,6 +1,6 @@
 """Regularizers of the weights and of what units say.
 
-Biases, normalization scales and other vectors are exempt (notes/003-b B57).
+Biases, normalization scales and other vectors are exempt.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class L1(Regularizer):
     name = "l1"
     formula = "L + (lambda / n) * sum |w|, gradient (lambda / n) * sign(w), sign(0) = 0"
     prefer = "to find out which inputs and connections matter"
-    source = "Tibshirani 1996 (notes/003-b B58)"
+    source = "Tibshirani 1996"
     settings: ClassVar[Mapping[str, float]] = {"l1": 1e-5}
     signed = True
     by_weight = True
@@ -36,7 +36,7 @@ class L2(Regularizer):
     name = "l2"
     formula = "L + (lambda / 2n) * sum w^2, gradient (lambda / n) * w"
     prefer = "with SGD, and for evidence: it is a prior of precision lambda; with Adam take decoupled decay"
-    source = "notes/003-b B43-B46 (Tikhonov; Krogh & Hertz 1991)"
+    source = "Tikhonov 1963; Krogh & Hertz 1991"
     settings: ClassVar[Mapping[str, float]] = {"l2": 1e-4}
     signed = True
     by_weight = True
@@ -112,7 +112,7 @@ class ActivityL1(Regularizer):
     name = "activity_l1"
     formula = "L + strength * mean over rows of sum |h| over all activations"
     prefer = "for sparse codes and autoencoders"
-    source = "notes/002 (sparse autoencoders, L1 of the code)"
+    source = "Olshausen & Field 1996 (sparse codes)"
     settings: ClassVar[Mapping[str, float]] = {"activity_l1": 1e-4}
     signed = True
     watches = True
@@ -134,7 +134,7 @@ class WeightNoise(Regularizer):
     name = "weight_noise"
     formula = "L at w + sigma * N(0, 1)"
     prefer = "for recurrent networks, where dropout hurts memory"
-    source = "Graves 2011 (notes/003-g 18663-18679)"
+    source = "Graves 2011"
     settings: ClassVar[Mapping[str, float]] = {"weight_noise": 0.01}
     noisy = True
 

@@ -19,7 +19,7 @@ class WarmRestarts(Schedule):
     name = "warm_restarts"
     formula = "f = (1 + cos(pi * share of the cycle)) / 2; cycles of first, first * times, ... epochs"
     prefer = "to collect several minima (snapshot ensembles), or when the length is open"
-    source = "Loshchilov & Hutter 2017; notes/003-f 16590-16595"
+    source = "Loshchilov & Hutter 2017"
     settings: ClassVar[Mapping[str, float]] = {"first": 10.0, "times": 2.0}
 
     @staticmethod
@@ -46,7 +46,7 @@ class Cyclical(Schedule):
     name = "cyclical"
     formula = "f = low + (1 - low) * (1 - |2 * (epoch / period - floor(epoch / period)) - 1|)"
     prefer = "to leave plateaus without knowing where they are"
-    source = "Smith 2017; notes/003-f 16583-16588"
+    source = "Smith 2017"
     settings: ClassVar[Mapping[str, float]] = {"low": 0.1, "period": 10.0}
 
     @staticmethod

@@ -16,7 +16,7 @@ class Step(Schedule):
     name = "step"
     formula = "f = gamma^floor(epoch / every)"
     prefer = "to repeat a published recipe; cosine needs no choice of the moments"
-    source = "notes/003-f 16574-16581; torch.optim.lr_scheduler.StepLR"
+    source = "torch.optim.lr_scheduler.StepLR"
     settings: ClassVar[Mapping[str, float]] = {"gamma": 0.1, "every": 10.0}
 
     @staticmethod
@@ -31,7 +31,7 @@ class Exponential(Schedule):
     name = "exponential"
     formula = "f = gamma^epoch"
     prefer = "for a smooth fall whose end is not planned"
-    source = "notes/003-f 16574-16581; torch.optim.lr_scheduler.ExponentialLR"
+    source = "torch.optim.lr_scheduler.ExponentialLR"
     settings: ClassVar[Mapping[str, float]] = {"gamma": 0.95}
 
     @staticmethod
@@ -46,7 +46,7 @@ class PerStep(Schedule):
     name = "per_step"
     formula = "f = rate^step"
     prefer = "for long runs over streams of data, where epochs mean little"
-    source = "notes/004 I17, strategy 1 (0.99998 a step)"
+    source = "Kulikov & Lempitsky, Introduction to deep learning (0.99998 a step)"
     settings: ClassVar[Mapping[str, float]] = {"rate": 0.99998}
 
     @staticmethod

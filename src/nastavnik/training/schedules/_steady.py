@@ -17,7 +17,7 @@ class Constant(Schedule):
     by_progress = True
     formula = "f = 1"
     prefer = "first, while the rate itself is unknown: schedules are tuned after a constant rate works"
-    source = "Nielsen 2015, ch. 3 (notes/003-c 7135-7169)"
+    source = "Nielsen 2015, ch. 3"
 
     @staticmethod
     def factor(time: Time, settings: Settings) -> torch.Tensor:
@@ -50,7 +50,7 @@ class Plateau(Schedule):
     name = "plateau"
     formula = "f = factor^(plateaus so far)"
     prefer = "when nobody knows how long the training will take"
-    source = "Nielsen 2015, ch. 3 (notes/003-c 7135-7178); notes/004 I17, strategy 2"
+    source = "Nielsen 2015, ch. 3"
     settings: ClassVar[Mapping[str, float]] = {"factor": 0.1}
 
     @staticmethod
@@ -66,7 +66,7 @@ class Rising(Schedule):
     by_progress = True
     formula = "f = progress"
     prefer = "for network.dropout_schedule and regularization.schedule"
-    source = "notes/003-b (dropout and penalties by phase)"
+    source = "Morerio et al. 2017 (dropout by phase)"
 
     @staticmethod
     def factor(time: Time, settings: Settings) -> torch.Tensor:
