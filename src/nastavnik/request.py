@@ -102,7 +102,7 @@ class FitRequest:
         _member("--stop", self.stop, STOPS)
         _member("--ladder", self.ladder, LADDERS)
         self._check_pareto()
-        if self.criterion != "validation" and self.deliver in ("ensemble", "blend"):
+        if self.criterion != "validation" and self.deliver != "single":
             raise UserError(f"--criterion {self.criterion} chooses one network; an ensemble is built by validation")
         if self.criterion != "validation" and self.class_weights != "none":
             raise UserError(

@@ -102,6 +102,7 @@ def test_a_fit_chooses_by_the_criterion(criterion: str) -> None:
     "options,words",
     [
         ({"criterion": "evidence", "deliver": "ensemble"}, "chooses one network"),
+        ({"criterion": "evidence", "deliver": "best"}, "chooses one network"),
         ({"criterion": "evidence", "settings": {"likelihood.name": "laplace"}}, "needs curvature"),
         ({"criterion": "description_length", "settings": {"loss.name": "huber"}}, "density's negative log"),
         ({"criterion": "evidense"}, "did you mean 'evidence'"),

@@ -117,6 +117,68 @@ def test_held_out_rows_are_predicted_by_trees_of_the_other_folds(rng: np.random.
     assert deviation == pytest.approx(np.sqrt(np.mean((found.held - y[:240]) ** 2)))
 
 
+class Halves:
+    """A library's estimator that says half of the mean, and can be kept; the second fit of a task fails if told."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+
+    def fit(self, rows: np.ndarray, targets: np.ndarray) -> "Halves":
+        if self.fails and len(rows) < 40:
+            raise ValueError("too few rows")
+        self.said = targets.mean() / 2
+        return self
+
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        return np.full(len(rows), self.said)
+
+    def packed(self) -> dict[str, np.ndarray]:
+        return {"file": np.zeros(1, np.uint8)}
+
+
+@pytest.mark.parametrize("seconds,fails", [(1e9, False), (0.0, False), (1e9, True)])
+def test_trees_without_time_for_folds_still_know_their_noise(seconds: float, fails: bool) -> None:
+    y = 1000.0 + np.arange(40.0)[:, None]
+    answers: list[tuple[dict[str, object], list[np.ndarray]]] = []
+    job = {"tasks": ["regression"], "folds": [list(range(20)), list(range(20, 40))]}
+    kind = {"name": "catboost", "first": 40, "most": 40, "kept": True}
+
+    def fit() -> None:
+        worker.fit_growing(
+            [lambda: Halves(fails)], job, kind, (y, y[:3], y, None), seconds, lambda r, f: answers.append((r, list(f)))
+        )
+
+    if fails:
+        with pytest.raises(ValueError, match="too few"):
+            fit()
+    else:
+        fit()
+    record, found = answers[-1]
+    residuals = y[:, 0] - y.mean() / 2
+    assert record["noise"] == [pytest.approx(np.sqrt(np.mean(residuals**2)))]  # in the target's own units
+    assert record["packed"] == ["file"]
+    assert record["held"] is (seconds > 0 and not fails)
+    assert len(found) == 2 + bool(record["held"])
+    assert record["last"] is not fails  # what was fitted on all rows was told before the folds
+    if record["held"]:
+        np.testing.assert_allclose(found[1][:20], y[20:].mean() / 2)
+
+
+def test_trees_of_several_targets_know_their_noise(rng: np.random.Generator) -> None:
+    frame = pd.DataFrame(rng.normal(size=(200, 2)), columns=["a", "b"])
+    frame["c"] = 1000 * frame["a"] + rng.normal(0, 300, 200)
+    frame["d"] = 1000 * frame["b"] + rng.normal(0, 300, 200)
+    run = nastavnik.fit(frame, target="c,d", networks=2, folds=0, deliver="blend", settings={"epochs": 3})
+    said = run.result["targets"]["c"]["baselines"]
+    assert said["gradient_boosting"]["test"]["nll"]["value"] < said["constant"]["test"]["nll"]["value"]
+
+
+def test_values_far_below_one_are_moved_too() -> None:
+    target = TargetPreparation("spike", (), "log", 1.0, float(np.log(1e-5)), 0.6, 0.0)
+    own = HurdlePredictive(np.zeros((1, 3)), np.full((1, 3), 0.3), np.full((1, 3), 0.2), target)
+    np.testing.assert_allclose(own.moved(POINT * 1e-5).point(), POINT * 1e-5, rtol=1e-6)
+
+
 POINT = np.array([2.0, 5.0, 0.7])
 LOG = TargetPreparation("real", (), "log", 1.0, 0.5, 0.8, 0.0)
 MEAN = np.array([[0.1, 0.4, -0.3], [0.2, 0.3, -0.1]])

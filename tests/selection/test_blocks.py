@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from nastavnik.clock import Clock, Deadline
 from nastavnik.data import read_source
@@ -92,3 +93,28 @@ def test_a_value_that_a_space_does_not_have_is_left_out() -> None:
     assert found.default() == {"network.width": 32, "rate": 0.7}
     beyond = centred(space, Start({"rate": 7.0}))
     assert beyond.default()["rate"] == 0.5
+
+
+def test_what_was_told_of_is_not_trained_again_from_the_queue(search: Search) -> None:
+    drawing = search.drawing
+    drawn = drawing.draw(2, 0)
+    told, waiting = (keys for keys, _ in drawn)
+    drawing.sampler.tell([told], [1.0])
+    drawing.withdraw(drawn)
+    assert [keys for keys in drawing.queue if keys in (told, waiting)] == [told, waiting]
+    again = drawing.draw(4, 2)
+    assert told not in [keys for keys, _ in again]
+    assert waiting in [keys for keys, _ in again]
+
+
+def test_a_module_that_is_not_ours_shares_no_program() -> None:
+    from nastavnik.nets import Factory
+    from nastavnik.selection._populating import _kin
+
+    frame = pd.DataFrame({"a": np.arange(40.0), "y": np.arange(40.0) % 7})
+    dataset = make_dataset(read_source(frame), DatasetOptions(target="y", folds=0))
+    own = Factory(torch.nn.Linear, name="own")
+    for family in (own, *families_for(("mlp",), dataset.columns)):
+        bench = Workbench(dataset.columns, dataset.task, dataset.split, families=[family], settings={}, seed=0)
+        recipe = Recipe({"network.family": family.name, "epochs": 3, "seed": 0})
+        assert (_kin(bench, recipe) is None) is (family is own)

@@ -22,7 +22,7 @@ def result_record(delivery: Delivery, search: Search, request: FitRequest) -> di
     chosen: dict[str, Any] = {"deliver": delivery.deliver, "networks": list(delivery.numbers), "recipe": recipe}
     chosen |= {"asked": request.deliver, "training": delivery.training}
     if len(delivery.candidates) > 1:
-        chosen["votes"] = [member.votes for member in delivery.model.members]
+        chosen["votes"] = list(delivery.votes)
         chosen["recipes"] = [c.recipe.to_json() for c in delivery.candidates]
     record = {
         "task": task.to_json(),

@@ -124,7 +124,7 @@ def measure_later(compiled: Compiled, deadline: Deadline | None) -> None:
 
     def build() -> None:
         with suppress(Ended, NotCompilable):
-            _in_turn(compiled, True, lambda: deadline is not None and deadline.passed())
+            _in_turn(compiled, True, lambda: compiled.over.is_set() or (deadline is not None and deadline.passed()))
 
     threading.Thread(target=build, daemon=True).start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -289,11 +290,16 @@ class Compiled(Way):
         self._kinds = (False, True) if training.instruments else (False,)
         own: dict[bool, Program] = {}
         kin = (training.kin, *training.shared, *self._names, *self._settings, *self._instruments, batch)
+        self.over = threading.Event()  # nobody needs what is still to be compiled
         self._programs = own if training.kin is None else self.data.programs.setdefault(kin, own)
         for measured in self._kinds[: 1 if measured_later else None]:
             self._translate(measured)
         self._seconds = perf_counter() - started
         self.words = "compiled"
+
+    def end(self) -> None:
+        """See ``Way``."""
+        self.over.set()
 
     def _translate(self, measured: bool) -> Program:
         if measured not in self._programs:

@@ -14,7 +14,7 @@ from nastavnik.predictive._real import in_units_of, rescaled
 if TYPE_CHECKING:
     from nastavnik.data import TargetPreparation
 
-_LEAST = 1e-3  # of the values' deviation: nothing is moved nearer to zero
+_LEAST = 1e-3  # of a usual value: nothing is moved nearer to zero
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class HurdlePredictive(OfNumbers):
 
     def moved(self, point: np.ndarray) -> HurdlePredictive:
         """What is not zero, by the same factor."""
-        factor = np.maximum(point, _LEAST * self.target.scale) / np.maximum(self.point(), _LEAST * self.target.scale)
+        least = _LEAST * float(self.target.own_mean(np.zeros(1), np.ones(1))[0])
+        factor = np.maximum(point, least) / np.maximum(self.point(), least)
         return replace(self, mean=self.mean + np.log(factor) / self.target.scale)
 
     def take(self, rows: np.ndarray) -> HurdlePredictive:

@@ -231,50 +231,71 @@ def fit_growing(
 ) -> None:
     """Fits of growing size until all rows are in or the time is; each answers with what it predicts.
 
-    An estimator is fitted for each question, the columns of the targets. A regression's noise is the deviation of the
-    residuals on rows that the latest fit with some left out did not see.
+    An estimator is fitted for each question, the columns of the targets. What is kept comes with its trees, and with
+    what fits on the other folds say of each row, if there is time for them.
     """
-    train, wanted, targets, weights = arrays
+    train, _, targets, weights = arrays
     started = time.monotonic()
     size, noise = kind["first"], [0.0] * len(makes)
     while True:
         began = time.monotonic()
         found, classes = [], []
-        unseen = slice(size, min(size + UNSEEN, len(train)))
         for q, (make, task) in enumerate(zip(makes, job["tasks"], strict=True)):
-            own, known = asked(targets[:size, q], task)
-            alone = len(makes) > 1 and task == "classification" and len(np.unique(own)) == 1
-            if alone:  # of several questions one may be too easy
-                found.append(np.ones((len(wanted), 1)))
-                classes.append([int(own[0])])
-                continue
-            estimator = fitted(make(), train[:size][known], own, None if weights is None else weights[:size][known])
-            if task == "regression" and len(train) > size:
-                rest, there = asked(targets[unseen, q], task)
-                if len(rest) or not noise[q]:  # of rows that none of them saw there may be none
-                    residuals = rest - estimator.predict(train[unseen][there]) if len(rest) else own - own.mean()
-                    noise[q] = max(float(np.sqrt(np.mean(residuals**2))), 1e-12)
-            says = estimator.predict_proba if task == "classification" else estimator.predict
-            found.append(says(wanted) if len(wanted) else np.empty((0,)))
-            classes.append(estimator.classes_.astype(int).tolist() if task == "classification" else [])
-            # boosting speaks of two classes where it saw one
-            if task == "classification" and len(wanted) and found[-1].shape[1] != len(classes[-1]):
-                raise ValueError("the training rows hold a single class")
+            said, known, noise[q], estimator = _fit_one(make(), task, q, size, arrays, noise[q], len(makes) > 1)
+            found.append(said)
+            classes.append(known)
         now = time.monotonic()
         bigger = min(kind["most"], size * 4)
         last = size >= kind["most"] or now - started + (now - began) * 1.5 * bigger / size > seconds
-        record = {"kind": kind["name"], "rows": size, "noise": [own or 1.0 for own in noise], "classes": classes}
-        if last and kind.get("kept") and len(makes) == 1 and (arrays_of := packed(estimator)) is not None:
-            held = None
-            if job.get("folds") and size == len(train) and (now - began) * len(job["folds"]) < started + seconds - now:
-                held = out_of_fold(makes[0], job, (train, targets[:, 0], weights))
+        record = {"kind": kind["name"], "rows": size, "noise": noise, "classes": classes}
+        if last and kind.get("kept") and (trees := packed(estimator)) is not None:
+            record |= {"packed": list(trees), "held": False}
+            found += trees.values()
+            if job["folds"] and size == len(train) and (now - began) * len(job["folds"]) < started + seconds - now:
+                answer({**record, "seconds": now - started, "last": False}, found)  # whatever becomes of the rest
+                found.insert(1, out_of_fold(makes[0], job, (train, targets[:, 0], weights)))
+                record["held"] = True
                 now = time.monotonic()
-            record |= {"packed": list(arrays_of), "held": held is not None}
-            found += [*([] if held is None else [held]), *arrays_of.values()]
         answer({**record, "seconds": now - started, "last": last}, found)
         if last:
             return
         size = bigger
+
+
+def _fit_one(
+    estimator: Any,
+    task: str,
+    q: int,
+    size: int,
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None],
+    noise: float,
+    several: bool,
+) -> tuple[np.ndarray, list[int], float, Any]:
+    """An estimator of one question on the first rows: its answers, its classes, a regression's noise, and itself.
+
+    The noise is the deviation of residuals on rows that were left out; where none are, what it was before, or else the
+    deviation on the training rows.
+    """
+    train, wanted, targets, weights = arrays
+    own, known = asked(targets[:size, q], task)
+    if several and task == "classification" and len(np.unique(own)) == 1:  # of several questions one may be too easy
+        return np.ones((len(wanted), 1)), [int(own[0])], 1.0, None
+    fitted(estimator, train[:size][known], own, None if weights is None else weights[:size][known])
+    if task == "classification":
+        said: np.ndarray = estimator.predict_proba(wanted) if len(wanted) else np.empty((0, 0))
+        classes = estimator.classes_.astype(int).tolist()
+        if len(wanted) and said.shape[1] != len(classes):  # boosting speaks of two classes where it saw one
+            raise ValueError("the training rows hold a single class")
+        return said, classes, 1.0, estimator
+    unseen = slice(size, min(size + UNSEEN, len(train)))
+    rest, there = asked(targets[unseen, q], task)
+    left_out = len(rest) > 0  # of rows that none of them saw there may be none
+    if task == "regression" and (left_out or not noise):
+        rows, values, index = (train[unseen], rest, there) if left_out else (train[:size], own, known)
+        weighs = None if weights is None else (weights[unseen] if left_out else weights[:size])[index]
+        residuals = values - estimator.predict(rows[index])
+        noise = max(float(np.sqrt(np.average(residuals**2, weights=weighs))), 1e-12)
+    return estimator.predict(wanted) if len(wanted) else np.empty((0,)), [], noise or 1.0, estimator
 
 
 def out_of_fold(
@@ -283,6 +304,7 @@ def out_of_fold(
     """What fits on the other folds say of each row: values [n], or probabilities [n, classes] by class number."""
     train, values, weights = given
     task = job["tasks"][0]
+    TURN.ends = float("inf")  # as many trees as the fit on all rows, which had the time for all of its own
     every = np.arange(len(train))
     said = np.zeros(len(train)) if task != "classification" else np.zeros((len(train), int(values.max()) + 1))
     for fold in job["folds"]:

@@ -163,14 +163,14 @@ class BaselineProcess:
         apart = self._held if not folds else self._held[:0]
         self._apart = len(apart)
         wanted = np.concatenate([apart, wanted])
+        questions = task.target.questions(task.values)
         for kind in self._kinds:
-            kind["kept"] = bool(held) and kind["name"] in BOOSTED
+            kind["kept"] = bool(held) and kind["name"] in BOOSTED and len(questions) == 1
             if kind["name"] in _LIBRARIES:  # can be ended with what they have; held-out rows tell their noise
                 kind["first"] = kind["most"] = kind["most"] if kind["kept"] else max(1, round(0.9 * kind["most"]))
         prepared = _preparations(columns, rows, self._kinds)
         self._preparation = prepared["trees"]
         arrays = _arrays(self._kinds, columns, order, wanted, prepared)
-        questions = task.target.questions(task.values)
         arrays["targets"] = np.stack([q.values.astype(np.float64) for q in questions], axis=1)[order]
         if task.weights is not None:
             arrays["weights"] = task.weights[order]
@@ -229,8 +229,10 @@ class BaselineProcess:
 
     def _noise(self, held: np.ndarray) -> float:
         """The deviation of held-out values from what trees that did not see them say."""
-        y = self._task.values[np.sort(self._held)].astype(np.float64)
-        return max(float(np.sqrt(np.mean((y - held) ** 2))), 1e-12)
+        rows = np.sort(self._held)
+        squares = (self._task.values[rows].astype(np.float64) - held) ** 2
+        weights = None if self._task.weights is None else self._task.weights[rows]
+        return max(float(np.sqrt(np.average(squares, weights=weights))), 1e-12)
 
     def _kept_trees(
         self, name: str, record: dict[str, Any], found: list[np.ndarray]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from nastavnik.selection._baselines import Baseline
 from nastavnik.selection._ensemble import greedy_ensemble
 from nastavnik.training.likelihoods import TEMPERATURES
 
-_PICKS = 20  # so that a share is a twentieth
+_PICKS = 12  # so that a share is a twelfth
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def blend(
     for baseline in baselines:
         if baseline.boosted is None or baseline.held is None or not np.isfinite(baseline.held).all():
             continue
-        boosted = _calibrated(baseline.boosted, baseline.held, networks, y)
+        boosted = _calibrated(baseline.boosted, baseline.held, networks, y, weights)
         joining.append(boosted)
         said.append(as_networks_say(boosted, baseline.held, networks))
     if not joining:
@@ -61,13 +62,17 @@ def blend(
     near = not isinstance(networks, ClassPredictive)
     picks = greedy_ensemble(said, y, weights, most=_PICKS, near=near)
     votes = Counter(picks)
-    chosen = tuple((own, votes[i + 1]) for i, own in enumerate(joining) if votes[i + 1])
-    return Blend(votes[0], chosen, mixture([said[i] for i in picks]))
+    common = math.gcd(*votes.values())
+    chosen = tuple((own, votes[i + 1] // common) for i, own in enumerate(joining) if votes[i + 1])
+    return Blend(votes[0] // common, chosen, mixture([said[i] for i in picks]))
 
 
-def _calibrated(boosted: Boosted, held: np.ndarray, networks: Predictive, y: np.ndarray) -> Boosted:
+def _calibrated(
+    boosted: Boosted, held: np.ndarray, networks: Predictive, y: np.ndarray, weights: np.ndarray | None
+) -> Boosted:
     """With the temperature that suits the held-out rows best; numbers have none."""
     if not isinstance(networks, ClassPredictive):
         return boosted
     tried = [replace(boosted, temperature=t) for t in TEMPERATURES if t >= 1]  # trees are too certain, if anything
-    return min(tried, key=lambda own: float(as_networks_say(own, held, networks).neg_log_likelihood(y).mean()))
+    nats = [np.average(as_networks_say(own, held, networks).neg_log_likelihood(y), weights=weights) for own in tried]
+    return tried[int(np.argmin(nats))]

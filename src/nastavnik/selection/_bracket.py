@@ -149,9 +149,10 @@ class Bracket:
         for i in waiting:
             self.populations[i].begin(deadline)
         at_work: set[int] = set()
+        failed = threading.Event()
 
         def work() -> None:
-            while not deadline.passed() and self._work_left(share):
+            while not deadline.passed() and self._work_left(share) and not failed.is_set():
                 i = self._take(share, at_work)
                 if i is None:
                     time.sleep(_WAIT)
@@ -160,6 +161,9 @@ class Bracket:
                 try:
                     tell(self.populations[i], share)
                     self._train_one(i, self._next_stop(i, share), deadline, pause, cost)
+                except BaseException:
+                    failed.set()  # nobody goes on, so that it is heard of at once
+                    raise
                 finally:
                     at_work.discard(i)
 

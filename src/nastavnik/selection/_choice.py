@@ -49,7 +49,8 @@ class Delivery:
 
     model: Model
     deliver: str
-    candidates: tuple[Candidate, ...]  # each once; the model's members hold their votes
+    candidates: tuple[Candidate, ...]  # each once
+    votes: tuple[int, ...]
     numbers: tuple[int, ...]
     final_networks: int
     rows: np.ndarray
@@ -92,7 +93,9 @@ def deliver(
     both = {"single": chooser.held_out(single), "ensemble": together}
     if blended is not None:
         both["blend"] = blended.held_out
-    delivered = _what_to_deliver(request.deliver, both, dataset.task, rows)
+    delivered = _what_to_deliver(
+        "single" if request.pareto and request.deliver == "best" else request.deliver, both, dataset.task, rows
+    )
     one = delivered == "single"
     model, chosen, numbers, finals = chooser.model(single if one else ensemble, deadline, of_folds=not one)
     held_out = chooser.held_out(chosen)  # after folds a final training may have fallen out
@@ -103,7 +106,8 @@ def deliver(
     test_columns = dataset.columns.take(test_rows)
     touches = touch() if len(test_rows) else 0
     test_predictive = model.predictive(test_columns) if len(test_rows) else None
-    gain = difference(both["single"].neg_log_likelihood(y[rows]), both["ensemble"].neg_log_likelihood(y[rows]))
+    nats = {name: dataset.task.weighed(p.neg_log_likelihood(y[rows]), rows) for name, p in both.items()}
+    gain = difference(nats["single"], nats["ensemble"])
     comparison: dict[str, Any] = {
         "members": [c.number for c in ensemble],
         "validation": {
@@ -114,7 +118,7 @@ def deliver(
     if blended is not None:
         comparison["blend"] = {
             "shares": blended.shares,
-            "nll_gain": difference(together.neg_log_likelihood(y[rows]), blended.held_out.neg_log_likelihood(y[rows])),
+            "nll_gain": difference(nats["ensemble"], nats["blend"]),
         }
     if len(test_rows) and dataset.split.folds is None:
         other = ensemble if delivered == "single" else single
@@ -123,9 +127,9 @@ def deliver(
             name: scores(chooser.model(other)[0].predictive(test_columns), y[test_rows], weights=weights_of(test_rows))
         }
     targets = by_target(dataset, (rows, held_out), (test_rows, test_predictive), baselines, seed=request.seed)
-    asked = request.networks is None or networks_for_sharing(dataset.task.target, search.bench.folds, request.networks)
+    shared = request.networks is None or networks_for_sharing(dataset.task.target, search.bench.folds, request.networks)
     alone = 0
-    if targets and asked:
+    if targets and shared:
         best = next(iter(chosen))
         gains, trained = gain_of_sharing(search, dataset, best, (rows, chooser.held_out({best: 1})), deadline=deadline)
         alone = trained
@@ -140,6 +144,7 @@ def deliver(
         model,
         delivered,
         tuple(chosen),
+        tuple(chosen.values()),
         numbers,
         finals,
         rows,

@@ -60,6 +60,7 @@ class Drawing:
         drawn: Drawn = []
         if first == 0 and self.sampler.size is None:  # a grid holds its own points only
             self.queue += [keys for keys in self._usual if keys not in self.queue]
+        self.queue = [keys for keys in self.queue if not self.sampler.knows(keys)]  # nothing is trained twice
         for keys in self._next_queued(count):
             self.queue.remove(keys)
             self.sampler.adopt(keys)

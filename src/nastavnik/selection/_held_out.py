@@ -9,7 +9,6 @@ import torch
 
 from nastavnik.population import Data, Learner
 from nastavnik.selection._workbench import Workbench
-from nastavnik.training.likelihoods import ClassLikelihood
 
 _MOST_ROWS = 2000
 _AT_ONCE = 256  # rows of one pass: what lies between the layers is many times as large as pictures
@@ -46,8 +45,10 @@ class HeldOut:
                 outputs, targets = _outputs(learner, bench.data, g, self._kept[g].to(bench.data.device))
                 each = learner.likelihood.by_temperature(outputs, targets)
                 profiles.append(torch.stack(each).double().cpu())
-                if isinstance(learner.likelihood, ClassLikelihood):
-                    wrong.append((learner.likelihood.log_probabilities(outputs).argmax(-1) != targets).double().cpu())
+                if learner.likelihood.target == "class":
+                    said = learner.likelihood.describe(outputs)["probabilities"]
+                    said = said.mean(1) if said.ndim > 2 else said  # of a network's members
+                    wrong.append((said.argmax(-1) != targets).double().cpu())
         joined = torch.cat(profiles, dim=1)
         own = torch.from_numpy(self._weigh(np.ones(joined.shape[1]), np.concatenate(self._rows)))
         best = int((joined * own).mean(1).argmin())

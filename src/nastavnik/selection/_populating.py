@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
+from nastavnik.nets import FAMILIES
 from nastavnik.population import Learner, Population, estimate, memory_of
 from nastavnik.recipe import Recipe
 from nastavnik.selection._workbench import Workbench
@@ -58,8 +59,16 @@ def populate(
         trace=trace,
         engine=engine,
         measure=measure,
-        kin=tuple(pair for pair in members[0][1].shape if pair[0] != "epochs"),
+        kin=_kin(own, members[0][1]),
     )
+
+
+def _kin(bench: Workbench, recipe: Recipe) -> Hashable:
+    """A name of the recipe's step; none where a module that is not ours may hold what its settings do not tell."""
+    name = str(recipe["network.family"])
+    if FAMILIES.get(name) not in bench.families:
+        return None
+    return tuple(pair for pair in recipe.shape if pair[0] != "epochs")
 
 
 def _block(learner: Learner) -> int:

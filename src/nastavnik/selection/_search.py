@@ -353,7 +353,8 @@ class Search:
 
     def _offset(self, population: Population) -> float:
         """What a population's scores are moved by, so that all candidates are in the same units."""
-        return self.bench.of(population.recipes[0]).offset if population.recipes else 0.0
+        recipes = population.recipes
+        return self.bench.of(recipes[0]).offset if recipes else 0.0
 
     def _record(
         self, keys: dict[str, Value], outcome: Outcome, total_steps: int, seconds_a_step: float, bracket: Bracket
@@ -398,7 +399,8 @@ class Search:
 
     def _tell(self, populations: list[Population]) -> None:
         gone = [o for p in populations for o in p.outcomes]
-        scores = [float(p.best.score.min()) + self._offset(p) for p in populations if len(p)]
+        each = [(p.best.score, self._offset(p)) for p in populations]  # taken once: others may let candidates go now
+        scores = [float(score.min()) + offset for score, offset in each if len(score)]
         scores += [o.score + self.bench.of(o.recipe).offset for o in gone]
         recorded = min((c.score for c in self.ranking[:1]), default=math.inf)
         best = min([recorded, *scores])

@@ -76,6 +76,11 @@ class Sampler(ABC):
         self.pending[name] = keys
         self._seen.add(name)
 
+    def knows(self, keys: Keys) -> bool:
+        """Whether a point was told of, or refused."""
+        name = frozenset(keys.items())
+        return name in self._seen and name not in self.pending
+
     def refuse(self, keys: Keys) -> None:
         """A point that will not be trained, and is not to be drawn again."""
         self.adopt(keys)

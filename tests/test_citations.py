@@ -7,7 +7,9 @@ from nastavnik.mentor import RULES
 from nastavnik.vocabulary import KINDS
 
 ROOT = Path(__file__).parents[1]
-CITED = re.compile(r"([A-ZÄÖÜ][\w’'-]+)(?:(?:, [A-Z][\w'-]+)* & [A-Z][\w-]+(?: [A-Z]\w+)?| et al\.)?,? ((?:18|19|20)\d\d|1774)\b")
+CITED = re.compile(
+    r"([A-ZÄÖÜ][\w’'-]+)(?:(?:, [A-Z][\w'-]+)* & [A-Z][\w-]+(?: [A-Z]\w+)?| et al\.)?,? ((?:18|19|20)\d\d|1774)\b"
+)
 
 
 def cited(text: str) -> set[tuple[str, str]]:
