@@ -173,11 +173,12 @@ class Model:
         inputs = [fold.preparation.apply(columns) for fold in self.folds]
         targets = [fold.target for fold in self.folds]
         each = [(member_predictive(m, inputs[m.fold], targets[m.fold], passes), m.votes) for m in self.members]
-        networks = mixture([predictive for predictive, votes in each for _ in range(votes)])
+        networks = mixture([own for own, _ in each], [votes for _, votes in each])
         if not self.boosted:
             return networks
         trees = [(boosted.beside(networks, columns), votes) for boosted, votes in self.boosted]
-        return mixture([networks] * self.network_votes + [own for own, votes in trees for _ in range(votes)])
+        both = [pair for pair in [(networks, self.network_votes), *trees] if pair[1]]
+        return mixture([own for own, _ in both], [votes for _, votes in both])
 
     def save(self, folder: str | Path, card: str | None = None) -> None:
         """Write ``model.safetensors``, ``model.json`` and ``card.md``; nothing is pickled."""

@@ -19,6 +19,7 @@ from nastavnik.predictive import (
     GammaPredictive,
     HurdlePredictive,
     RealPredictive,
+    mixture,
 )
 from nastavnik.selection import BaselineProcess
 from nastavnik.selection import _baseline_worker as worker
@@ -337,3 +338,27 @@ def test_losses_of_picks_are_those_of_the_mixture(predictive: RealPredictive, ne
         points = np.mean([pool[i].point() for i in (0, 2, 2)], axis=0)
         wanted += 0.5 * float(np.log(np.mean((points - y) ** 2 * weights)))
     assert found == pytest.approx(wanted, rel=1e-9)
+
+
+Y = np.array([0.4, 3.0, 1.0])
+
+
+@pytest.mark.parametrize("predictive", DISTRIBUTIONS, ids=lambda p: type(p).__name__)
+def test_votes_are_what_repeats_would_be(predictive: RealPredictive) -> None:
+    other = predictive.moved(POINT)
+    found, wanted = mixture([predictive, other], [3, 1]), mixture([predictive, predictive, predictive, other])
+    np.testing.assert_allclose(found.point(), wanted.point())
+    np.testing.assert_allclose(found.neg_log_likelihood(Y), wanted.neg_log_likelihood(Y))
+    for q in (0.1, 0.5, 0.9):
+        np.testing.assert_allclose(found.quantile(q), wanted.quantile(q), rtol=1e-9)  # type: ignore[arg-type]
+    rows = np.array([2, 0])
+    np.testing.assert_allclose(found.take(rows).point(), wanted.point()[rows])
+    again = mixture([found, other], [4, 4])  # a mixture of mixtures
+    densities = [np.exp(-own.neg_log_likelihood(Y)) for own in (again, wanted, other)]
+    np.testing.assert_allclose(densities[0], (densities[1] + densities[2]) / 2)
+
+
+def test_a_network_of_many_members_counts_as_one() -> None:
+    one = RealPredictive(np.zeros((1, 3)), np.ones((1, 3)), TargetPreparation("real"))
+    many = RealPredictive(np.ones((32, 3)), np.ones((32, 3)), TargetPreparation("real"))
+    np.testing.assert_allclose(mixture([one, many]).point(), 0.5)

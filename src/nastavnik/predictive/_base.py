@@ -38,8 +38,8 @@ class Predictive(Protocol):
         ...
 
     @classmethod
-    def joined(cls, members: Sequence[Any]) -> Predictive:
-        """Several of this sort for the same rows as one, each with the same weight."""
+    def joined(cls, members: Sequence[Any], shares: np.ndarray | None = None) -> Predictive:
+        """Several of this sort for the same rows as one; ``shares`` sum to one, alike where None."""
         ...
 
     @classmethod
@@ -58,7 +58,22 @@ class Moved(Protocol):
 
 
 class OfNumbers:
-    """What all distributions of one number a row share."""
+    """What all distributions of one number a row have: they are mixtures, members' ``shares`` [m] alike where None."""
+
+    shares: np.ndarray | None
+
+    @property
+    def count(self) -> int:
+        """How many members it has."""
+        raise NotImplementedError
+
+    def averaged(self, values: np.ndarray) -> np.ndarray:
+        """The mean over members of values [m, n]."""
+        return values.mean(0) if self.shares is None else self.shares @ values
+
+    def log_averaged(self, values: np.ndarray) -> np.ndarray:
+        """log of the mean over members of exp(values) [m, n], without overflow."""
+        return log_mean_exp(values, self.shares)
 
     def metrics(self: Any, y: np.ndarray) -> dict[str, Weighted]:
         """In the target's own units: r2, rmse, mae; nll (nats per row); coverage of the 95 % intervals."""
@@ -68,9 +83,19 @@ class OfNumbers:
         return {**table, "coverage": mean_of(((y >= low) & (y <= high)).astype(float))}
 
 
-def mixture(members: Sequence[Predictive]) -> Predictive:
-    """The members together, each with the same weight (a member may stand more than once)."""
-    return type(members[0]).joined(members)
+def mixture(members: Sequence[Predictive], votes: Sequence[int] | None = None) -> Predictive:
+    """The members together, each with the same weight, or as many ``votes`` as it has."""
+    shares = None if votes is None or len(set(votes)) == 1 else np.asarray(votes) / sum(votes)
+    return type(members[0]).joined(members, shares)
+
+
+def shares_of(members: Sequence[OfNumbers], shares: np.ndarray | None) -> np.ndarray | None:
+    """What the members' own members are of all of them together."""
+    if shares is None and all(m.shares is None and m.count == members[0].count for m in members):
+        return None
+    outer = np.full(len(members), 1 / len(members)) if shares is None else shares
+    inner = [np.full(m.count, 1 / m.count) if m.shares is None else m.shares for m in members]
+    return np.concatenate([share * own for share, own in zip(outer, inner, strict=True)])
 
 
 def stitch(parts: Sequence[Predictive], rows: Sequence[np.ndarray]) -> Predictive:
@@ -81,10 +106,11 @@ def stitch(parts: Sequence[Predictive], rows: Sequence[np.ndarray]) -> Predictiv
     return type(parts[0]).stitched(parts, np.argsort(np.concatenate(rows)))
 
 
-def log_mean_exp(values: np.ndarray) -> np.ndarray:
-    """log of the mean over members [m, n] of exp(values), without overflow [n]."""
+def log_mean_exp(values: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
+    """log of the mean over members [m, n] of exp(values), without overflow [n]; as their ``shares`` are."""
     top = values.max(0)
-    return top + np.log(np.mean(np.exp(values - top), axis=0))
+    each = np.exp(values - top)
+    return top + np.log(each.mean(0) if shares is None else shares @ each)
 
 
 def bisected(low: np.ndarray, high: np.ndarray, is_below: Any) -> np.ndarray:

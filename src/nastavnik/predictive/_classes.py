@@ -64,9 +64,9 @@ class ClassPredictive:
         return replace(self, probabilities=self.probabilities[rows])
 
     @classmethod
-    def joined(cls, members: Sequence[ClassPredictive]) -> ClassPredictive:
-        """The mean of the probabilities."""
-        return replace(members[0], probabilities=np.mean([m.probabilities for m in members], axis=0))
+    def joined(cls, members: Sequence[ClassPredictive], shares: np.ndarray | None = None) -> ClassPredictive:
+        """The mean of the probabilities, as the shares are."""
+        return replace(members[0], probabilities=np.average([m.probabilities for m in members], axis=0, weights=shares))
 
     @classmethod
     def stitched(cls, parts: Sequence[ClassPredictive], order: np.ndarray) -> ClassPredictive:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nastavnik.predictive._base import Predictive, mixture
+from nastavnik.predictive._base import Predictive
 from nastavnik.predictive._metrics import Weighted, mean_of
 
 _ANY = 1.0  # a value that every target can have, where none is known
@@ -57,11 +57,12 @@ class JointPredictive:
         return JointPredictive(tuple(part.take(rows) for part in self.parts), self.widths)
 
     @classmethod
-    def joined(cls, members: Sequence[JointPredictive]) -> JointPredictive:
+    def joined(cls, members: Sequence[JointPredictive], shares: np.ndarray | None = None) -> JointPredictive:
         """Target by target: of a mixture of products the product of each target's mixture, which leaves out how targets
         go together where members disagree.
         """
-        return cls(tuple(mixture(own) for own in zip(*(m.parts for m in members), strict=True)), members[0].widths)
+        each = zip(*(m.parts for m in members), strict=True)
+        return cls(tuple(type(own[0]).joined(own, shares) for own in each), members[0].widths)
 
     @classmethod
     def stitched(cls, parts: Sequence[JointPredictive], order: np.ndarray) -> JointPredictive:

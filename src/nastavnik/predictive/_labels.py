@@ -49,9 +49,9 @@ class LabelsPredictive:
         return LabelsPredictive(self.probabilities[rows])
 
     @classmethod
-    def joined(cls, members: Sequence[LabelsPredictive]) -> LabelsPredictive:
-        """The mean of the probabilities."""
-        return cls(np.mean([m.probabilities for m in members], axis=0))
+    def joined(cls, members: Sequence[LabelsPredictive], shares: np.ndarray | None = None) -> LabelsPredictive:
+        """The mean of the probabilities, as the shares are."""
+        return cls(np.average([m.probabilities for m in members], axis=0, weights=shares))
 
     @classmethod
     def stitched(cls, parts: Sequence[LabelsPredictive], order: np.ndarray) -> LabelsPredictive:

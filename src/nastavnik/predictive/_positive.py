@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nastavnik.predictive._base import OfNumbers, bisected, log_mean_exp
+from nastavnik.predictive._base import OfNumbers, bisected, shares_of
 from nastavnik.predictive._real import in_units_of, rescaled
 
 if TYPE_CHECKING:
@@ -24,10 +24,16 @@ class GammaPredictive(OfNumbers):
     mean: np.ndarray
     shape: np.ndarray
     target: TargetPreparation
+    shares: np.ndarray | None = None
+
+    @property
+    def count(self) -> int:
+        """See ``OfNumbers``."""
+        return len(self.mean)
 
     def point(self) -> np.ndarray:
         """The mixture's mean in own units [n]."""
-        return self.mean.mean(0) * self.target.scale
+        return self.averaged(self.mean) * self.target.scale
 
     def neg_log_likelihood(self, y: np.ndarray) -> np.ndarray:
         """-log of the mixture's density in own units."""
@@ -35,7 +41,7 @@ class GammaPredictive(OfNumbers):
 
         t, k = np.maximum(y / self.target.scale, 1e-30), self.shape
         density = k * np.log(k / self.mean) - gammaln(k) + (k - 1) * np.log(t) - k * t / self.mean
-        return -log_mean_exp(density) - self.target.log_jacobian(y)
+        return -self.log_averaged(density) - self.target.log_jacobian(y)
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
         """The mixture's central interval in own units."""
@@ -49,7 +55,9 @@ class GammaPredictive(OfNumbers):
         if len(ends) == 1:
             return ends[0] * self.target.scale
         found = bisected(
-            ends.min(0), ends.max(0), lambda t: gammainc(self.shape, self.shape * t / self.mean).mean(0) < q
+            ends.min(0),
+            ends.max(0),
+            lambda t: self.averaged(gammainc(self.shape, self.shape * t / self.mean)) < q,
         )
         return found * self.target.scale
 
@@ -62,11 +70,12 @@ class GammaPredictive(OfNumbers):
         return replace(self, mean=self.mean[:, rows], shape=self.shape[:, rows])
 
     @classmethod
-    def joined(cls, members: Sequence[GammaPredictive]) -> GammaPredictive:
+    def joined(cls, members: Sequence[GammaPredictive], shares: np.ndarray | None = None) -> GammaPredictive:
         """All members side by side, in the first one's units."""
         base = members[0].target.scale
         mean = np.concatenate([m.mean * (m.target.scale / base) for m in members])
-        return replace(members[0], mean=mean, shape=np.concatenate([m.shape for m in members]))
+        shape = np.concatenate([m.shape for m in members])
+        return replace(members[0], mean=mean, shape=shape, shares=shares_of(members, shares))
 
     @classmethod
     def stitched(cls, parts: Sequence[GammaPredictive], order: np.ndarray) -> GammaPredictive:
@@ -84,17 +93,23 @@ class HurdlePredictive(OfNumbers):
     deviation: np.ndarray
     zero: np.ndarray
     target: TargetPreparation
+    shares: np.ndarray | None = None
+
+    @property
+    def count(self) -> int:
+        """See ``OfNumbers``."""
+        return len(self.mean)
 
     def point(self) -> np.ndarray:
         """The mixture's mean in own units [n]."""
-        return ((1 - self.zero) * self.target.own_mean(self.mean, self.deviation)).mean(0)
+        return self.averaged((1 - self.zero) * self.target.own_mean(self.mean, self.deviation))
 
     def neg_log_likelihood(self, y: np.ndarray) -> np.ndarray:
         """-log of the probability of zero, of the density of other values."""
         z = self.target.apply(y).numpy().astype(np.float64)
         density = -0.5 * ((z - self.mean) / self.deviation) ** 2 - np.log(self.deviation) - 0.5 * np.log(2 * np.pi)
-        some = log_mean_exp(np.log1p(-np.minimum(self.zero, 1 - 1e-12)) + density) + self.target.log_jacobian(y)
-        return -np.where(y == 0, np.log(np.maximum(self.zero.mean(0), 1e-30)), some)
+        some = self.log_averaged(np.log1p(-np.minimum(self.zero, 1 - 1e-12)) + density) + self.target.log_jacobian(y)
+        return -np.where(y == 0, np.log(np.maximum(self.averaged(self.zero), 1e-30)), some)
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
         """The mixture's central interval in own units."""
@@ -108,9 +123,9 @@ class HurdlePredictive(OfNumbers):
         high = (self.mean + 12 * self.deviation).max(0)
 
         def is_below(z: np.ndarray) -> np.ndarray:
-            return (self.zero + (1 - self.zero) * ndtr((z - self.mean) / self.deviation)).mean(0) < q
+            return self.averaged(self.zero + (1 - self.zero) * ndtr((z - self.mean) / self.deviation)) < q
 
-        return np.where(self.zero.mean(0) >= q, 0.0, self.target.own_units(bisected(low, high, is_below)))
+        return np.where(self.averaged(self.zero) >= q, 0.0, self.target.own_units(bisected(low, high, is_below)))
 
     def moved(self, point: np.ndarray) -> HurdlePredictive:
         """What is not zero, by the same factor."""
@@ -123,11 +138,12 @@ class HurdlePredictive(OfNumbers):
         return replace(self, mean=self.mean[:, rows], deviation=self.deviation[:, rows], zero=self.zero[:, rows])
 
     @classmethod
-    def joined(cls, members: Sequence[HurdlePredictive]) -> HurdlePredictive:
+    def joined(cls, members: Sequence[HurdlePredictive], shares: np.ndarray | None = None) -> HurdlePredictive:
         """All members side by side, in the first one's units."""
         each = [(*in_units_of(members[0], m), m.zero) for m in members]
         mean, deviation, zero = (np.concatenate([own[i] for own in each]) for i in (0, 1, 2))
-        return replace(members[0], mean=mean, deviation=deviation, zero=zero)
+        own = shares_of(members, shares)
+        return replace(members[0], mean=mean, deviation=deviation, zero=zero, shares=own)
 
     @classmethod
     def stitched(cls, parts: Sequence[HurdlePredictive], order: np.ndarray) -> HurdlePredictive:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nastavnik.predictive._base import OfNumbers, bisected, log_mean_exp
+from nastavnik.predictive._base import OfNumbers, bisected, shares_of
 
 if TYPE_CHECKING:
     from nastavnik.data import TargetPreparation
@@ -30,18 +30,24 @@ class RealPredictive(OfNumbers):
     target: TargetPreparation
     distribution: str = "norm"
     shape: tuple[float, ...] = ()
+    shares: np.ndarray | None = None
+
+    @property
+    def count(self) -> int:
+        """See ``OfNumbers``."""
+        return len(self.mean)
 
     def point(self) -> np.ndarray:
         """The mixture's mean in own units [n]; of heavy tails under a transform, which may have none, the median."""
         if self.distribution == "norm" or self.target.transform == "identity":
-            return self.target.own_mean(self.mean, self.deviation).mean(0)
+            return self.averaged(self.target.own_mean(self.mean, self.deviation))
         return self.target.own_units(self._quantile(0.5))
 
     def neg_log_likelihood(self, y: np.ndarray) -> np.ndarray:
         """-log of the mixture's density in own units: the transform's Jacobian is counted."""
         z = (self.target.apply(y).numpy().astype(np.float64) - self.mean) / self.deviation
         log_density = self._log_density(z) - np.log(self.deviation)
-        return -log_mean_exp(log_density) - self.target.log_jacobian(y)
+        return -self.log_averaged(log_density) - self.target.log_jacobian(y)
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
         """The mixture's central interval in own units, its quantiles found by bisection."""
@@ -72,7 +78,7 @@ class RealPredictive(OfNumbers):
             return self.mean[0] + self.deviation[0] * standard.ppf(q)
         ends = self.mean + self.deviation * standard.ppf(q)
         low, high = ends.min(0), ends.max(0)  # the mixture's quantile lies between its members'
-        return bisected(low, high, lambda y: standard.cdf((y - self.mean) / self.deviation).mean(0) < q)
+        return bisected(low, high, lambda y: self.averaged(standard.cdf((y - self.mean) / self.deviation)) < q)
 
     def moved(self, point: np.ndarray) -> RealPredictive:
         """All members by the same step in prepared units."""
@@ -87,11 +93,11 @@ class RealPredictive(OfNumbers):
         return replace(self, mean=self.mean[:, rows], deviation=self.deviation[:, rows])
 
     @classmethod
-    def joined(cls, members: Sequence[RealPredictive]) -> RealPredictive:
+    def joined(cls, members: Sequence[RealPredictive], shares: np.ndarray | None = None) -> RealPredictive:
         """All members side by side, in the first one's units."""
         each = [in_units_of(members[0], m) for m in members]
         mean, deviation = (np.concatenate([pair[i] for pair in each]) for i in (0, 1))
-        return replace(members[0], mean=mean, deviation=deviation)
+        return replace(members[0], mean=mean, deviation=deviation, shares=shares_of(members, shares))
 
     @classmethod
     def stitched(cls, parts: Sequence[RealPredictive], order: np.ndarray) -> RealPredictive:

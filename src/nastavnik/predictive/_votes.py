@@ -51,9 +51,9 @@ class VotesPredictive:
         return VotesPredictive(self.probabilities[rows])
 
     @classmethod
-    def joined(cls, members: Sequence[VotesPredictive]) -> VotesPredictive:
-        """The mean of the probabilities."""
-        return cls(np.mean([m.probabilities for m in members], axis=0))
+    def joined(cls, members: Sequence[VotesPredictive], shares: np.ndarray | None = None) -> VotesPredictive:
+        """The mean of the probabilities, as the shares are."""
+        return cls(np.average([m.probabilities for m in members], axis=0, weights=shares))
 
     @classmethod
     def stitched(cls, parts: Sequence[VotesPredictive], order: np.ndarray) -> VotesPredictive:

@@ -64,7 +64,7 @@ def blend(
     votes = Counter(picks)
     common = math.gcd(*votes.values())
     chosen = tuple((own, votes[i + 1] // common) for i, own in enumerate(joining) if votes[i + 1])
-    return Blend(votes[0] // common, chosen, mixture([said[i] for i in picks]))
+    return Blend(votes[0] // common, chosen, mixture([said[i] for i in votes], list(votes.values())))
 
 
 def _calibrated(

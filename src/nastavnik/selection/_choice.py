@@ -266,7 +266,7 @@ class _Chooser:
 
     def held_out(self, chosen: Votes, repeat: int = 0) -> Predictive:
         """Held-out predictions of candidates together, by the networks of one repeat."""
-        return mixture([self.prediction(c, repeat) for c, votes in chosen.items() for _ in range(votes)])
+        return mixture([self.prediction(c, repeat) for c in chosen], list(chosen.values()))
 
     def predictor(self, chosen: Votes) -> Callable[[Columns, np.ndarray], Predictive]:
         """Held-out predictions of changed columns: each row by the networks that did not train on it."""
@@ -285,9 +285,7 @@ class _Chooser:
                     orders.append(mine)
             return stitch(pieces, orders)
 
-        return lambda columns, places: mixture(
-            [p for c, votes in chosen.items() for p in [one(c, columns, places)] * votes]
-        )
+        return lambda columns, places: mixture([one(c, columns, places) for c in chosen], list(chosen.values()))
 
     def best(self) -> Candidate:
         """The candidate of least held-out loss; but a linear model where a network is not shown to be better.
