@@ -336,7 +336,7 @@ def test_losses_of_picks_are_those_of_the_mixture(predictive: RealPredictive, ne
     wanted = float((together.neg_log_likelihood(y) * weights).mean())
     if near:
         points = np.mean([pool[i].point() for i in (0, 2, 2)], axis=0)
-        wanted += 0.5 * float(np.log(np.mean((points - y) ** 2 * weights)))
+        wanted += 0.5 * 4 * float(np.log(np.mean((points - y) ** 2 * weights)))
     assert found == pytest.approx(wanted, rel=1e-9)
 
 

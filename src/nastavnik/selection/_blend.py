@@ -39,7 +39,7 @@ def blend(
     """The greedy blend of networks, as they are together, and baselines; None where no baseline may join.
 
     Trees give numbers without a width, so that the networks' distribution is moved to them; of numbers the criterion is
-    nats a row and how near the mean is, alike: half the logarithm of the mean square beside the nats.
+    nats a row and, above all, how near the mean is (``greedy_ensemble``).
 
     Args:
         networks: their predictions of the held-out rows.

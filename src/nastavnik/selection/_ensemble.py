@@ -9,6 +9,7 @@ import numpy as np
 from nastavnik.predictive import ClassPredictive, OfNumbers, Predictive, log_mean_exp, mixture
 
 _MOST = 8  # picks; a network may be picked more than once
+_NEAR = 4.0  # what points count for: a mixture's density forgives a member that is off, its mean does not
 
 
 def greedy_ensemble(
@@ -26,8 +27,8 @@ def greedy_ensemble(
         y: the rows' targets in own units.
         weights: of the rows, with mean 1.
         most: picks.
-        near: let half the logarithm of the points' mean square error count beside the nats: what a normal distribution
-            of the best width about them would lose.
+        near: beside the nats let half the logarithm of the points' mean square error count, four times as much: what a
+            normal distribution of the best width about them would lose.
 
     Returns:
         The picks; the shortest prefix that reaches the least loss seen.
@@ -62,5 +63,5 @@ class _Losses:
             each, point = together.neg_log_likelihood(self._y), together.point()
         loss = float((each * self._weights).mean())
         if self._near:
-            loss += 0.5 * float(np.log(np.mean((point - self._y) ** 2 * self._weights) + 1e-300))
+            loss += 0.5 * _NEAR * float(np.log(np.mean((point - self._y) ** 2 * self._weights) + 1e-300))
         return loss if np.isfinite(loss) else np.inf
