@@ -11,7 +11,7 @@ JOBS ?= 2
 
 demo: $(STAMP)
 	$(BIN)/nastavnik fit breast_cancer --budget 40s --out runs/demo --force
-	@echo "open runs/demo/report.html"
+	@echo "open runs/demo/report.html; for the command nastavnik itself: source $(BIN)/activate"
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
