@@ -141,8 +141,18 @@ class Model:
         """
         _check_shares(level, quantiles)
         frame = as_frame(rows)
-        predictive = self.predictive(self.read(frame), passes)
-        return _finite(pd.DataFrame(self.task.table(predictive, level, quantiles), index=frame.index))
+        columns = self.read(frame)
+        # a mixture holds every member's distribution of every row: in pieces, but where draws follow the rows' places
+        size = len(columns) if passes else _AT_ONCE
+        starts = range(0, max(1, len(columns)), max(1, size))
+        pieces = (columns.take(np.arange(start, min(start + size, len(columns)))) for start in starts)
+        tables = [
+            pd.DataFrame(self.task.table(self.predictive(piece, passes), level, quantiles))
+            for piece in (pieces if len(starts) > 1 else [columns])
+        ]
+        table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+        table.index = frame.index
+        return _finite(table)
 
     def read(self, frame: pd.DataFrame) -> Columns:
         """A raw table's input columns, in the model's order; what is odd about the cells is warned of."""
@@ -428,6 +438,7 @@ def _as_asked(learner: Learner, inputs: Inputs) -> tuple[torch.Tensor, ...]:
     return inputs.double().tensors if dtype == torch.float64 else inputs.tensors
 
 
+_AT_ONCE = 2**15  # rows that are predicted at a time
 _USUAL = 0.5  # deviation of a temperature's logarithm
 
 

@@ -111,6 +111,16 @@ def test_a_model_says_the_same_for_a_row_alone(fitted: Path) -> None:
         pd.testing.assert_frame_equal(model.predict(frame.iloc[[i]]), whole.iloc[[i]], rtol=1e-10)
 
 
+@pytest.mark.parametrize("rows", [1, 50])
+def test_many_rows_are_predicted_in_pieces(fitted: Path, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    frame = read_source("wine").frame.set_axis(np.arange(178)[::-1] // 2)  # an index that repeats itself
+    model = nastavnik.Model.load(fitted)
+    whole = model.predict(frame)
+    monkeypatch.setattr("nastavnik.model._AT_ONCE", rows)
+    pd.testing.assert_frame_equal(model.predict(frame), whole, rtol=1e-10)
+    assert len(model.predict(frame[:0])) == 0
+
+
 def test_regression_with_every_kind_of_column(houses: pd.DataFrame) -> None:
     run = nastavnik.fit(houses, target="price", networks=16)
     jsonschema.validate({"format_version": 1, **run.result}, schema())

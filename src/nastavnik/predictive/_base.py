@@ -69,7 +69,7 @@ class OfNumbers:
 
     def averaged(self, values: np.ndarray) -> np.ndarray:
         """The mean over members of values [m, n]."""
-        return values.mean(0) if self.shares is None else self.shares @ values
+        return average(values, self.shares)
 
     def log_averaged(self, values: np.ndarray) -> np.ndarray:
         """log of the mean over members of exp(values) [m, n], without overflow."""
@@ -81,6 +81,11 @@ class OfNumbers:
         low, high = self.interval(LEVEL)
         table = {**distances(self.point(), y), "nll": mean_of(self.neg_log_likelihood(y))}
         return {**table, "coverage": mean_of(((y >= low) & (y <= high)).astype(float))}
+
+
+def average(values: np.ndarray | Sequence[np.ndarray], shares: np.ndarray | None) -> np.ndarray:
+    """The mean over members of values [m, …], as their shares are."""
+    return np.mean(values, axis=0) if shares is None else np.tensordot(shares, values, axes=1)
 
 
 def mixture(members: Sequence[Predictive], votes: Sequence[int] | None = None) -> Predictive:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nastavnik.predictive._base import average
 from nastavnik.predictive._metrics import Weighted, distances, mean_of
 
 _BINS = 15
@@ -66,7 +67,7 @@ class ClassPredictive:
     @classmethod
     def joined(cls, members: Sequence[ClassPredictive], shares: np.ndarray | None = None) -> ClassPredictive:
         """The mean of the probabilities, as the shares are."""
-        return replace(members[0], probabilities=np.average([m.probabilities for m in members], axis=0, weights=shares))
+        return replace(members[0], probabilities=average([m.probabilities for m in members], shares))
 
     @classmethod
     def stitched(cls, parts: Sequence[ClassPredictive], order: np.ndarray) -> ClassPredictive:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nastavnik.predictive._base import average
 from nastavnik.predictive._metrics import Weighted, f1, mean_of
 
 _LEAST = 1e-12
@@ -51,7 +52,7 @@ class LabelsPredictive:
     @classmethod
     def joined(cls, members: Sequence[LabelsPredictive], shares: np.ndarray | None = None) -> LabelsPredictive:
         """The mean of the probabilities, as the shares are."""
-        return cls(np.average([m.probabilities for m in members], axis=0, weights=shares))
+        return cls(average([m.probabilities for m in members], shares))
 
     @classmethod
     def stitched(cls, parts: Sequence[LabelsPredictive], order: np.ndarray) -> LabelsPredictive:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nastavnik.predictive._base import average
 from nastavnik.predictive._metrics import Weighted, mean_of
 
 
@@ -53,7 +54,7 @@ class VotesPredictive:
     @classmethod
     def joined(cls, members: Sequence[VotesPredictive], shares: np.ndarray | None = None) -> VotesPredictive:
         """The mean of the probabilities, as the shares are."""
-        return cls(np.average([m.probabilities for m in members], axis=0, weights=shares))
+        return cls(average([m.probabilities for m in members], shares))
 
     @classmethod
     def stitched(cls, parts: Sequence[VotesPredictive], order: np.ndarray) -> VotesPredictive:
