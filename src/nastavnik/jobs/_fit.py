@@ -356,9 +356,8 @@ def _search(
         def reserve() -> None:
             """What the finish takes, as this machine is now."""
             if clock.budget is not None:
-                final = min(
-                    _finals(request) * search.final_seconds() + search.alone_seconds(), MOST_FINAL * clock.budget
-                )
+                final = search.final_seconds(not _finals(request)) + search.alone_seconds()
+                final = min(final, MOST_FINAL * clock.budget)
                 search.deadline.reserve = reserved(clock, dataset, request) + final
                 calm(clock, request)
 

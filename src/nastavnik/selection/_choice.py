@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
 from nastavnik.clock import Deadline
 from nastavnik.data import Columns
@@ -16,9 +15,7 @@ from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
 from nastavnik.metrics import Scores, difference, lead, scores
 from nastavnik.model import Fold, Member, Model, calibrate, member_predictive
-from nastavnik.population import Data, Learner, Population
 from nastavnik.predictive import Predictive, mixture, stitch
-from nastavnik.recipe import Recipe
 from nastavnik.request import FitRequest
 from nastavnik.selection._baselines import Baseline
 from nastavnik.selection._blend import blend
@@ -26,6 +23,7 @@ from nastavnik.selection._by_target import by_target, gain_of_sharing, networks_
 from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._criteria import CHOOSING, Rows, ask_criterion, mean_of
 from nastavnik.selection._ensemble import greedy_ensemble
+from nastavnik.selection._final import train_anew
 from nastavnik.selection._front import pareto_front
 from nastavnik.selection._importance import importance
 from nastavnik.selection._search import Search
@@ -97,7 +95,7 @@ def deliver(
         "single" if request.pareto and request.deliver == "best" else request.deliver, both, dataset.task, rows
     )
     one = delivered == "single"
-    model, chosen, numbers, finals = chooser.model(single if one else ensemble, deadline, of_folds=not one)
+    model, chosen, numbers, finals = chooser.model(single if one else ensemble, deadline, several=not one)
     held_out = chooser.held_out(chosen)  # after folds a final training may have fallen out
     if delivered == "blend" and blended is not None:
         model = replace(model, boosted=blended.boosted, network_votes=blended.networks)
@@ -387,42 +385,47 @@ class _Chooser:
         return sorted(found, key=lambda f: float(f["nll"]))
 
     def model(
-        self, chosen: Votes, deadline: Deadline | None = None, *, of_folds: bool = False
+        self, chosen: Votes, deadline: Deadline | None = None, *, several: bool = False
     ) -> tuple[Model, Votes, tuple[int, ...], int]:
         """The candidates as a model.
 
-        After cross-validation their recipes are trained anew on all but the test rows; or, ``of_folds``, the networks
-        of all folds are taken as they are, each with its fold's preparation: together they have seen all rows.
+        After cross-validation the recipe of a single one is trained anew on all but the test rows; of ``several`` the
+        networks of all folds are taken as they are, each with its fold's preparation: together they have seen all rows.
+        After a hold-out a single network is taken as it is; under a clock several are trained anew.
 
         Returns the model, its candidates, the numbers of its networks, and how many networks were trained for it. A
-        candidate whose final training diverges is replaced by the next best. When the deadline passes meanwhile they
-        are the networks of the first fold, as they are.
+        candidate whose final training diverges falls out, a single one for the next best. When the deadline passes
+        meanwhile they are the networks of the first part, as they are.
         """
-        bench = self.bench.of(next(iter(chosen)).recipe)
-        if of_folds and self.dataset.split.folds is not None:
+        folds = self.dataset.split.folds is not None
+        if several and folds:
             return self._of_folds(chosen), chosen, tuple(n for c in chosen for n in c.numbers), 0
-        if self.dataset.split.folds is None or (deadline is not None and deadline.passed()):
-            members = [
-                Member(self.search.pool[c.number][0], c.recipe, self.temperature(c), votes)
-                for c, votes in chosen.items()
-            ]
-            numbers = tuple(c.numbers[0] for c in chosen)
-            return self._model(bench.parts[0], members), chosen, numbers, 0
+        if folds or (several and self.search.networks is None):
+            anew = self._anew(chosen, deadline)
+            if anew is not None:
+                return anew
+        bench = self.bench.of(next(iter(chosen)).recipe)
+        members = [
+            Member(self.search.pool[c.number][0], c.recipe, self.temperature(c), votes) for c, votes in chosen.items()
+        ]
+        return self._model(bench.parts[0], members), chosen, tuple(c.numbers[0] for c in chosen), 0
+
+    def _anew(self, chosen: Votes, deadline: Deadline | None) -> tuple[Model, Votes, tuple[int, ...], int] | None:
+        """The candidates trained on all but the test rows; None where the time was over before all were."""
+        bench = self.bench.of(next(iter(chosen)).recipe)
         part, data = bench.whole()
         first = len(self.search.history) * self.bench.folds
         others = [c for c in self.ranking if c not in chosen and self.bench.of(c.recipe) is bench]
-        ranked = [*chosen, *others]
-        members, kept = [], {}
-        for candidate in ranked:
-            number, votes = first + len(members), chosen.get(candidate, 1)
-            learner = _train_finally(self.search, candidate, part, data, number, deadline)
+        for candidates in ([*chosen], *([c] for c in others)):
             if deadline is not None and deadline.passed():
-                return self.model(chosen, deadline)
-            if learner is not None:
-                members.append(Member(learner, candidate.recipe, self.temperature(candidate), votes))
-                kept[candidate] = votes
-            if len(members) == len(chosen):
-                numbers = tuple(range(first, first + len(members)))
+                return None
+            found = train_anew(self.search, candidates, part, data, first, deadline)
+            if deadline is not None and deadline.passed() and len(found) < len(candidates):
+                return None
+            if found:
+                kept = {c: chosen.get(c, 1) for c in candidates if c in found}
+                members = [Member(found[c], c.recipe, self.temperature(c), votes) for c, votes in kept.items()]
+                numbers = tuple(first + candidates.index(c) for c in kept)
                 return self._model(part, members), kept, numbers, len(members)
         raise UserError("every final training diverged; try --set optimizer.learning_rate=0.001")
 
@@ -441,34 +444,6 @@ class _Chooser:
         return Model(
             self.dataset.task.target, self.dataset.infos, part.preparation, part.target, part.signature, tuple(members)
         )
-
-
-def _train_finally(
-    search: Search, candidate: Candidate, part: Part, data: Data, number: int, deadline: Deadline | None
-) -> Learner | None:
-    """One network on everything but the test rows, for the epochs that were best in the folds; None if it diverges."""
-    recipe: Recipe = candidate.recipe
-    bench = search.bench.of(recipe)
-    batch = bench.data.batch_size(recipe.whole("batch_size"))
-    stretch = data.steps_per_epoch(batch) / bench.data.steps_per_epoch(batch)
-    total = max(1, round(candidate.total_steps * stretch))
-    population = Population(
-        [bench.learner(recipe, part)],
-        [recipe],
-        data,
-        total_steps=total,
-        numbers=[number],
-        evaluations=0,
-        block=1,
-        trace=search.trace,
-        measure=search.networks is None,
-    )
-    population.train(max(1, min(total, round(candidate.best_step * stretch))), deadline)
-    search.network_steps += population.network_steps
-    learner = population.network(0)
-    population.harvest()
-    finite = all(bool(torch.isfinite(p).all()) for p in learner.parameters())
-    return learner if finite else None
 
 
 def _baseline_records(

@@ -8,7 +8,7 @@ import numpy as np
 
 from nastavnik.predictive import ClassPredictive, OfNumbers, Predictive, log_mean_exp, mixture
 
-_MOST = 8  # picks; a network may be picked more than once
+MOST_PICKS = 8  # picks; a network may be picked more than once
 _NEAR = 4.0  # what points count for: a mixture's density forgives a member that is off, its mean does not
 
 
@@ -17,7 +17,7 @@ def greedy_ensemble(
     y: np.ndarray,
     weights: np.ndarray | None = None,
     *,
-    most: int = _MOST,
+    most: int = MOST_PICKS,
     near: bool = False,
 ) -> list[int]:
     """Indices into the pool, with repeats, that together have the least negative log likelihood of y.

@@ -22,6 +22,7 @@ from nastavnik.selection._bracket import Bracket, Drawn, cost_share, rungs_of
 from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._cost import CostModel, size_of
 from nastavnik.selection._drawing import Drawing
+from nastavnik.selection._ensemble import MOST_PICKS
 from nastavnik.selection._forecast import Forecast, forecast
 from nastavnik.selection._gain import expected_gain, resolution
 from nastavnik.selection._held_out import HeldOut
@@ -234,15 +235,17 @@ class Search:
         self.ended = why
         self.watcher.note(f"the search ends: {why}")
 
-    def final_seconds(self) -> float:
-        """What training the best candidate anew on all rows will take."""
-        if self.bench.split.folds is None or not self.ranking:
+    def final_seconds(self, several: bool) -> float:
+        """What training the best candidate anew on all rows will take, or as many as an ensemble may hold."""
+        split = self.bench.split
+        if not self.ranking or several == (split.folds is not None):  # they are taken as they are
             return 0.0
-        c, slowness = self.ranking[0], self.deadline.clock.slowness
+        best = self.ranking[: MOST_PICKS if several else 1]
+        c, slowness, steps = best[0], self.deadline.clock.slowness, max(c.best_step for c in best)
         batch = self.bench.data.batch_size(c.recipe.whole("batch_size"))
-        seconds = self.cost.seconds(size_of(self.pool[c.number][0]), 1, 1, c.best_step, batch)
-        folds = len(self.bench.split.folds) // self.bench.split.repeats
-        return max(seconds, c.best_step * _ALONE * slowness) * folds / max(1, folds - 1)
+        seconds = self.cost.seconds(size_of(self.pool[c.number][0]), len(best), len(best), steps, batch)
+        alone = 0.0 if several else steps * _ALONE * slowness
+        return max(seconds, alone) * len(split.development) / max(1, len(split.parts[0][0]))
 
     def alone_seconds(self) -> float:
         """What training the best candidate's recipe anew for each of several targets will take."""
