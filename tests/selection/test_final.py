@@ -12,6 +12,7 @@ import nastavnik
 from nastavnik.clock import Clock, Deadline
 from nastavnik.data import read_source
 from nastavnik.dataset import DatasetOptions, make_dataset
+from nastavnik.recipe import Value
 from nastavnik.selection import Search, Workbench, families_for, table_space
 from nastavnik.selection._final import train_anew
 from nastavnik.trace import Trace
@@ -27,7 +28,7 @@ def table(rows: int) -> pd.DataFrame:
 def search() -> Search:
     dataset = make_dataset(read_source(table(240)), DatasetOptions(target="y", folds=0))
     families = families_for(("mlp",), dataset.columns)
-    settings = {"epochs": 6, "network.embedding": "none", "network.width": 8, "network.depth": 1}
+    settings: dict[str, Value] = {"epochs": 6, "network.embedding": "none", "network.width": 8, "network.depth": 1}
     bench = Workbench(dataset.columns, dataset.task, dataset.split, families=families, settings=settings, seed=0)
     space = table_space(len(dataset.split.train), 3, families=families, target=dataset.task.target).pin(settings)
     found = Search(bench, space, seed=0, deadline=Deadline(Clock(None)), networks=10, trace=Trace(), engine="batched")
