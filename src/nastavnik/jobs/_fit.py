@@ -38,6 +38,7 @@ from nastavnik.jobs._time import (
     BASELINE_SHARE,
     CLOSING_SECONDS,
     MOST_FINAL,
+    MOST_FINAL_OF_SEVERAL,
     REPORT_SECONDS,
     calm,
     refuse_too_short,
@@ -356,8 +357,9 @@ def _search(
         def reserve() -> None:
             """What the finish takes, as this machine is now."""
             if clock.budget is not None:
-                final = search.final_seconds(not _finals(request)) + search.alone_seconds()
-                final = min(final, MOST_FINAL * clock.budget)
+                several = not _finals(request)
+                final = search.final_seconds(several) + search.alone_seconds()
+                final = min(final, (MOST_FINAL_OF_SEVERAL if several else MOST_FINAL) * clock.budget)
                 search.deadline.reserve = reserved(clock, dataset, request) + final
                 calm(clock, request)
 

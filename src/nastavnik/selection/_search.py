@@ -241,9 +241,11 @@ class Search:
         if not self.ranking or several == (split.folds is not None):  # they are taken as they are
             return 0.0
         best = self.ranking[: MOST_PICKS if several else 1]
-        c, slowness, steps = best[0], self.deadline.clock.slowness, max(c.best_step for c in best)
+        c, slowness = best[0], self.deadline.clock.slowness
+        steps = round(float(np.mean([c.best_step for c in best])))
         batch = self.bench.data.batch_size(c.recipe.whole("batch_size"))
-        seconds = self.cost.seconds(size_of(self.pool[c.number][0]), len(best), len(best), steps, batch)
+        shapes = min(_BLOCKS, len(best))
+        seconds = self.cost.seconds(size_of(self.pool[c.number][0]), len(best), shapes, steps, batch)
         alone = 0.0 if several else steps * _ALONE * slowness
         return max(seconds, alone) * len(split.development) / max(1, len(split.parts[0][0]))
 
