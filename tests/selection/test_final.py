@@ -1,19 +1,18 @@
 """The final training: several candidates anew, each to its best step."""
 
 import time
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-import nastavnik
 from nastavnik.clock import Clock, Deadline
 from nastavnik.data import read_source
 from nastavnik.dataset import DatasetOptions, make_dataset
 from nastavnik.recipe import Value
 from nastavnik.selection import Search, Workbench, families_for, table_space
+from nastavnik.selection._choice import _Chooser
 from nastavnik.selection._final import train_anew
 from nastavnik.trace import Trace
 
@@ -56,18 +55,18 @@ def test_what_is_not_done_in_time_is_missing(search: Search) -> None:
     assert train_anew(search, search.ranking[:3], part, data, 100, Deadline(clock)) == {}
 
 
-def test_several_after_a_hold_out_have_seen_all_rows() -> None:
-    frame = table(400)
-    asked: dict[str, Any] = {
-        "target": "y",
-        "folds": 0,
-        "deliver": "ensemble",
-        "settings": {"epochs": 5, "network.family": "mlp"},
-    }
-    run = nastavnik.fit(frame, budget=20, **asked)
-    chosen = run.result["chosen"]
-    assert len(chosen["networks"]) == len(run.model.members)
-    table_of = run.networks.set_index("network")
-    assert set(table_of.loc[chosen["networks"], "status"]) == {"final"}
-    fixed = nastavnik.fit(frame, networks=6, **asked)  # a number of networks is kept to
-    assert "final" not in set(fixed.networks["status"])
+def test_several_after_a_hold_out_have_seen_all_rows(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = make_dataset(read_source(table(240)), DatasetOptions(target="y", folds=0))
+    chooser = _Chooser(search, dataset)
+    chosen = dict.fromkeys(search.ranking[:3], 1)
+    _, _, numbers, trained = chooser.model(chosen, None, several=True)
+    assert trained == 0  # a number of networks is kept to
+    assert numbers == tuple(c.numbers[0] for c in chosen)
+    monkeypatch.setattr(search, "networks", None)
+    model, kept, numbers, trained = chooser.model(chosen, None, several=True)
+    assert list(kept) == list(chosen)
+    assert trained == len(model.members) == 3
+    assert min(numbers) >= len(search.history)
+    wanted = search.bench.whole()[0].preparation
+    assert model.preparation.to_record()[0] == wanted.to_record()[0]
+    assert chooser.model(chosen, None)[3] == 0  # as they are, where only several are asked for
