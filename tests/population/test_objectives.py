@@ -211,7 +211,7 @@ def test_two_players_in_turn_are_one_program_and_make_what_the_rows_are() -> Non
     names = [n for n, p in start[0].named_parameters() if not torch.equal(p, dict(start[1].named_parameters())[n])]
     assert names
     assert all(name.startswith("network.generator.") for name in names)  # the critic waits for its turn
-    population.train(1500)
+    population.train(3000)
     made = torch.stack([population.network(k).network.generator(noise).detach() for k in range(8)])  # type: ignore[operator]
     assert float((made.mean(1) - 2).abs().median()) < 0.15
     assert float((made.std(1) - 0.5).abs().median()) < 0.2

@@ -70,3 +70,13 @@ def test_several_after_a_hold_out_have_seen_all_rows(search: Search, monkeypatch
     wanted = search.bench.whole()[0].preparation
     assert model.preparation.to_record()[0] == wanted.to_record()[0]
     assert chooser.model(chosen, None)[3] == 0  # as they are, where only several are asked for
+
+
+def test_several_that_all_diverge_anew_are_taken_as_they_are(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = make_dataset(read_source(table(240)), DatasetOptions(target="y", folds=0))
+    chosen = dict.fromkeys(search.ranking[:3], 1)
+    monkeypatch.setattr(search, "networks", None)
+    monkeypatch.setattr("nastavnik.selection._choice.train_anew", lambda *given: {})
+    _, kept, numbers, trained = _Chooser(search, dataset).model(chosen, None, several=True)
+    assert (list(kept), trained) == (list(chosen), 0)
+    assert numbers == tuple(c.numbers[0] for c in chosen)

@@ -41,7 +41,7 @@ def world(count: int, engine: str, **extra: Value) -> tuple[Population, torch.Te
 
 @pytest.mark.parametrize("engine", ["sequential", "batched", "compiled"])
 def test_entropy_is_that_of_the_known_curvature(engine: str) -> None:
-    population, x, _ = world(100 if engine == "sequential" else 300, engine)
+    population, x, _ = world(300, engine)
     population.train(20)
     h = x.T @ x / NOISE**2 / 30 + PRECISION / 30 * torch.eye(3)
     expected = 20 * (-RATE * h.trace() - RATE**2 * (h @ h).trace())

@@ -358,8 +358,9 @@ def _search(
             """What the finish takes, as this machine is now."""
             if clock.budget is not None:
                 several = not _finals(request)
-                final = search.final_seconds(several) + search.alone_seconds()
-                final = min(final, (MOST_FINAL_OF_SEVERAL if several else MOST_FINAL) * clock.budget)
+                final = search.final_seconds(several)
+                final = min(final, MOST_FINAL_OF_SEVERAL * clock.budget) if several else final
+                final = min(final + search.alone_seconds(), MOST_FINAL * clock.budget)
                 search.deadline.reserve = reserved(clock, dataset, request) + final
                 calm(clock, request)
 

@@ -411,12 +411,15 @@ class _Chooser:
         return self._model(bench.parts[0], members), chosen, tuple(c.numbers[0] for c in chosen), 0
 
     def _anew(self, chosen: Votes, deadline: Deadline | None) -> tuple[Model, Votes, tuple[int, ...], int] | None:
-        """The candidates trained on all but the test rows; None where the time was over before all were."""
+        """The candidates trained on all but the test rows; None where the time was over before all were, or where all
+        diverged that may be taken as they are.
+        """
         bench = self.bench.of(next(iter(chosen)).recipe)
         part, data = bench.whole()
         first = len(self.search.history) * self.bench.folds
         others = [c for c in self.ranking if c not in chosen and self.bench.of(c.recipe) is bench]
-        for candidates in ([*chosen], *([c] for c in others)):
+        nexts = [] if self.dataset.split.folds is None else [[c] for c in others]
+        for candidates in ([*chosen], *nexts):
             if deadline is not None and deadline.passed():
                 return None
             found = train_anew(self.search, candidates, part, data, first, deadline)
@@ -427,6 +430,8 @@ class _Chooser:
                 members = [Member(found[c], c.recipe, self.temperature(c), votes) for c, votes in kept.items()]
                 numbers = tuple(first + candidates.index(c) for c in kept)
                 return self._model(part, members), kept, numbers, len(members)
+        if self.dataset.split.folds is None:
+            return None
         raise UserError("every final training diverged; try --set optimizer.learning_rate=0.001")
 
     def _of_folds(self, chosen: Votes) -> Model:
