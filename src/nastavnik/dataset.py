@@ -26,6 +26,7 @@ from nastavnik.kinds import (
     to_columns,
     told_missing,
 )
+from nastavnik.request import DatasetOptions as DatasetOptions
 from nastavnik.request import check_target, target_names
 from nastavnik.targets import TARGETS, are_one, find_target, kinds_wanted
 from nastavnik.task import Task
@@ -69,41 +70,24 @@ class Dataset:
         }
 
 
-@dataclass(frozen=True)
-class DatasetOptions:
-    """How a table is to be read: see ``nastavnik fit --help``."""
-
-    target: str | None = None
-    task: str | None = None
-    kinds: Mapping[str, str] | None = None
-    drop: tuple[str, ...] = ()
-    group: str | None = None
-    time: str | None = None
-    split: str | None = None
-    folds: int | None = None
-    repeats: int = 1
-    test: float = 0.1
-    class_weights: str = "none"
-    seed: int = 0
-    networks: int | None = None
-    decimal: str | None = None
-    date_formats: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    weights: str | None = None
-    target_weights: Mapping[str, float] | None = None
-    fewest_rows: int = FEWEST_ROWS
-    fold_below: int = FEW_ROWS  # rows besides the test part, below which there is cross-validation by default
-
-
-def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True) -> Dataset:
+def make_dataset(
+    table: Table,
+    options: DatasetOptions,
+    *,
+    audited: bool = True,
+    fewest_rows: int = FEWEST_ROWS,
+    fold_below: int = FEW_ROWS,
+) -> Dataset:
     """Find kinds, roles and task; read the columns; audit (unless a run's earlier audit is on record) and split them.
+
+    With fewer than ``fold_below`` rows besides the test part there is cross-validation by default.
 
     Raises:
         UserError: a column named by an option is not there, the target will not do, or rows are too few.
     """
     frame = table.frame
-    if len(frame) < options.fewest_rows:
-        raise UserError(f"the table has {len(frame)} rows; at least {options.fewest_rows} are needed")
+    if len(frame) < fewest_rows:
+        raise UserError(f"the table has {len(frame)} rows; at least {fewest_rows} are needed")
     options = _with_plain_names(options)
     targets = _targets(table, options)
     told_names = ", ".join(map(repr, targets))
@@ -123,8 +107,8 @@ def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True)
             raise UserError(f"--drop names a column {name!r} that is not there{nearest(name, frame.columns)}")
     frame, labelled, unlabelled = _with_targets(frame, targets, wanted, options)
     frame, labelled = _with_weight(frame, labelled, options.weights)
-    if len(frame) < options.fewest_rows:
-        raise UserError(f"{len(frame)} rows have a target {told_names}; at least {options.fewest_rows} are needed")
+    if len(frame) < fewest_rows:
+        raise UserError(f"{len(frame)} rows have a target {told_names}; at least {fewest_rows} are needed")
     known: dict[str, Cells] = {}
     infos = _describe(frame, options, known)
     by_name = {info.name: info for info in infos}
@@ -161,7 +145,7 @@ def make_dataset(table: Table, options: DatasetOptions, *, audited: bool = True)
     keys = keys_of(frame[[i.name for i in others]], known, columns.fields)
     found = _audit(frame[[i.name for i in others]], others, columns, task, keys) if audited else []
     part = None if table.part is None else table.part[labelled]
-    split = _split(frame, keys, part, task, by_name, roles, options, notes)
+    split = _split(frame, keys, part, task, by_name, roles, options, fold_below, notes)
     if audited and columns.fields:
         found += copies_across(
             keys, columns, (("training", split.train), ("validation", split.validation), ("test", split.test))
@@ -220,7 +204,7 @@ def _unread(values: pd.Series, gone: np.ndarray, target: str, options: DatasetOp
 
 
 def _own(options: DatasetOptions, name: str) -> dict[str, str]:
-    return {name: options.kinds[name]} if options.kinds and name in options.kinds else {}
+    return {name: options.kinds[name]} if name in options.kinds else {}
 
 
 def _with_weight(frame: pd.DataFrame, labelled: np.ndarray, name: str | None) -> tuple[pd.DataFrame, np.ndarray]:
@@ -251,8 +235,8 @@ def _with_plain_names(options: DatasetOptions) -> DatasetOptions:
         return None if name is None else str(name).strip()
 
     one: dict[str, Any] = {name: plain(getattr(options, name)) for name in ("group", "time", "split", "weights")}
-    kinds = {str(name).strip(): kind for name, kind in (options.kinds or {}).items()}
-    shares = {str(name).strip(): share for name, share in (options.target_weights or {}).items()}
+    kinds = {str(name).strip(): kind for name, kind in options.kinds.items()}
+    shares = {str(name).strip(): share for name, share in options.target_weights.items()}
     drop = tuple(str(name).strip() for name in options.drop)
     return replace(options, drop=drop, kinds=kinds, target_weights=shares, **one)
 
@@ -281,7 +265,7 @@ def _shares(options: DatasetOptions, targets: Sequence[str], wanted: Mapping[str
     Raises:
         UserError: a name is none of theirs, or there is one target only.
     """
-    shares = options.target_weights or {}
+    shares = options.target_weights
     if shares and (len(targets) < 2 or are_one(wanted)):
         raise UserError("--target-weight says what each of several targets counts, but there is one")
     for name in shares:
@@ -341,6 +325,7 @@ def _split(
     infos: Mapping[str, ColumnInfo],
     roles: Mapping[str, str],
     options: DatasetOptions,
+    fold_below: int,
     notes: list[str],
 ) -> Split:
     n = len(frame)
@@ -361,7 +346,7 @@ def _split(
         enough = options.networks is None or options.networks >= 2 * FOLDS * options.repeats + 1
         ready = given is not None and bool((given == "validation").any())
         plain = not any(info.kind in _DEAR for info in infos.values())
-        few = rest < (options.fold_below if plain else FEW_ROWS)
+        few = rest < (fold_below if plain else FEW_ROWS)
         folds = FOLDS if few and enough and times is None and not ready else 0
         if folds:
             notes.append(

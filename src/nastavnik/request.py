@@ -28,14 +28,41 @@ _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
-class FitRequest:
+class DatasetOptions:
+    """How a table is read and split: see ``nastavnik fit --help``.
+
+    ``test`` is the test part's share, 0 for none. ``folds`` is None for the default: 5 under 2,000 rows, else a
+    hold-out; 0 forces a hold-out. ``repeats`` trains each candidate so many times: on folds divided anew, or from
+    other seeds.
+    """
+
+    target: str | None = None
+    task: str | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    group: str | None = None
+    time: str | None = None
+    split: str | None = None
+    folds: int | None = None
+    repeats: int = 1
+    test: float = 0.1
+    class_weights: str = "none"
+    seed: int = 0
+    networks: int | None = None
+    decimal: str | None = None
+    date_formats: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    weights: str | None = None
+    target_weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FitRequest(DatasetOptions):
     """One fit, in plain values; what ``run.json`` keeps under ``asked``.
 
     ``budget`` is in seconds, ``networks`` in trained networks (folds and final networks counted); without either
-    the budget is two minutes. ``settings`` pins parts of the recipe by dotted name. ``test`` is the test part's
-    share, 0 for none. ``engine`` is the way to run networks, ``checkpoint`` the seconds between two savings.
-    ``folds`` is None for the default: 5 under 2,000 rows, else a hold-out; 0 forces a hold-out. ``repeats`` trains
-    each candidate so many times: on folds divided anew, or from other seeds.
+    the budget is two minutes. ``settings`` pins parts of the recipe by dotted name. ``engine`` is the way to run
+    networks, ``checkpoint`` the seconds between two savings.
 
     ``space`` is the text of a space in TOML; ``limits`` what a recipe may take; ``pareto`` the criteria of a front;
     ``stop`` says whether the search may end before its budget, ``ladder`` whether it first looks for any signal.
@@ -45,10 +72,7 @@ class FitRequest:
     """
 
     source: str | None = None
-    target: str | None = None
     budget: float | None = None
-    networks: int | None = None
-    seed: int = 0
     families: tuple[str, ...] = ()
     criterion: str = "validation"
     deliver: str = "single"
@@ -62,28 +86,13 @@ class FitRequest:
     forecasts: bool = True
     pareto: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
-    repeats: int = 1
     stop: str = "auto"
     ladder: str = "auto"
     advice: float = 0.0
-    task: str | None = None
     settings: Mapping[str, Value] = field(default_factory=dict)
-    kinds: Mapping[str, str] = field(default_factory=dict)
-    drop: tuple[str, ...] = ()
-    group: str | None = None
-    time: str | None = None
-    split: str | None = None
-    folds: int | None = None
-    test: float = 0.1
-    class_weights: str = "none"
     delimiter: str | None = None
     encoding: str | None = None
-    decimal: str | None = None
     header: bool | None = None
-    date_formats: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    weights: str | None = None
-    target_weights: Mapping[str, float] = field(default_factory=dict)
     fill: bool = False
     memory: int | None = None
 

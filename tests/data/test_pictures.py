@@ -43,9 +43,9 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def dataset(source: Any, **options: Any) -> Dataset:
+def dataset(source: Any, fewest_rows: int = 20, **options: Any) -> Dataset:
     table = source if isinstance(source, Table) else read_source(source)
-    return make_dataset(table, DatasetOptions(**options))
+    return make_dataset(table, DatasetOptions(**options), fewest_rows=fewest_rows)
 
 
 def test_a_folder_for_each_class_is_a_table_of_pictures(folder: Path) -> None:

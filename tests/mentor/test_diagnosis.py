@@ -24,7 +24,8 @@ def made(name: str, score: float, severity: str = "warning", causes: tuple[str, 
         yield Sign(score, evidence={"number": score})
 
     return Rule(
-        name, "data", severity, name, "It shows.", "It does.", "a book", 1.0, look, lambda h: [Advice("mend it")], causes
+        name, "data", severity, name, "It shows.", "It does.", "a book", 1.0, look, lambda h: [Advice("mend it")], causes,
+        measured=False,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from torch import nn
 from nastavnik.arguments import checked
 from nastavnik.clock import Clock, Deadline
 from nastavnik.data import Table, read_source, with_weights, write_csv
-from nastavnik.dataset import Dataset, make_dataset
+from nastavnik.dataset import FEWEST_ROWS, Dataset
 from nastavnik.errors import InterruptedEarly, UserError
 from nastavnik.files import write_atomically, write_json
 from nastavnik.jobs._checkpoint import Checkpoints, read_checkpoint, read_trace, restore
@@ -27,7 +27,7 @@ from nastavnik.jobs._record import network_table, result_record
 from nastavnik.jobs._setup import (
     check_device,
     check_threads,
-    dataset_options,
+    dataset_of,
     prepare,
     read_table,
     settle_likelihood,
@@ -181,7 +181,7 @@ def fit_request(
     watcher: Watcher | None = None,
     clock: Clock | None = None,
     extras: bool = True,
-    fewest_rows: int | None = None,
+    fewest_rows: int = FEWEST_ROWS,
 ) -> Run:
     """The job itself: read, split, try baselines, search, choose, test once, deliver.
 
@@ -214,7 +214,7 @@ def _fit(
     watcher: Watcher,
     clock: Clock,
     extras: bool,
-    fewest_rows: int | None,
+    fewest_rows: int,
 ) -> Run:
     clock.budget = request.budget_or_default
     watcher.begin(clock)
@@ -233,7 +233,7 @@ def _fit_beside(
     watcher: Watcher,
     clock: Clock,
     beside: BaselineProcess | None,
-    fewest_rows: int | None,
+    fewest_rows: int,
 ) -> Run:
     """The fit, with baselines in a process beside it; without one there are no extras."""
     try:
@@ -241,7 +241,7 @@ def _fit_beside(
         check_threads(request.threads)
         watcher.doing("reading the table")
         table = read_table(request, folder, source, y)
-        dataset = make_dataset(table, dataset_options(request, fewest_rows))
+        dataset = dataset_of(table, request, fewest_rows=fewest_rows)
         families = [family] if family is not None else families_for(request.families, dataset.columns)
         request = settle_likelihood(dataset, families, request, clock)
         bench, space, strategy = prepare(dataset, families, request)

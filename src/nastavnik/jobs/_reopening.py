@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from nastavnik.clock import Clock, Deadline
-from nastavnik.dataset import Dataset, make_dataset
+from nastavnik.dataset import Dataset
 from nastavnik.jobs._checkpoint import read_checkpoint, restore
-from nastavnik.jobs._setup import dataset_options, prepare, read_table
+from nastavnik.jobs._setup import dataset_of, prepare, read_table
 from nastavnik.nets import Family
 from nastavnik.request import FitRequest
 from nastavnik.rooms import limited
@@ -18,7 +18,7 @@ def reopened(folder: RunFolder, family: Family | None, clock: Clock) -> tuple[Da
     """The run's dataset, and its search where the last checkpoint was written."""
     request = FitRequest.from_json(folder.record["asked"])
     with limited(request.memory):
-        dataset = make_dataset(read_table(request, folder, None, None), dataset_options(request, None), audited=False)
+        dataset = dataset_of(read_table(request, folder, None, None), request, audited=False)
     families = [family] if family is not None else families_for(request.families, dataset.columns)
     bench, space, strategy = prepare(dataset, families, request)
     search = Search(

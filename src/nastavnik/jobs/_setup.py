@@ -10,7 +10,7 @@ from typing import Any
 
 from nastavnik.clock import Clock, Deadline
 from nastavnik.data import Table, read_source
-from nastavnik.dataset import FEW_ROWS, FEWEST_ROWS, Dataset, DatasetOptions, make_dataset
+from nastavnik.dataset import FEW_ROWS, FEWEST_ROWS, Dataset, make_dataset
 from nastavnik.errors import UserError
 from nastavnik.nets import Family
 from nastavnik.population import Population
@@ -56,12 +56,9 @@ def read_table(request: FitRequest, folder: RunFolder, source: Any, y: Any) -> T
     return table
 
 
-def dataset_options(request: FitRequest, fewest_rows: int | None) -> DatasetOptions:
-    """The part of the request that says how the table is read and split."""
-    shared = {f.name for f in fields(DatasetOptions)} & {f.name for f in fields(FitRequest)}
-    asked = {name: getattr(request, name) for name in shared}
-    fewest = FEWEST_ROWS if fewest_rows is None else fewest_rows
-    return DatasetOptions(**asked, fewest_rows=fewest, fold_below=_fold_below(request))
+def dataset_of(table: Table, request: FitRequest, *, audited: bool = True, fewest_rows: int = FEWEST_ROWS) -> Dataset:
+    """The table as the request asks for it to be read and split."""
+    return make_dataset(table, request, audited=audited, fewest_rows=fewest_rows, fold_below=_fold_below(request))
 
 
 def _fold_below(request: FitRequest) -> int:
@@ -187,7 +184,7 @@ def show_space(request: FitRequest) -> str:
     """The tree that a fit would search, drawn; nothing is trained or written."""
     check_device(request.device)
     table = read_table(request, RunFolder.create(None, request.to_json(), force=False), request.source, None)
-    dataset = make_dataset(table, dataset_options(request, None), audited=False)
+    dataset = dataset_of(table, request, audited=False)
     families = families_for(request.families, dataset.columns)
     _, space, strategy = prepare(dataset, families, request)
     lines = [tree_in_words(space)]

@@ -8,6 +8,7 @@ from typing import Any
 
 from nastavnik.errors import UserError, nearest
 from nastavnik.files import plain
+from nastavnik.mentor._proof import second_sign
 from nastavnik.mentor._reading import fared_well
 from nastavnik.mentor._rule import SEVERITIES, Advice, Rule, Sign
 from nastavnik.mentor.rules import RULES
@@ -67,17 +68,19 @@ def diagnose(
     left_out = set(suppress)
     for name in left_out - set(rules):
         raise UserError(f"there is no rule {name!r}{nearest(name, rules)}")
-    found = {}
+    found: dict[str, Finding] = {}
+    signs: dict[str, Sign] = {}
     for name, rule in rules.items():
         if name not in left_out:
             try:
                 sign = rule.strongest(history)
                 if sign is not None and sign.score >= rule.threshold:
-                    found[name] = _finding(rule, sign, history)
+                    found[name], signs[name] = _finding(rule, sign, history), sign
             except Exception as error:
                 if broken is None:
                     raise
                 broken(name, error)
+    found = {name: _weighed(f, signs[name], history, found, rules) for name, f in found.items()}
     rooted = {name: replace(f, root=_root(name, found, rules)) for name, f in found.items()}
     return _ordered(rooted)
 
@@ -100,6 +103,19 @@ def _finding(rule: Rule, sign: Sign, history: History) -> Finding:
         rule.source,
         sign.score / rule.threshold,
     )
+
+
+def _weighed(
+    finding: Finding, sign: Sign, history: History, found: Mapping[str, Finding], rules: Mapping[str, Rule]
+) -> Finding:
+    """An error that is neither proved nor has a second sign is a warning."""
+    rule = rules[finding.rule]
+    if finding.severity != "error" or not rule.measured or sign.proof:
+        return finding
+    besides = second_sign(rule, sign, history, found, rules)
+    if besides is None:
+        return replace(finding, severity="warning", evidence={**finding.evidence, "besides": "no second sign"})
+    return replace(finding, evidence={**finding.evidence, "besides": besides})
 
 
 def _root(name: str, found: Mapping[str, Finding], rules: Mapping[str, Rule]) -> str | None:

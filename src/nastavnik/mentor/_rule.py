@@ -21,7 +21,8 @@ SEVERITIES = ("info", "warning", "error")
 class Sign:
     """What a rule saw: ``score`` (larger is sicker), where, in which steps, and the numbers that show it.
 
-    ``severity``: how grave this sign is, where that differs from the rule's own.
+    ``severity``: how grave this sign is, where that differs from the rule's own. ``proof``: that it is exact, though
+    the rule's score is measured as a rule. ``besides``: what else says the same, measured by something else, in words.
     """
 
     score: float
@@ -29,6 +30,8 @@ class Sign:
     steps: tuple[int, int] | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
     severity: str | None = None
+    proof: bool = False
+    besides: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class Rule:
     literature, used until the bench has set one. ``causes`` are rules whose findings explain this one's.
     ``measured`` says that the score comes from measurements and the bench may set its threshold; otherwise it is a
     plain fact, such as a layer that is not trained. ``hinders`` says that it is an error for what it does to the
-    training, and no more than a warning where that went well all the same.
+    training, and no more than a warning where that went well all the same. ``outcome``: that the score is how the
+    training went. An error of a measured score needs a second sign (``_proof``), else it is a warning.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Rule:
     causes: tuple[str, ...] = ()
     measured: bool = True
     hinders: bool = False
+    outcome: bool = False
 
     @property
     def threshold(self) -> float:
@@ -89,6 +94,7 @@ def rule(
     causes: tuple[str, ...] = (),
     measured: bool = True,
     hinders: bool = False,
+    outcome: bool = False,
 ) -> Callable[[Callable[[History], Iterator[Sign]]], Rule]:
     """Make a rule of a function; its docstring's first paragraph is the symptom, the rest the mechanism.
 
@@ -111,6 +117,7 @@ def rule(
             causes,
             measured,
             hinders,
+            outcome,
         )
 
     return make

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from nastavnik.instruments import area_under_margin, forgetting_events
-from nastavnik.mentor._reading import CLEARLY, beats_shares, chance, skills
+from nastavnik.mentor._reading import CLEARLY, beats_shares, chance, losses, skills
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
@@ -74,6 +74,7 @@ def _check_pairs(history: History) -> Iterator[Advice]:
     usual=0.85,
     advise=_check_pairs,
     causes=("shifted_parts",),
+    outcome=True,
 )
 def labels_without_signal(history: History) -> Iterator[Sign]:
     """The training rows are fitted better and better, while validation rows never get better than chance; or inputs
@@ -88,7 +89,7 @@ def labels_without_signal(history: History) -> Iterator[Sign]:
     """
     broken, again = history.facts.get("pairs broken", 0.0), history.facts.get("pairs found", 0)
     if broken > _BROKEN and again >= _PAIRS:
-        yield Sign(1 + broken, evidence={"rows found again": again, "with another target": broken})
+        yield Sign(1 + broken, evidence={"rows found again": again, "with another target": broken}, proof=True)
     base = chance(history)
     trees = (history.last("trees' score") - base) / max(1 - base, 1e-9)
     if beats_shares(history, "validation") or trees > CLEARLY:
@@ -99,7 +100,16 @@ def labels_without_signal(history: History) -> Iterator[Sign]:
     held = np.nan_to_num(held)
     known = max(float(held[len(held) // 2 :].mean()), float(held[-1]) if held[-1] > CLEARLY else -1.0, -1.0)
     if own[-3:].mean() - max(known, 0.0) > 0.05:
-        yield Sign(1 - known, evidence={"skill on training rows": float(own[-1]), "on validation rows": known})
+        evidence = {"skill on training rows": float(own[-1]), "on validation rows": known}
+        yield Sign(1 - known, evidence=evidence, besides=_no_better(history, trees))
+
+
+def _no_better(history: History, trees: float) -> str:
+    """What says, beside the scores, that validation rows cannot be told: trees, or a loss that rose."""
+    if np.isfinite(trees):
+        return "trees do not tell these rows either"
+    held = losses(history, "validation")
+    return "the validation loss ends above its start" if len(held) > 2 and np.median(held[-3:]) > held[0] else ""
 
 
 def _look_at(history: History) -> Iterator[Advice]:

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nastavnik.mentor._reading import CLEARLY, at, beats_shares, losses, skills, span
+from nastavnik.mentor._reading import CLEARLY, at, beats_shares, chance, losses, skills, span
 from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
 _MUCH = 0.2  # of the first loss: with less left, nothing was stopped
 _WELL_FITTED = 0.95
+_FEWEST_STEPS = 100  # before which a loss that stands still says nothing
 _SLIGHT = 0.02  # of the loss at the start: rises and falls below it say nothing
 _BLOCKERS = (
     "rate_too_large",
@@ -200,6 +201,7 @@ def _suspects(history: History) -> Iterator[Advice]:
     usual=0.95,
     advise=_suspects,
     causes=_BLOCKERS,
+    outcome=True,
 )
 def chance_level(history: History) -> Iterator[Sign]:
     """Even on the training rows the network does no better than saying the same of every row.
@@ -217,7 +219,23 @@ def chance_level(history: History) -> Iterator[Sign]:
         for name, words in (("trees' score", "trees' score on validation rows"), ("eight rows learned",) * 2):
             if len(history.series(name)):
                 evidence[words] = history.last(name)
-        yield Sign(1 - max(skill, 0.0), steps=span(history, "training rows' score"), evidence=evidence)
+        steps = span(history, "training rows' score")
+        yield Sign(1 - max(skill, 0.0), steps=steps, evidence=evidence, besides=_learnable(history))
+
+
+def _learnable(history: History) -> str:
+    """What says, beside a score at chance, that nothing is learned: trees learn it, eight rows are not, or the loss."""
+    trees = (history.last("trees' score") - chance(history)) / max(1 - chance(history), 1e-9)
+    if trees > CLEARLY:
+        return "trees learn it from the same rows"
+    if history.last("eight rows learned") < 0.5:
+        return "eight rows are not learned by heart either"
+    steps, held = history.steps("training rows' loss"), losses(history)
+    if len(held) < 3 or steps[-1] < _FEWEST_STEPS or beats_shares(history, "training"):
+        return ""
+    if history.facts.get("class shares"):
+        return "the loss has not come below what saying how common each class is would give"
+    return "the loss has hardly fallen" if np.median(held[-3:]) > (1 - _SLIGHT) * held[0] else ""
 
 
 def _calibrate(history: History) -> Iterator[Advice]:
