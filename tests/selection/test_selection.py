@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,18 @@ def test_importance_finds_the_column_that_matters(rng: np.random.Generator) -> N
     assert found[0]["column"] == "x1"
     assert found[0]["rise"] == pytest.approx(9.0, rel=0.2)  # half of the variance of the difference of two draws
     assert [f["rise"] for f in found[1:]] == [0.0, 0.0]
+
+
+def test_importance_asks_a_slow_model_of_fewer_rows(rng: np.random.Generator) -> None:
+    x, own, asked = rng.normal(size=(400, 3)), TargetPreparation("real"), []
+
+    def predict(part: Columns, places: np.ndarray) -> Predictive:
+        asked.append(len(part))
+        time.sleep(len(part) * 1e-4)
+        return RealPredictive(3 * part.numbers[None, :, 1], np.ones((1, len(part))), own)
+
+    found = importance(predict, columns_of(x), 3 * x[:, 1], seed=0, seconds=0.1)
+    assert asked[0] == 400
+    assert set(asked[1:]) == {max(asked[1:])}
+    assert 100 <= asked[1] < 250  # all rows six times take a quarter of a second
+    assert found[0]["column"] == "x1"

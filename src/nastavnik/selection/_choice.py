@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ from nastavnik.selection._trained import is_unfinished, training_of
 from nastavnik.selection._wild import absurd, shown_above_zero
 from nastavnik.selection._workbench import Part
 from nastavnik.task import Task
+
+_IMPORTANCE_SHARE = 0.03  # of a budget of time
 
 Votes = dict[Candidate, int]
 Measured = TypeVar("Measured", np.ndarray, np.ndarray | None)
@@ -137,7 +140,9 @@ def deliver(
     if baselines or len(test_rows):
         held_columns = dataset.columns.take(rows)
         predict = chooser.predictor(chosen)
-        columns = importance(predict, held_columns, y[rows], seed=request.seed, expired=expired)
+        budget = request.budget_or_default
+        seconds = math.inf if budget is None else _IMPORTANCE_SHARE * budget
+        columns = importance(predict, held_columns, y[rows], seed=request.seed, expired=expired, seconds=seconds)
     return Delivery(
         model,
         delivered,

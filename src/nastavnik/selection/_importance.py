@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,6 +14,7 @@ from nastavnik.data import Columns, Field
 from nastavnik.predictive import Predictive
 
 _MOST_WORK = 400_000  # rows × columns
+_FEWEST = 100  # rows
 _REPEATS = 2  # shuffles a column; 1 where there are many
 _MANY_COLUMNS = 100
 
@@ -23,12 +26,13 @@ def importance(
     *,
     seed: int,
     expired: Callable[[], bool] = lambda: False,
+    seconds: float = math.inf,
 ) -> list[dict[str, float | str]]:
     """Rise of the negative log likelihood (nats per example) by column, the largest first.
 
-    What was read from one column is shuffled together. Of many rows and columns a sample of rows is used. Columns that
-    the time no longer reached, and those that are the same in every row, are left out. A column whose meaning another
-    one repeats looks unimportant.
+    What was read from one column is shuffled together. Of many rows and columns, and where the model is slow for the
+    time there is, a sample of rows is used. Columns that the time no longer reached, and those that are the same in
+    every row, are left out. A column whose meaning another one repeats looks unimportant.
 
     Args:
         predict: what the model says of columns that stand for these of the held-out rows (their places in ``y``).
@@ -36,22 +40,33 @@ def importance(
         y: their targets in own units.
         seed: of the shuffles.
         expired: asked before each column.
+        seconds: that it may take, as far as the first prediction tells.
     """
     rng = np.random.default_rng(seed)
     width = columns.width + len(columns.bags)
-    most = max(100, _MOST_WORK // max(width, 1))
+    repeats = _REPEATS if width <= _MANY_COLUMNS else 1
+    groups = _groups(columns)
     places = np.arange(len(columns))
-    if len(columns) > most:
-        places = np.sort(rng.choice(len(columns), most, replace=False))
-        columns, y = columns.take(places), y[places]
+
+    def sample(most: int) -> None:
+        nonlocal columns, y, places
+        if len(columns) > most:
+            chosen = np.sort(rng.choice(len(columns), most, replace=False))
+            columns, y, places = columns.take(chosen), y[chosen], places[chosen]
+
+    sample(max(_FEWEST, _MOST_WORK // max(width, 1)))
+    began = time.monotonic()
     usual = predict(columns, places).neg_log_likelihood(y)
+    whole = (time.monotonic() - began) * repeats * len(groups)
+    if whole > seconds:
+        sample(max(_FEWEST, int(len(columns) * seconds / whole)))
+        usual = predict(columns, places).neg_log_likelihood(y)
     found: list[dict[str, float | str]] = []
-    for name, group in _groups(columns).items():
+    for name, group in groups.items():
         if expired():
             break
         if _same_in_every_row(columns, group):
             continue
-        repeats = _REPEATS if width <= _MANY_COLUMNS else 1
         shuffles = [_shuffled(columns, group, rng) for _ in range(repeats)]
         rise = np.mean([predict(shuffled, places).neg_log_likelihood(y) - usual for shuffled in shuffles], axis=0)
         error = float(rise.std() / max(len(rise), 1) ** 0.5)
