@@ -267,6 +267,7 @@ def test_every_search_goes_on_as_if_it_had_not_been_killed(asked: tuple[str, ...
             if place.exists() and len(json.loads(place.read_text())["history"]) >= 16:
                 process.kill()
                 killed = True
+            time.sleep(0.01)
     assert killed
     check_readable(again)
     subprocess.run(command("--resume", str(again), "--quiet"), check=True)

@@ -37,6 +37,7 @@ def test_the_calibration_is_that_of_the_bench() -> None:
         assert {k: known[name][k] for k in measured} == measured
 
 
+@pytest.mark.slow
 def test_the_bench_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tasks, seven faults: what it finds is what the long form found."""
     monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])

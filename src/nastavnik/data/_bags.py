@@ -40,8 +40,8 @@ class Bags:
         vocabularies, centres, weights, lengths = [], [], [], []
         for bag in columns.bags:
             vocabulary = () if bag.weighting in leave else _vocabulary(bag.take(structure))
-            own = bag.take(rows).dense(vocabulary)
-            present = (own > 0).mean(0) if len(rows) else np.zeros(len(vocabulary))
+            counts = bag.take(rows).rows_with_each(vocabulary)
+            present = counts / max(len(rows), 1)
             if bag.weighting == "presence":
                 centres.append(present)
                 weights.append(1 / np.maximum(np.sqrt(present * (1 - present)), _NARROW))
@@ -49,7 +49,7 @@ class Bags:
             else:
                 centres.append(np.zeros(len(vocabulary)))
                 weights.append(np.where(present > 0, np.log1p(1 / np.maximum(present, 1e-12)), 0.0))
-                lengths.append(float(np.sqrt(max(1.0, (own > 0).sum(1).mean() if own.size else 1.0))))
+                lengths.append(float(np.sqrt(max(1.0, counts.sum() / max(len(rows), 1)))))
             vocabularies.append(vocabulary)
         return cls(
             columns.bag_names,
@@ -70,10 +70,11 @@ class Bags:
             if self.weightings[i] == "presence":
                 block = ((own > 0) - self.centre[place]) * self.weight[place]
             else:
-                block = np.log1p(own) * self.weight[place].astype(np.float32)
-                norm = np.linalg.norm(block, axis=1, keepdims=True)
+                block = np.log1p(own, out=own)  # in place: the block is the largest array there is
+                block *= self.weight[place].astype(np.float32)
+                norm = np.sqrt(np.einsum("ij,ij->i", block, block))[:, None]
                 block *= self.length[i] / np.maximum(norm, 1e-12)
-            blocks.append(block.astype(np.float32))
+            blocks.append(block.astype(np.float32, copy=False))
         return blocks
 
     @property

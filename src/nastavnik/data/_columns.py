@@ -62,10 +62,19 @@ class Bag:
         """In how many rows each token of the vocabulary stands."""
         return np.bincount(self.tokens, minlength=len(self.vocabulary))
 
+    def _places(self, vocabulary: Sequence[str]) -> np.ndarray:
+        """By own token its place in another vocabulary, -1 where it is not there."""
+        place = {token: j for j, token in enumerate(vocabulary)}
+        return np.array([place.get(token, -1) for token in self.vocabulary], dtype=np.int64)
+
+    def rows_with_each(self, vocabulary: Sequence[str]) -> np.ndarray:
+        """In how many rows each of these tokens stands."""
+        own = self._places(vocabulary)[self.tokens] if len(self.tokens) else np.zeros(0, dtype=np.int64)
+        return np.bincount(own[own >= 0], minlength=len(vocabulary))
+
     def dense(self, vocabulary: Sequence[str]) -> np.ndarray:
         """Counts [n, tokens] of these tokens."""
-        place = {token: j for j, token in enumerate(vocabulary)}
-        column = np.array([place.get(token, -1) for token in self.vocabulary], dtype=np.int64)
+        column = self._places(vocabulary)
         found = np.zeros((len(self), len(vocabulary)), dtype=np.float32)
         if len(self.tokens):
             rows = np.repeat(np.arange(len(self)), np.diff(self.starts))

@@ -52,7 +52,10 @@ def _hidden(part: str) -> bool:
     return part.startswith(".") or part in ("__MACOSX", "Thumbs.db")
 
 
-def _ends(name: str, endings: Sequence[str]) -> bool:
+def _ends(name: str, endings: tuple[str, ...]) -> bool:
+    """Whether a file's name ends so; one that is nothing but the ending is a hidden file."""
+    if not name.lower().endswith(endings):
+        return False
     return PurePosixPath(name).suffix.lower() in endings
 
 

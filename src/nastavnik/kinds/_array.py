@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from nastavnik.data import Field, Held, Lost
 from nastavnik.errors import UserError
@@ -21,10 +22,14 @@ class Array(Kind):
 
     def recognise(self, cells: Cells, wishes: Wishes) -> Guess | None:
         """Cells that hold arrays."""
-        held = [c for c in cells.values[~cells.missing] if isinstance(c, Held)] if not cells.typed else []
-        if not held or isinstance(held[0].load(), bytes):
+        if cells.typed or isinstance(cells.values.dtype, pd.StringDtype):
             return None
-        shape = list(np.shape(held[0].load()))
+        if not any(issubclass(kind, Held) for kind in set(map(type, cells.values))):
+            return None
+        held = next((c for c in cells.values[~cells.missing] if isinstance(c, Held)), None)
+        if held is None or isinstance(held.load(), bytes):
+            return None
+        shape = list(np.shape(held.load()))
         reading = {"shape": shape, "gaps": bool(cells.missing.any())}
         return Guess(0.95, f"arrays of shape {tuple(shape)}", reading)
 

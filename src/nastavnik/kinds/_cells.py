@@ -37,10 +37,19 @@ def is_missing(values: pd.Series, told: Sequence[str] = ()) -> np.ndarray:
     missing = values.isna().to_numpy() if raw is None else pd.isna(raw)
     if is_words(values):
         cells = values.astype(object).to_numpy() if raw is None else raw
-        missing = missing | pd.Series(cells).isin(MISSING).to_numpy()
+        said = (isinstance(v, str) and v in MISSING for v in cells)
+        missing = missing | (np.fromiter(said, dtype=bool, count=len(cells)) if _says_missing(cells) else False)
     if told:
         missing = missing | _told(values, told)
     return missing
+
+
+def _says_missing(cells: np.ndarray) -> bool:
+    """Whether any cell may be one of the words for a missing one: most columns have none."""
+    try:
+        return not MISSING.isdisjoint(cells)
+    except TypeError:  # lists and the like
+        return True
 
 
 def _told(values: pd.Series, told: Sequence[str]) -> np.ndarray:
@@ -74,11 +83,14 @@ class Cells:
         name: the column's.
         values: its cells, of any type.
         told: what stands for a missing cell here, as the user said.
+        missing: which cells hold nothing [n], where that is known.
     """
 
-    def __init__(self, name: str, values: pd.Series, told: Sequence[str] = ()) -> None:
+    def __init__(
+        self, name: str, values: pd.Series, told: Sequence[str] = (), missing: np.ndarray | None = None
+    ) -> None:
         self.name, self.values, self.told = name, values, tuple(told)
-        self.missing = is_missing(values, self.told)
+        self.missing = is_missing(values, self.told) if missing is None else missing
 
     def __len__(self) -> int:
         return len(self.values)
@@ -110,8 +122,8 @@ class Cells:
             return None
         if (found[~self.missing] % 1 == 0).all() and any(v[0] == "0" and v[1:2].isdigit() for v in present):
             return None
-        own = Cells(self.name, pd.Series(found), self.told)
-        own.__dict__.update(missing=self.missing, numbers=found)
+        own = Cells(self.name, pd.Series(found), self.told, missing=self.missing)
+        own.__dict__.update(numbers=found)
         return own
 
     @functools.cached_property

@@ -35,7 +35,7 @@ class Text(Kind):
         tokens = [tokens_of(w) for w in sample]
         several = float(np.mean([len(t) for t in tokens]))
         spaced = float(np.mean([" " in w for w in sample]))
-        reading = _reading(cells)
+        reading = _reading(cells, maybe=several >= _SENTENCES / 2)
         if spaced > 0.5 or several >= 4:
             return Guess(0.75, f"{cells.distinct} distinct texts of {several:.0f} words", reading)
         return Guess(0.5 if several >= 1.5 else 0.3, f"{cells.distinct} distinct words", reading)
@@ -60,9 +60,12 @@ class Text(Kind):
         return " ".join(next(iter(features.bags.values())).of_row(row)[:8]) or "no words"
 
 
-def _reading(cells: Cells) -> dict[str, Any]:
-    """Whether texts come again, and how many tokens of one are kept in their order; 0 where they are no sentences."""
-    lengths = [len(tokens_of(word)) for word in cells.words]
+def _reading(cells: Cells, maybe: bool = True) -> dict[str, Any]:
+    """Whether texts come again, and how many tokens of one are kept in their order; 0 where they are no sentences.
+
+    Not ``maybe``: a sample has shown already that they are none.
+    """
+    lengths = [len(tokens_of(word)) for word in cells.words] if maybe else []
     long = max(lengths, default=0) if np.mean(lengths or [0]) >= _SENTENCES else 0
     length = min(long, _LONGEST, _MOST // max(len(cells), 1))
     return {"whole": cells.present / max(cells.distinct, 1) >= _AGAIN, "length": length}
