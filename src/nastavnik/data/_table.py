@@ -24,6 +24,7 @@ from nastavnik.data._idx import idx_files, read_idx_folder
 from nastavnik.errors import UserError, complaint, nearest
 
 _PIECE = 2**24  # bytes of a file at a time
+_FEW = 64  # rows whose words are taken one by one
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,10 @@ def _plain_cells(name: str, values: pd.Series) -> pd.Series | None:
         padded = any(isinstance(c, str) and c != c.strip() for c in dtype.categories)
         return _stripped(values.astype(object)) if padded else None
     if isinstance(dtype, pd.StringDtype):
-        return values.str.strip()
+        if len(values) > _FEW:
+            return values.str.strip()
+        few = [v.strip() if isinstance(v, str) else np.nan for v in values]  # a prediction's row has no time to lose
+        return pd.Series(few, index=values.index, name=name, dtype=object)
     if not pd.api.types.is_object_dtype(dtype):
         return None
     if any(_is_array(cell) for cell in values):

@@ -128,7 +128,8 @@ def to_columns(frame: pd.DataFrame, infos: Sequence[ColumnInfo], known: Mapping[
     for info in infos:
         if info.name not in frame.columns:
             raise UserError(f"the table lacks the column {info.name!r}{nearest(info.name, frame.columns)}")
-    plain = [i for i in infos if _is_plain(frame[i.name], i)]
+    values = {info.name: frame[info.name] for info in infos}
+    plain = [i for i in infos if _is_plain(values[i.name], i)]
     quick = {info.name for info in plain}
     block = _block(frame, plain)
     lost: list[Lost] = []
@@ -145,7 +146,7 @@ def to_columns(frame: pd.DataFrame, infos: Sequence[ColumnInfo], known: Mapping[
         else:
             cells = (known or {}).get(info.name)
             features = (
-                read_column(frame[info.name], info) if cells is None else KINDS[info.kind].read(cells, info.reading)
+                read_column(values[info.name], info) if cells is None else KINDS[info.kind].read(cells, info.reading)
             )
             lost += features.lost
             each.append((info, features))
