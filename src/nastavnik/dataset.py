@@ -160,6 +160,7 @@ def _describe(frame: pd.DataFrame, options: DatasetOptions, known: dict[str, Cel
         decimal=options.decimal,
         date_formats=options.date_formats,
         missing=options.missing,
+        picture_size=options.picture_size,
         keep=known,
     )
 

@@ -24,6 +24,7 @@ STOPS = ("auto", "gain", "budget")
 LADDERS = ("auto", "on", "off")
 DEFAULT_BUDGET = 120.0
 _MOST_REPEATS = 100
+_LARGEST_PICTURE = 1024  # pixels of a side
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
@@ -54,6 +55,7 @@ class DatasetOptions:
     missing: tuple[str, ...] = ()
     weights: str | None = None
     target_weights: Mapping[str, float] = field(default_factory=dict)
+    picture_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,8 @@ class FitRequest(DatasetOptions):
             raise UserError(f"--memory must be 0 or more, but got {self.memory:g}")
         if not 0 <= self.advice <= 0.9:
             raise UserError(f"--advice must be a share from 0 to 0.9, but got {self.advice}")
+        if self.picture_size is not None and not 2 <= self.picture_size <= _LARGEST_PICTURE:
+            raise UserError(f"--picture-size must be from 2 to {_LARGEST_PICTURE} pixels, but got {self.picture_size}")
         if self.repeats > _MOST_REPEATS:
             raise UserError(f"--repeats must be at most {_MOST_REPEATS}, but got {self.repeats}")
         if self.decimal not in (None, ".", ","):

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nastavnik.cli import main
 from nastavnik.data import Table, read_source
 from nastavnik.dataset import Dataset, DatasetOptions, make_dataset
 from nastavnik.errors import UserError
@@ -238,6 +239,17 @@ def test_sizes_are_brought_to_one_and_said(folder: Path) -> None:
     found = dataset(folder)
     assert found.columns.fields["image"].values.shape[1:] == (10, 12, 3)
     assert any(f["check"] == "sizes" for f in found.audit)
+
+
+def test_the_size_may_be_asked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dataset(folder, picture_size=6).columns.fields["image"].values.shape[1:] == (5, 6, 3)
+    assert dataset(folder, picture_size=500).columns.fields["image"].values.shape[1:] == (10, 12, 3)  # never enlarged
+    save(folder / "cat" / "wide.png", pixels(3, size=(10, 300)))
+    assert dataset(folder, picture_size=500).columns.fields["image"].values.shape[1:] == (10, 12, 3)
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", str(folder), "--picture-size", "1", "--quiet"])
+    assert ended.value.code == 2
+    assert "--picture-size must be from 2 to 1024 pixels" in capsys.readouterr().err
 
 
 def test_folders_and_archives_that_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ OPTIONS = (
         ("--target-weight",), lambda told: parse_limits(_listed(told), "--target-weight", "price=2"),
     ),
     Option("fill", bool, "Predict the rows that have no target, into filled.csv in the run's folder.", ("--fill",)),
+    Option("picture_size", int | None, "The most pixels of a side that pictures are brought to; 64 by default."),
     Option(
         "memory", str | None, "Pictures and arrays beyond this size lie in a file: 2GB. No limit by default.",
         (), parse_memory,

@@ -26,6 +26,7 @@ def describe_columns(
     decimal: str | None = None,
     date_formats: Sequence[str] = (),
     missing: Sequence[str] = (),
+    picture_size: int | None = None,
     keep: dict[str, Cells] | None = None,
 ) -> list[ColumnInfo]:
     """Each column's kind, found or given.
@@ -36,6 +37,7 @@ def describe_columns(
         decimal: the decimal mark of all columns; found where not given.
         date_formats: ``strptime``'s formats, each for all columns or, after "name=", for one.
         missing: what stands for a missing cell, in all columns or, after "name=", in one.
+        picture_size: the most pixels of a side that pictures are brought to; 64 where not given.
         keep: takes the cells of columns of words, so that they need not be looked through again.
 
     Raises:
@@ -57,7 +59,7 @@ def describe_columns(
         asked = given.get(name, "date" if forms[name] and any(f"{name}=" in f for f in date_formats) else None)
         if asked in (None, "number") and decimal != ",":
             cells = cells.as_numbers() or cells
-        found.append(_describe(cells, asked, Wishes(decimal, tuple(forms[name]))))
+        found.append(_describe(cells, asked, Wishes(decimal, tuple(forms[name]), picture_size)))
         if keep is not None and not pd.api.types.is_numeric_dtype(values):
             keep[name] = cells
     return found

@@ -17,7 +17,7 @@ from nastavnik.kinds._pixels import as_pixels, channels_of, depth_of, is_deep, o
 from nastavnik.rooms import room_for, touched
 
 _LOOKED_AT = 256  # pictures whose sizes decide
-_MOST_SIDE = 64  # pixels of a side that networks are given
+_MOST_SIDE = 64  # pixels of a side that networks are given, unless more or fewer are asked for
 
 
 class Image(Kind):
@@ -39,7 +39,7 @@ class Image(Kind):
         if not known:
             return Guess(1.0, "files that should be pictures", {"size": [32, 32], "channels": 3, "gaps": False})
         channels = max(s[0] for s in known)
-        height, width = _size([s[1:] for s in known])
+        height, width = _size([s[1:] for s in known], wishes.picture_size or _MOST_SIDE)
         sizes = Counter(s[1:] for s in known)
         same = f"{known[0][1]}×{known[0][2]}" if len(sizes) == 1 else f"{len(sizes)} sizes, brought to {height}×{width}"
         reading = {"size": [height, width], "channels": channels, "gaps": bool(cells.missing.any())}
@@ -155,13 +155,13 @@ def _shape(cell: Held) -> tuple[int, int, int] | None:
         return None
 
 
-def _size(sizes: list[tuple[int, int]]) -> tuple[int, int]:
+def _size(sizes: list[tuple[int, int]], most: int) -> tuple[int, int]:
     """The common size: that of all if it is one and small, else the median's, brought to the most that is given."""
     height, width = (int(np.median([s[j] for s in sizes])) for j in (0, 1))
     largest = max(height, width)
-    if largest <= _MOST_SIDE:
+    if largest <= most:
         return max(height, 2), max(width, 2)
-    return tuple(max(2, round(side * _MOST_SIDE / largest)) for side in (height, width))  # type: ignore[return-value]
+    return tuple(max(2, round(side * most / largest)) for side in (height, width))  # type: ignore[return-value]
 
 
 def _odd(

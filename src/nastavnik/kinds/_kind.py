@@ -32,10 +32,11 @@ class Guess:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user said about how columns are to be read."""
+    """What the user said about how columns are to be read; ``picture_size`` is the most pixels of a picture's side."""
 
     decimal: str | None = None
     date_formats: tuple[str, ...] = ()
+    picture_size: int | None = None
 
 
 @dataclass
