@@ -157,7 +157,7 @@ class Model:
     def read(self, frame: pd.DataFrame) -> Columns:
         """A raw table's input columns, in the model's order; what is odd about the cells is warned of."""
         preparation = self.preparation
-        columns = to_columns(plain_frame(frame), self.columns)
+        columns = to_columns(plain_frame(frame, in_haste=True), self.columns)
         columns = columns.ordered(preparation.number_names, preparation.names.word_names, preparation.bags.bag_names)
         for lost in columns.lost:
             warnings.warn(str(lost), DataWarning, stacklevel=3)

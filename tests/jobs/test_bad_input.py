@@ -180,7 +180,7 @@ def test_mistakes_in_predictions(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("p.csv").read_text() == "precious"
     refused(
         capsys,
-        "only --budget or --networks may be given beside it, not deliver",
+        "only --budget or --networks may be given beside it, not --deliver",
         "fit",
         "--resume",
         "r",

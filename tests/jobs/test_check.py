@@ -20,7 +20,7 @@ from nastavnik.schemas import RUN, SEARCH
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "slow"
-    settings: dict[str, Any] = {"optimizer.learning_rate": 1e-6, "epochs": 30, "batch_size": 32}
+    settings: dict[str, Any] = {"optimizer.learning_rate": 1e-6, "epochs": 40, "batch_size": 32}
     nastavnik.fit("iris", networks=4, folds=0, family="mlp", out=folder, settings=settings)
     return folder
 
@@ -274,7 +274,7 @@ def test_list_rules(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_fit_may_end_with_a_check(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"optimizer.learning_rate": 1e-6, "epochs": 30, "batch_size": 32}
+    settings: dict[str, Any] = {"optimizer.learning_rate": 1e-6, "epochs": 40, "batch_size": 32}
     nastavnik.fit("iris", networks=3, folds=0, family="mlp", out=tmp_path / "r", settings=settings, advice=0.2)
     record = json.loads((tmp_path / "r" / "findings.json").read_text())
     tried = [f["trial"]["verdict"] for f in record["findings"] if f["trial"]]

@@ -198,10 +198,11 @@ def _built_in(name: str) -> Table:
     return Table(frame, name, {"kind": "built-in", "name": name, "sha256": _hash_frame(frame)}, target="target")
 
 
-def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
+def plain_frame(frame: pd.DataFrame, *, in_haste: bool = False) -> pd.DataFrame:
     """The same table as if read from a file: names are words, names and words have no blanks around them.
 
-    Spans of time become seconds, lists and records words, Arrow's own types those of numpy.
+    Spans of time become seconds, lists and records words, Arrow's own types those of numpy. ``in_haste``, as where a
+    row is to be predicted, the words of few rows become plain objects: pandas' own type costs them much.
 
     Raises:
         UserError: two columns of one name, one whose name cannot be written, or complex numbers.
@@ -214,18 +215,19 @@ def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
         if times > 1:
             raise UserError(f"the table has {times} columns named {name!r}; give each column a name of its own")
     frame = frame.set_axis(names, axis=1)
-    changed = {n: c for n in names if (c := _plain_cells(n, frame[n])) is not None}
+    by_cell = in_haste and len(frame) <= _FEW
+    changed = {n: c for n in names if (c := _plain_cells(n, frame[n], by_cell)) is not None}
     return with_columns(frame, changed)
 
 
-def _plain_cells(name: str, values: pd.Series) -> pd.Series | None:
+def _plain_cells(name: str, values: pd.Series, by_cell: bool = False) -> pd.Series | None:
     """A column's cells as a file would hold them; None where they are so already."""
     dtype = values.dtype
     if isinstance(dtype, pd.ArrowDtype):
         own = pd.Series(
             values.astype(object).where(values.notna(), None), index=values.index, name=name
         ).infer_objects()
-        plain = _plain_cells(name, own)
+        plain = _plain_cells(name, own, by_cell)
         return own if plain is None else plain
     if isinstance(dtype, pd.SparseDtype):
         return pd.Series(np.asarray(values), index=values.index, name=name)
@@ -237,10 +239,10 @@ def _plain_cells(name: str, values: pd.Series) -> pd.Series | None:
         padded = any(isinstance(c, str) and c != c.strip() for c in dtype.categories)
         return _stripped(values.astype(object)) if padded else None
     if isinstance(dtype, pd.StringDtype):
-        if len(values) > _FEW:
+        if not by_cell:
             return values.str.strip()
-        few = [v.strip() if isinstance(v, str) else np.nan for v in values]  # a prediction's row has no time to lose
-        return pd.Series(few, index=values.index, name=name, dtype=object)
+        cells = [v.strip() if isinstance(v, str) else np.nan for v in values]
+        return pd.Series(cells, index=values.index, name=name, dtype=object)
     if not pd.api.types.is_object_dtype(dtype):
         return None
     if any(_is_array(cell) for cell in values):
