@@ -79,9 +79,9 @@ class Rule:
         return float(calibration().get(self.name, {}).get("threshold", self.usual))
 
     def strongest(self, history: History) -> Sign | None:
-        """The sign of the largest score, if there is any; scores that are no numbers do not count."""
+        """The sign of the largest score, one that is proved before others; scores that are no numbers do not count."""
         signs = [sign for sign in self.look(history) if not math.isnan(sign.score)]
-        return max(signs, key=lambda sign: sign.score, default=None)
+        return max(signs, key=lambda sign: (sign.proof and sign.score >= self.threshold, sign.score), default=None)
 
 
 def rule(

@@ -140,7 +140,7 @@ def deliver(
     if baselines or len(test_rows):
         held_columns = dataset.columns.take(rows)
         predict = chooser.predictor(chosen)
-        budget = request.budget_or_default
+        budget = request.budget_or_default if request.networks is None else None
         seconds = math.inf if budget is None else _IMPORTANCE_SHARE * budget
         columns = importance(predict, held_columns, y[rows], seed=request.seed, expired=expired, seconds=seconds)
     return Delivery(
