@@ -28,13 +28,13 @@ _LARGEST_PICTURE = 1024  # pixels of a side
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetOptions:
     """How a table is read and split: see ``nastavnik fit --help``.
 
     ``test`` is the test part's share, 0 for none. ``folds`` is None for the default: 5 under 2,000 rows, else a
     hold-out; 0 forces a hold-out. ``repeats`` trains each candidate so many times: on folds divided anew, or from
-    other seeds.
+    other seeds. ``picture_size`` is the most pixels of a side that pictures are brought to; None for 64.
     """
 
     target: str | None = None
@@ -58,7 +58,7 @@ class DatasetOptions:
     picture_size: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FitRequest(DatasetOptions):
     """One fit, in plain values; what ``run.json`` keeps under ``asked``.
 

@@ -91,3 +91,27 @@ def test_an_outcome_is_no_second_sign_of_itself() -> None:
     outcome = made("a", theme="examples", outcome=True, causes=("b",))
     other = made("b", "warning", theme="generalization", outcome=True)
     assert said(outcome, other, history=ended(0.5, 2.0)).severity == "warning"
+
+
+def test_a_finding_that_is_suppressed_is_a_second_sign_all_the_same() -> None:
+    rules = {rule.name: rule for rule in (made("a", causes=("b",)), made("b", "warning", theme="data"))}
+    assert [(f.rule, f.severity) for f in diagnose(History(), rules=rules, suppress=["b"])] == [("a", "error")]
+
+
+def test_a_proof_weighs_more_than_a_stronger_curve() -> None:
+    def look(history: History) -> Iterator[Sign]:
+        yield Sign(1.5, proof=True)
+        yield Sign(1.9)
+
+    assert said(replace(made("a"), look=look)).severity == "error"
+
+
+@pytest.mark.parametrize(("expects", "severity"), [("logits", "error"), ("probabilities", "warning")])
+def test_a_loss_that_cannot_be_held_against_the_shares_is_no_second_sign(expects: str, severity: str) -> None:
+    history = History({"class shares": [0.9, 0.1], "expects": expects, "steps": 200, "steps taken": 200})
+    for look in range(11):
+        history.add("batch loss", look * 20, 0.6)
+        history.add("training rows' loss", look * 20, 0.7 - 0.02 * look)
+        history.add("training rows' score", look * 20, 0.9)
+    found = diagnose(history)
+    assert [f.severity for f in found if f.rule == "chance_level"] == [severity]

@@ -124,7 +124,7 @@ def check(
     ] = None,
     pairs: Annotated[int, typer.Option(help="Trainings with and without a change.")] = 10,
     network: Annotated[int | None, typer.Option(help="Another network than the chosen one (networks.csv).")] = None,
-    suppress: Annotated[str, typer.Option(help="Rules that are not asked, with commas between.")] = "",
+    suppress: Annotated[str, typer.Option(help="Rules whose findings are left out, with commas between.")] = "",
     baseline: Annotated[Path | None, typer.Option(help="An earlier findings.json; what it holds is known.")] = None,
     fail_level: Annotated[
         str | None, typer.Option(help="Exit with 3 if a finding that is not known is as grave: info, warning, error.")

@@ -107,7 +107,7 @@ def check(
         try_rule: a rule whose advice is tried; "all" for every cause that has advice to try.
         network: the number of another network than the chosen one, as in networks.csv.
         pairs: trainings with and without a change.
-        suppress: rules that are not asked.
+        suppress: rules whose findings are left out.
         baseline: an earlier ``findings.json``; what it holds is known.
         family: the module factory of a run that had one.
         watcher: hears what is done.

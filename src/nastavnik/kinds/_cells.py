@@ -13,7 +13,6 @@ import pandas as pd
 MISSING = frozenset({"", "?", "NA", "N/A", "n/a", "na", "nan", "NaN", "NAN", "null", "NULL", "Null", "#N/A", "<NA>"})
 _FEW = 64  # cells that are looked at one by one
 _MAY_MISLEAD = re.compile(r"^[1-9]\d{0,2}\.\d{3}$")
-_TOKEN = re.compile(r"[^\W\d_]+|\d+")
 _WHOLE = re.compile(r"-?(0|[1-9]\d*)\.0+")
 
 
@@ -75,11 +74,6 @@ def as_number(word: str) -> float | None:
 def is_words(values: pd.Series) -> bool:
     """Whether the cells may be words, by their type."""
     return values.dtype == object or isinstance(values.dtype, (pd.StringDtype, pd.CategoricalDtype))
-
-
-def tokens_of(text: str) -> list[str]:
-    """Words and numbers of a text, in small letters."""
-    return _TOKEN.findall(text.lower())
 
 
 class Cells:
@@ -169,11 +163,6 @@ class Cells:
     def counts(self) -> np.ndarray:
         """How many cells hold each of ``words``."""
         return np.bincount(self.codes[self.codes >= 0], minlength=len(self.words))
-
-    @functools.cached_property
-    def tokens(self) -> list[list[str]]:
-        """The words and numbers of each of ``words``."""
-        return [tokens_of(word) for word in self.words]
 
     @functools.cached_property
     def distinct(self) -> int:

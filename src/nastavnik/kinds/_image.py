@@ -17,6 +17,7 @@ from nastavnik.kinds._pixels import as_pixels, channels_of, depth_of, is_deep, o
 from nastavnik.rooms import room_for, touched
 
 _LOOKED_AT = 256  # pictures whose sizes decide
+_UNKNOWN_SIDE = 32  # where no picture could be measured
 _MOST_SIDE = 64  # pixels of a side that networks are given, unless more or fewer are asked for
 
 
@@ -37,7 +38,8 @@ class Image(Kind):
         shapes = each_read(lambda i: _shape(some[i]), len(some))
         known = [s for s in shapes if s is not None]
         if not known:
-            return Guess(1.0, "files that should be pictures", {"size": [32, 32], "channels": 3, "gaps": False})
+            side = min(_UNKNOWN_SIDE, wishes.picture_size or _UNKNOWN_SIDE)
+            return Guess(1.0, "files that should be pictures", {"size": [side, side], "channels": 3, "gaps": False})
         channels = max(s[0] for s in known)
         height, width = _size([s[1:] for s in known], wishes.picture_size or _MOST_SIDE)
         sizes = Counter(s[1:] for s in known)

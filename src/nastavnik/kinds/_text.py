@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 from nastavnik.data import Field
 from nastavnik.kinds._bags import make_bag
 from nastavnik.kinds._category import FEW_LEVELS
-from nastavnik.kinds._cells import Cells, tokens_of
+from nastavnik.kinds._cells import Cells
 from nastavnik.kinds._kind import Features, Guess, Kind, Wishes
 
+_TOKEN = re.compile(r"[^\W\d_]+|\d+")
 _LONGEST = 256  # tokens of a text that networks are given
 _MOST = 200_000_000  # tokens of one column
 _SENTENCES = 4.0  # words on average, from which their order and company tell something
@@ -44,7 +46,7 @@ class Text(Kind):
 
     def read(self, cells: Cells, reading: Mapping[str, Any]) -> Features:
         """The words of each cell and how many they are, and the whole where it comes again."""
-        tokens = cells.tokens
+        tokens = [tokens_of(word) for word in cells.words]
         count = cells.spread(np.array([float(len(t)) for t in tokens]), 0.0)
         found = Features(numbers={f"{cells.name}.words": count}, bags={cells.name: make_bag(tokens, cells, "words")})
         if reading["length"]:
@@ -63,7 +65,7 @@ def _reading(cells: Cells, maybe: bool = True) -> dict[str, Any]:
 
     Not ``maybe``: a sample has shown already that they are none.
     """
-    lengths = [len(own) for own in cells.tokens] if maybe else []
+    lengths = [len(tokens_of(word)) for word in cells.words] if maybe else []
     long = max(lengths, default=0) if np.mean(lengths or [0]) >= _SENTENCES else 0
     length = min(long, _LONGEST, _MOST // max(len(cells), 1))
     return {"whole": cells.present / max(cells.distinct, 1) >= _AGAIN, "length": length}
@@ -84,3 +86,8 @@ def _sequences(tokens: list[list[str]], cells: Cells, length: int) -> Field:
     if (lengths == 0).any():
         said.append(("empty texts", "warning", f"{cells.name}: {int((lengths == 0).sum())} texts hold no word"))
     return Field(values[cells.codes], "tokens", vocabulary, tuple(said))
+
+
+def tokens_of(text: str) -> list[str]:
+    """Words and numbers of a text, in small letters."""
+    return _TOKEN.findall(text.lower())

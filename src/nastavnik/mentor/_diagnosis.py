@@ -57,7 +57,7 @@ def diagnose(
 
     Args:
         history: its measurements.
-        suppress: names of rules that are not asked.
+        suppress: names of rules whose findings are left out.
         rules: those that are; all by default.
         broken: told of a rule that fails, which is then passed over; without it the failure is raised.
 
@@ -71,16 +71,17 @@ def diagnose(
     found: dict[str, Finding] = {}
     signs: dict[str, Sign] = {}
     for name, rule in rules.items():
-        if name not in left_out:
-            try:
-                sign = rule.strongest(history)
-                if sign is not None and sign.score >= rule.threshold:
-                    found[name], signs[name] = _finding(rule, sign, history), sign
-            except Exception as error:
-                if broken is None:
-                    raise
-                broken(name, error)
-    found = {name: _weighed(f, signs[name], history, found, rules) for name, f in found.items()}
+        try:
+            sign = rule.strongest(history)
+            if sign is not None and sign.score >= rule.threshold:
+                found[name], signs[name] = _finding(rule, sign, history), sign
+        except Exception as error:
+            if broken is None:
+                raise
+            broken(name, error)
+    # one that is suppressed is a second sign all the same: the others weigh what they weigh
+    told = [name for name in found if name not in left_out]
+    found = {name: _weighed(found[name], signs[name], history, found, rules) for name in told}
     rooted = {name: replace(f, root=_root(name, found, rules)) for name, f in found.items()}
     return _ordered(rooted)
 

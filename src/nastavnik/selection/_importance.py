@@ -40,7 +40,7 @@ def importance(
         y: their targets in own units.
         seed: of the shuffles.
         expired: asked before each column.
-        seconds: that it may take, as far as the first prediction tells.
+        seconds: that it may take, as far as a prediction tells.
     """
     rng = np.random.default_rng(seed)
     width = columns.width + len(columns.bags)
@@ -55,11 +55,16 @@ def importance(
             columns, y, places = columns.take(chosen), y[chosen], places[chosen]
 
     sample(max(_FEWEST, _MOST_WORK // max(width, 1)))
-    began = time.monotonic()
+
+    def whole() -> float:
+        """Seconds that all shuffles will take, by one prediction."""
+        began = time.monotonic()
+        predict(columns, places)
+        return (time.monotonic() - began) * repeats * len(groups)
+
     usual = predict(columns, places).neg_log_likelihood(y)
-    whole = (time.monotonic() - began) * repeats * len(groups)
-    if whole > seconds:
-        sample(max(_FEWEST, int(len(columns) * seconds / whole)))
+    if math.isfinite(seconds) and (expected := whole()) > seconds:  # the prediction before was a cold one
+        sample(max(_FEWEST, int(len(columns) * seconds / expected)))
         usual = predict(columns, places).neg_log_likelihood(y)
     found: list[dict[str, float | str]] = []
     for name, group in groups.items():

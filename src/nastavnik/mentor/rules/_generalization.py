@@ -234,7 +234,7 @@ def _learnable(history: History) -> str:
     if len(held) < 3 or steps[-1] < _FEWEST_STEPS or beats_shares(history, "training"):
         return ""
     if history.facts.get("class shares") and history.facts.get("expects") in ("logits", "log probabilities"):
-        return "the loss has not come below what saying how common each class is would give"
+        return "the loss has not come clearly below what saying how common each class is would give"
     return "the loss has hardly fallen" if np.median(held[-3:]) > (1 - _SLIGHT) * held[0] else ""
 
 
