@@ -15,7 +15,7 @@ Span = tuple[torch.Tensor, torch.Tensor]  # the least and the greatest of each i
 
 _FAR = 1e30  # the left edge of an unused bin: it encodes to 0
 _REACH = 3.0  # how many bin widths the outer bins reach beyond the training values
-_BEYOND = 0.5  # ranges of the training values that waves reach beyond them
+_BEYOND = 0.25  # ranges of the training values that a number beside its waves reaches beyond them
 _HIDDEN = 16  # waves of each number
 
 
@@ -95,22 +95,24 @@ class Periodic(nn.Module):
     """Each number stands beside a linear function of its waves: (x, W cos(2π (f x + p)) + b).
 
     Frequencies f start from N(0, σ²), phases p evenly from (-½, ½): so Holzmüller et al. (2024), there PBLD, with 16
-    waves. Frequencies and phases learn a tenth as fast as other weights: what is held is a tenth of what acts. Numbers
-    further out than half of the training rows' range are taken as if they were there.
+    waves. Frequencies and phases learn a tenth as fast as other weights: what is held is a tenth of what acts. Waves
+    say nothing where no row has bent them: a number beyond the training rows' range has those of the range's end. The
+    number beside them is taken as it is as far as a quarter of a range further out.
     """
 
     slowness = 0.1
-    constants = ("lowest", "highest")
-    lowest: torch.Tensor
-    highest: torch.Tensor
+    constants = ("least", "greatest", "reach")
+    least: torch.Tensor
+    greatest: torch.Tensor
+    reach: torch.Tensor
 
     def __init__(self, numbers: int, size: int, sigma: float, span: Span | None = None) -> None:
         super().__init__()
         far = torch.full((numbers,), _FAR)
-        low, high = (-far, far) if span is None else span
-        reach = 0.0 if span is None else _BEYOND * (high - low)
-        self.register_buffer("lowest", low - reach)
-        self.register_buffer("highest", high + reach)
+        least, greatest = (-far, far) if span is None else span
+        self.register_buffer("least", least)
+        self.register_buffer("greatest", greatest)
+        self.register_buffer("reach", torch.zeros(numbers) if span is None else _BEYOND * (greatest - least))
         self.features = numbers * size
         self.frequency = nn.Parameter(torch.randn(numbers, _HIDDEN) * sigma / self.slowness)
         self.phase = nn.Parameter((torch.rand(numbers, _HIDDEN) - 0.5) / self.slowness)
@@ -120,8 +122,9 @@ class Periodic(nn.Module):
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
         """numbers [rows, d] -> [rows, d * size]."""
-        numbers = torch.maximum(torch.minimum(numbers, self.highest), self.lowest)
-        turns = self.slowness * (numbers[:, :, None] * self.frequency + self.phase)
+        numbers = torch.maximum(torch.minimum(numbers, self.greatest + self.reach), self.least - self.reach)
+        inside = torch.maximum(torch.minimum(numbers, self.greatest), self.least)
+        turns = self.slowness * (inside[:, :, None] * self.frequency + self.phase)
         waves = torch.cos(2 * math.pi * turns)
         said = torch.einsum("ndh,dhe->nde", waves, self.weight) + self.bias
         return torch.cat([numbers[:, :, None], said], dim=2).flatten(1)

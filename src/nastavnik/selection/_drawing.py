@@ -46,7 +46,9 @@ class Drawing:
         self.queue: list[Keys] = []  # points to be trained before others
         self.refused: list[Keys] = []  # points that were beyond a limit
         self.exhausted = ""  # why no more could be drawn
-        self._usual = _usual(space, first_points(space, bench.task.target))
+        defaults = _defaults(space)
+        self._plain = [keys for keys in map(_plainly, reversed(defaults)) if keys not in defaults]
+        self._usual = [*defaults, *self._plain, *first_points(space, bench.task.target)]
         self._least: dict[str, float] = {}  # taken by any recipe
         self._seconds = seconds
         self._sizes: dict[tuple[str, object], float] = {}  # of what is limited, by its name and the recipe's shape
@@ -83,12 +85,14 @@ class Drawing:
     def _given(self, drawn: Drawn) -> dict[str, Value]:
         """What the next point shares: the shape of a block that is not full yet, or what a new one begins with.
 
-        What came from the queue begins blocks too, but for linear models, which cost nothing.
+        What came from the queue begins blocks too, but for linear models, which cost nothing, and for preparations
+        that are tried beside the usual ones.
         """
         size = self.sampler.siblings
         blocks = Counter(recipe.shape for _, recipe in drawn)
         for keys, recipe in drawn:
-            if blocks[recipe.shape] < size and recipe["network.family"] not in self.bench.linear_families:
+            alone = recipe["network.family"] in self.bench.linear_families or keys in self._plain
+            if blocks[recipe.shape] < size and not alone:
                 return _shape(keys)
         return self._start()
 
@@ -228,16 +232,6 @@ def _shape(keys: Mapping[str, Value]) -> dict[str, Value]:
 
 def _holds(node: Node | None, value: float) -> bool:
     return isinstance(node, Number) and node.low <= value <= node.high
-
-
-def _usual(space: Space, others: Sequence[Keys]) -> list[Keys]:
-    """What is trained first: each family's default point, the same with plain preparations, and others."""
-    defaults = _defaults(space)
-    found: list[Keys] = []
-    for keys in [*defaults, *map(_plainly, reversed(defaults)), *others]:
-        if keys not in found:
-            found.append(keys)
-    return found
 
 
 def _plainly(keys: Keys) -> Keys:
