@@ -153,8 +153,9 @@ def _rows(path: Path, lines: _Lines, delimiter: str) -> tuple[list[list[str]], l
     for number, row in _read(path, lines.text, delimiter):
         if lines.mark and row and row[0].startswith(lines.mark) and rows and len(row) != len(rows[-1]):
             continue  # a comment among the rows
-        if any(cell and not cell.isspace() for cell in row):
-            rows.append([cell.strip() for cell in row])
+        own = list(map(str.strip, row))
+        if any(own):
+            rows.append(own)
             numbers.append(number + lines.skipped)
     return rows, numbers
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from nastavnik.data import Bag
 from nastavnik.kinds._cells import Cells
@@ -13,13 +14,16 @@ from nastavnik.kinds._cells import Cells
 
 def make_bag(tokens: Sequence[Sequence[str]], cells: Cells, weighting: str) -> Bag:
     """The bag of each of n cells, from the tokens of each distinct word."""
-    counted = [Counter(own) for own in tokens]
-    vocabulary = tuple(sorted({token for own in counted for token in own}))
-    place = {token: j for j, token in enumerate(vocabulary)}
-    lengths = np.array([len(own) for own in counted], dtype=np.int64)
-    flat = np.array([place[t] for own in counted for t in own], dtype=np.int64)
-    counts = np.array([n for own in counted for n in own.values()], dtype=np.float32)
-    words = Bag(np.concatenate([[0], np.cumsum(lengths)]), flat, counts, vocabulary, weighting)
-    empty = len(counted)  # the row of a missing cell
-    padded = Bag(np.append(words.starts, words.starts[-1]), flat, counts, vocabulary, weighting)
-    return padded.take(np.where(cells.codes < 0, empty, cells.codes))
+    said = np.array(list(itertools.chain.from_iterable(tokens)), dtype=object)
+    codes, found = pd.factorize(said)
+    order = sorted(range(len(found)), key=found.__getitem__)
+    place = np.empty(len(found), dtype=np.int64)
+    place[order] = np.arange(len(found))
+    row = np.repeat(np.arange(len(tokens)), [len(own) for own in tokens])
+    both, first, counts = np.unique(row * max(len(found), 1) + codes, return_index=True, return_counts=True)
+    met = np.argsort(first)  # the tokens of a row in the order in which they stand there
+    lengths = np.bincount(row[first], minlength=len(tokens) + 1)  # the last is a missing cell's
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    flat = place[codes[first[met]]]
+    words = Bag(starts, flat, counts[met].astype(np.float32), tuple(found[order].tolist()), weighting)
+    return words.take(np.where(cells.codes < 0, len(tokens), cells.codes))

@@ -18,6 +18,8 @@ _TOKEN = re.compile(r"[^\W\d_]+|\d+")
 _LONGEST = 256  # tokens of a text that networks are given
 _MOST = 200_000_000  # tokens of one column
 _SENTENCES = 4.0  # words on average, from which their order and company tell something
+_SAMPLE = 500  # distinct words
+_SURE = 5.0  # standard errors
 _AGAIN = 2.0  # cells a whole text stands in: it is then a name of its own beside its words
 
 
@@ -31,11 +33,14 @@ class Text(Kind):
         """Many different cells that share words."""
         if cells.typed or cells.distinct <= FEW_LEVELS:
             return None
-        sample = cells.words[:: max(1, len(cells.words) // 500)]
+        sample = cells.words
+        if len(sample) > _SAMPLE:  # by chance: every hundredth word may be of one sort
+            sample = [sample[i] for i in np.random.default_rng(0).choice(len(sample), _SAMPLE, replace=False)]
         tokens = [tokens_of(w) for w in sample]
-        several = float(np.mean([len(t) for t in tokens]))
+        lengths = np.array([len(t) for t in tokens])
+        several, error = float(lengths.mean()), float(lengths.std()) / len(lengths) ** 0.5
         spaced = float(np.mean([" " in w for w in sample]))
-        reading = _reading(cells, maybe=several >= _SENTENCES / 2)
+        reading = _reading(cells, maybe=several + _SURE * error + 0.1 >= _SENTENCES)
         if spaced > 0.5 or several >= 4:
             return Guess(0.75, f"{cells.distinct} distinct texts of {several:.0f} words", reading)
         return Guess(0.5 if several >= 1.5 else 0.3, f"{cells.distinct} distinct words", reading)
