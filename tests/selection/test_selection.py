@@ -66,7 +66,7 @@ def test_table_spaces_give_every_family_a_whole_recipe(rows: int) -> None:
                 "epochs",
             } <= set(point)
             assert ("loss.label_smoothing" in point) == (target.kind == "classification")
-    assert set(FAMILIES) == {"linear", "mlp", "cnn", "bag", "tabm"}
+    assert set(FAMILIES) == {"linear", "mlp", "cnn", "bag", "tabm", "ft_transformer"}
 
 
 def test_greedy_ensembles_never_lose_to_the_best_member(rng: np.random.Generator) -> None:

@@ -20,7 +20,7 @@ def make_bag(tokens: Sequence[Sequence[str]], cells: Cells, weighting: str) -> B
     place = np.empty(len(found), dtype=np.int64)
     place[order] = np.arange(len(found))
     row = np.repeat(np.arange(len(tokens)), [len(own) for own in tokens])
-    both, first, counts = np.unique(row * max(len(found), 1) + codes, return_index=True, return_counts=True)
+    _, first, counts = np.unique(row * max(len(found), 1) + codes, return_index=True, return_counts=True)
     met = np.argsort(first)  # the tokens of a row in the order in which they stand there
     lengths = np.bincount(row[first], minlength=len(tokens) + 1)  # the last is a missing cell's
     starts = np.concatenate([[0], np.cumsum(lengths)])

@@ -24,6 +24,7 @@ from nastavnik.nets._embedding import PiecewiseLinear as PiecewiseLinear
 from nastavnik.nets._family import Factory as Factory
 from nastavnik.nets._family import Family as Family
 from nastavnik.nets._family import Signature as Signature
+from nastavnik.nets._ft_transformer import FtTransformer as FtTransformer
 from nastavnik.nets._function import Function as Function
 from nastavnik.nets._linear import Linear as Linear
 from nastavnik.nets._mlp import Mlp as Mlp
@@ -47,4 +48,5 @@ FAMILIES: dict[str, Family] = {
     "cnn": Cnn(),
     "bag": Bag(),
     "tabm": Tabm(),
+    "ft_transformer": FtTransformer(),
 }
