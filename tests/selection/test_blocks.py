@@ -56,13 +56,13 @@ def test_the_default_is_the_portfolios_first_and_its_others_are_points_of_the_sp
     target: Classification | Regression, rows: int
 ) -> None:
     space = table_space(rows, 5, target=target)
-    default, first = space.default(), portfolio(target)[0]
+    default, first = space.default(), portfolio(target, 5)[0]
     for name, value in first.settings.items():
         assert default[name] == value, name
-    points = first_points(space, target)
-    assert len(points) == len(portfolio(target)) - 1
+    points = first_points(space, target, 5)
+    assert len(points) == len(portfolio(target, 5)) - 1
     nodes = nodes_by_key(space)
-    for keys, start in zip(points, portfolio(target)[1:], strict=True):
+    for keys, start in zip(points, portfolio(target, 5)[1:], strict=True):
         for key, value in keys.items():
             node = nodes[key]
             if isinstance(node, Number):
@@ -76,11 +76,30 @@ def test_the_default_is_the_portfolios_first_and_its_others_are_points_of_the_sp
         assert point["epochs"] == pytest.approx(int(default["epochs"]) * start.length, rel=0.6)
 
 
+@pytest.mark.parametrize("inputs,embedding,others", [(32, "periodic", True), (33, "none", False), (200, "none", False)])
+def test_many_inputs_enter_without_waves(inputs: int, embedding: str, others: bool) -> None:
+    for target in (Classification("y", ("a", "b")), Regression("y")):
+        space = table_space(3000, inputs, target=target)
+        assert space.default()["network.embedding"] == embedding
+        assert bool(first_points(space, target, inputs)) == others
+
+
+def test_a_preparation_tried_beside_the_usual_one_begins_no_block(search: Search) -> None:
+    space = table_space(240, 4, target=search.bench.task.target, alternatives={"preparation.numbers": "standard"})
+    fresh = Search(search.bench, space, seed=0, deadline=Deadline(Clock(None)), networks=48, trace=Trace())
+    drawn = [recipe for _, recipe in fresh.drawing.draw(24, 0)]
+    plain = [recipe for recipe in drawn if recipe["preparation.numbers"] == "standard"]
+    assert {recipe["network.family"] for recipe in plain} == {"linear", "mlp"}
+    assert len(plain) == 2
+    blocks = Counter(recipe.shape for recipe in drawn if recipe not in plain and recipe["network.family"] == "mlp")
+    assert sorted(blocks.values())[-2:] == [SIBLINGS, SIBLINGS]
+
+
 def test_what_is_pinned_goes_before_the_portfolio() -> None:
     pins: dict[str, Value] = {"network.activation": "tanh", "optimizer.learning_rate": 0.0007, "epochs": 7}
     space = table_space(3000, 5, target=Regression("y"), pinned=pins)
     points = [space.default()]
-    for keys in first_points(space, Regression("y")):
+    for keys in first_points(space, Regression("y"), 5):
         points.append(space.draw(lambda key, node, keys=keys: keys[key]))  # type: ignore[misc]
     for point in points:
         for name, value in pins.items():

@@ -27,6 +27,7 @@ from nastavnik.nets._family import Signature as Signature
 from nastavnik.nets._ft_transformer import FtTransformer as FtTransformer
 from nastavnik.nets._function import Function as Function
 from nastavnik.nets._linear import Linear as Linear
+from nastavnik.nets._mlp import WAVED_INPUTS as WAVED_INPUTS
 from nastavnik.nets._mlp import Mlp as Mlp
 from nastavnik.nets._normalization import NORMALIZATIONS as NORMALIZATIONS
 from nastavnik.nets._normalization import Normalization as Normalization

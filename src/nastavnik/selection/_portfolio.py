@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from nastavnik.nets import WAVED_INPUTS
 from nastavnik.recipe import Value
 from nastavnik.selection.samplers import Keys
 from nastavnik.space import Choice, Node, Number, Space, default_of
@@ -47,8 +48,13 @@ _NUMBERS = (
 )
 
 
-def portfolio(target: Target) -> tuple[Start, ...]:
-    """The first recipes for a target of this kind, the best one first."""
+def portfolio(target: Target, inputs: int) -> tuple[Start, ...]:
+    """The first recipes for a target of this kind, the best one first; none where waves of all inputs cost too much.
+
+    Of the study's tables one had more than 30 inputs (pixels), and numbers as they are served it better.
+    """
+    if inputs > WAVED_INPUTS:
+        return ()
     return _CLASSES if target.suits_likelihoods[0] == "class" else _NUMBERS
 
 
@@ -68,14 +74,14 @@ def centred(space: Space, start: Start) -> Space:
     return replace(space, nodes=nodes)
 
 
-def first_points(space: Space, target: Target) -> list[Keys]:
+def first_points(space: Space, target: Target, inputs: int) -> list[Keys]:
     """The points of the portfolio after its first one, which is the default, as far as the space has them."""
     family = space.nodes.get("network.family")
     chosen = space.fixed.get("network.family") if family is None else default_of(family)
     if chosen != _FAMILY:
         return []
     found = []
-    for start in portfolio(target)[1:]:
+    for start in portfolio(target, inputs)[1:]:
         keys: Keys = {}
 
         def answer(key: str, node: Node, start: Start = start, keys: Keys = keys) -> Value:

@@ -67,8 +67,9 @@ def table_space(
     others = {n: v for n, v in (alternatives or {}).items() if n not in pins and n not in searched.names()}
     whole = _wants_all_rows(pins, searched)
     branches: dict[Value, Space] = {family.name: _branch(family, rows, inputs, sorts) for family in chosen}
-    if "mlp" in branches:
-        branches["mlp"] = centred(branches["mlp"], portfolio(target)[0])
+    starts = portfolio(target, inputs)
+    if "mlp" in branches and starts:
+        branches["mlp"] = centred(branches["mlp"], starts[0])
     if whole:  # curvature needs small networks
         branches = {f.name: branches[f.name].pin({n: v for n, v in f.small.items() if n not in pins}) for f in chosen}
     batch = min(rows, _MOST_ROWS) if whole else 32 if rows < 1000 else 64 if rows < 5000 else 128
