@@ -95,6 +95,15 @@ def test_a_preparation_tried_beside_the_usual_one_begins_no_block(search: Search
     assert sorted(blocks.values())[-2:] == [SIBLINGS, SIBLINGS]
 
 
+def test_starts_that_pins_make_one_are_trained_once(search: Search) -> None:
+    pins: dict[str, Value] = {name: value for name, value in search.space.default().items() if name != "network.family"}
+    space = table_space(240, 4, target=search.bench.task.target, pinned={**pins, "network.family": "mlp"})
+    fresh = Search(search.bench, space, seed=0, deadline=Deadline(Clock(None)), networks=48, trace=Trace())
+    assert len(first_points(space, search.bench.task.target, 4)) > 1
+    fresh.drawing.draw(1, 0)
+    assert fresh.drawing.queue == []
+
+
 def test_what_is_pinned_goes_before_the_portfolio() -> None:
     pins: dict[str, Value] = {"network.activation": "tanh", "optimizer.learning_rate": 0.0007, "epochs": 7}
     space = table_space(3000, 5, target=Regression("y"), pinned=pins)

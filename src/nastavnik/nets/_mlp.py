@@ -27,7 +27,7 @@ _MOST_EMBEDDED = 8  # dimensions of a category's embedding, where it has few lev
 _FEW_LEVELS = 50
 _BAG = 16  # dimensions that the words of a text are brought to
 FEW_INPUTS = 128  # beyond this many inputs (pixels) numbers enter as they are
-WAVED_INPUTS = 32  # up to this many, numbers have waves unless told: with each of 64 a step takes several times as long
+WAVED_INPUTS = 32  # up to this many, numbers have waves unless told: each brings four features, and weights for them
 
 
 class MlpNetwork(nn.Module):

@@ -48,7 +48,10 @@ class Drawing:
         self.exhausted = ""  # why no more could be drawn
         defaults = _defaults(space)
         self._plain = [keys for keys in map(_plainly, reversed(defaults)) if keys not in defaults]
-        self._usual = [*defaults, *self._plain, *first_points(space, bench.task.target, bench.columns.numbers.shape[1])]
+        self._usual: list[Keys] = []  # each once: what is pinned may make two of them one
+        for keys in [*defaults, *self._plain, *first_points(space, bench.task.target, bench.columns.numbers.shape[1])]:
+            if keys not in self._usual:
+                self._usual.append(keys)
         self._least: dict[str, float] = {}  # taken by any recipe
         self._seconds = seconds
         self._sizes: dict[tuple[str, object], float] = {}  # of what is limited, by its name and the recipe's shape

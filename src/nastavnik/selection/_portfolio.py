@@ -51,7 +51,8 @@ _NUMBERS = (
 def portfolio(target: Target, inputs: int) -> tuple[Start, ...]:
     """The first recipes for a target of this kind, the best one first; none where waves of all inputs cost too much.
 
-    Of the study's tables one had more than 30 inputs (pixels), and numbers as they are served it better.
+    Of the study's tables one had more than 30 inputs (pixels); there numbers as they are came within 0.0002 nats of the
+    best with waves.
     """
     if inputs > WAVED_INPUTS:
         return ()
