@@ -3,6 +3,7 @@
 python benchmarks/tables.py speed          100,000 rows of 30 mixed columns, and 10,000 columns of 500 rows: seconds
 python benchmarks/tables.py noise          30 tables of noise with 100-level categories: do scores cover chance?
 python benchmarks/tables.py row            milliseconds of predicting one row, a record of 12 mixed columns
+python benchmarks/tables.py left-out       which columns of the real tables are left out; needs them (NASTAVNIK_DATA)
 
 ``noise`` fits tables whose target is independent of every column: two names of 100 levels, a text, ranges, labels, a
 date and numbers. A preparation that saw the validation or test rows' targets would show a score above chance: R² above
@@ -12,10 +13,14 @@ date and numbers. A preparation that saw the validation or test rows' targets wo
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import statistics
 import tempfile
 import time
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,7 @@ import nastavnik
 from nastavnik.data import Preparation, read_source
 from nastavnik.dataset import DatasetOptions, make_dataset
 
+DATA = Path(os.environ.get("NASTAVNIK_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
 TAGS = np.array(["Luxury", "Hybrid", "Diesel", "Sport", "Exotic", "Flex"])
 WORDS = np.array([f"word{i}" for i in range(400)])
 
@@ -132,17 +138,47 @@ def row() -> dict[str, Any]:
     return {"columns": len(names), "median_ms": statistics.median(each), "p90_ms": float(np.quantile(each, 0.9))}
 
 
+def left_out() -> dict[str, Any]:
+    """Of each real table the columns that are neither an input nor the target, and as what they are left out."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        for name, path, target in real(Path(place)):
+            dataset = make_dataset(read_source(str(path)), DatasetOptions(target=target))
+            found[name] = {n: r for n, r in dataset.roles.items() if r not in ("input", "target")}
+            print(name, len(dataset.infos), found[name], flush=True)
+    return found
+
+
+def real(place: Path) -> Iterator[tuple[str, Path, str]]:
+    """Names, files and targets of the real tables, those of archives unpacked into a folder."""
+    yield "king_county", DATA / "kc_house_data.csv", "price"
+    with zipfile.ZipFile(DATA / "uci.zip") as archive:
+        for member in sorted(n for n in archive.namelist() if n.endswith("/data/data.txt")):
+            frame = pd.read_csv(io.BytesIO(archive.read(member)), sep=r"\s+", header=None).add_prefix("x")
+            target = int(float(archive.read(member.replace("data.txt", "index_target.txt")).split()[0]))
+            path = place / f"{member.split('/')[-3]}.csv"
+            frame.to_csv(path, index=False)
+            yield path.stem, path, f"x{target}"
+    with zipfile.ZipFile(DATA / "tables.zip") as archive:
+        tasks = json.loads(archive.read("tasks.json"))
+        for member in sorted(n for n in archive.namelist() if n.endswith(".csv")):
+            path = Path(archive.extract(member, place))
+            yield path.stem, path, tasks[path.stem]["target"]
+
+
 def main() -> None:
     """Run one of them and print what was found, as JSON to a file with --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "noise", "row"])
+    parser.add_argument("what", choices=list(WHAT))
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    found = {"speed": speed, "noise": noise, "row": row}[asked.what]()
+    found = WHAT[asked.what]()
     print(json.dumps({k: v for k, v in found.items() if k != "rows"}, indent=1))
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1) + "\n")
 
+
+WHAT = {"speed": speed, "noise": noise, "row": row, "left-out": left_out}
 
 if __name__ == "__main__":
     main()

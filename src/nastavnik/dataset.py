@@ -140,6 +140,11 @@ def make_dataset(
     inputs = tuple(info for info in infos if roles[info.name] == "input")
     if not inputs:
         raise UserError(f"no column is left to predict {told_names} from: {_listed(roles, targets)}")
+    if options.picture_size is not None and not any(info.kind == "image" for info in inputs):
+        raise UserError(
+            "--picture-size is for pictures, but no input column holds any; leave it out, or name such a column with "
+            "--kind COLUMN=image"
+        )
     columns = to_columns(frame, inputs, known)
     others = [i for i in infos if i.name not in targets]
     keys = keys_of(frame[[i.name for i in others]], known, columns.fields)

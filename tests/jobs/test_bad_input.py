@@ -49,6 +49,7 @@ GOOD = {"a": np.arange(60) % 7 + 0.5, "b": ["x", "y", "z"] * 20}
         ({"a": np.arange(19) / 2, "b": np.arange(19) % 3}, ["--target", "b"], "19 rows; at least 20 are needed"),
         ({**GOOD, "t": [f"free words {i} here" for i in range(60)]}, ["--target", "t"], "is free text (60 distinct values"),
         ({"b": ["x", "y", "z"] * 20, "id": [f"{i:07x}" for i in range(60)]}, ["--target", "b"], "no column is left to predict 'b' from"),
+        ({"a": range(60), "b": ["x", "y"] * 30}, ["--target", "b", "--picture-size", "8"], "--picture-size is for pictures"),
         (GOOD, ["--target", "b", "--kind", "a=nmber"], "no kind 'nmber'; did you mean 'number'?"),
         (GOOD, ["--target", "b", "--kind", "a"], "--kind 'a' is no COLUMN=KIND"),
         (GOOD, ["--target", "b", "--drop", "aa"], "--drop names a column 'aa' that is not there; did you mean 'a'?"),
