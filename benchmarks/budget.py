@@ -35,7 +35,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-DATA = Path(os.environ.get("NASTAVNIK_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
+from real_data import DATA
+
 RESULTS = Path(__file__).parent / "results" / "budget.json"
 LOADS, CACHES, BUDGETS = ("quiet", "busy", "comes-and-goes"), ("cold", "warm"), (20, 40, 60, 120)
 BUSY, REST = 8, 6.0  # processes; seconds

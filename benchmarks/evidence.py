@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from nastavnik import evidence
 from nastavnik.population import Data, Learner, Population
 from nastavnik.recipe import Recipe, Value
 from nastavnik.training.likelihoods import Bernoulli, Categorical, Gaussian, Likelihood
+from real_data import DATA
 
 DRAWS, ROWS, NOISE, DEGREES = 100, 30, 0.3, range(7)
 SEEDS = 20
@@ -407,8 +407,7 @@ def main() -> None:
     if asked.table == "speed":
         if asked.peer is None:
             parser.error("speed needs --peer, the Python of an environment with laplace-torch")
-        data = Path(os.environ.get("NASTAVNIK_DATA", Path(__file__).parents[2] / "shared" / "data"))
-        rows = speed(asked.peer, data)
+        rows = speed(asked.peer, DATA)
     else:
         rows = {"linear": linear, "hidden": hidden, "stopping": stopping}[asked.table]()
     if asked.out is not None:

