@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nastavnik.jobs import compare as compare
     from nastavnik.jobs import fit as fit
     from nastavnik.jobs import predict as predict
+    from nastavnik.jobs import try_settings as try_settings
     from nastavnik.mentor import Mentor as Mentor
     from nastavnik.model import Model as Model
     from nastavnik.nets import initial_variances as initial_variances
@@ -54,6 +55,7 @@ _HOMES = {
     "predict": "nastavnik.jobs",
     "space": "nastavnik.space",
     "testing": "nastavnik.testing",
+    "try_settings": "nastavnik.jobs",
 }
 __all__ = [*sorted(_HOMES), "__version__"]
 __getattr__, __dir__ = lazily(__name__, _HOMES)

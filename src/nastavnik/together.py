@@ -25,7 +25,7 @@ _STAGE = re.compile(r"\.nastavnik-[0-9a-f]{16}\.part")
 _PATIENCE = 10.0  # seconds that a reader waits for another process to end what it has begun
 RUN_FILES = (  # everything that a run's folder holds of ours; nothing else is ever removed
     "run.json", "dataset.json", "networks.csv", "filled.csv", "result.json", "report.html", "findings.json",
-    "compare.json",
+    "compare.json", "try.json", "try.html",
     "model/model.safetensors", "model/model.json", "model/card.md", "checkpoint/search.json",
 )  # fmt: skip
 _NUMBERED = (("checkpoint", r"state-\d+\.safetensors"), ("trace", r"part-\d+\.parquet"))

@@ -1,5 +1,6 @@
 """Blocks by design: what decides shapes is drawn for a block, numbers for each network in it; and where a search begins."""
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -11,7 +12,7 @@ from nastavnik.clock import Clock, Deadline
 from nastavnik.data import read_source
 from nastavnik.dataset import DatasetOptions, make_dataset
 from nastavnik.recipe import Recipe, Value
-from nastavnik.selection import Search, Workbench, families_for, table_space
+from nastavnik.selection import Candidate, Search, Workbench, families_for, table_space
 from nastavnik.selection._portfolio import Start, centred, first_points, portfolio
 from nastavnik.selection.samplers import SIBLINGS
 from nastavnik.space import Choice, Number, Space, nodes_by_key
@@ -102,6 +103,51 @@ def test_starts_that_pins_make_one_are_trained_once(search: Search) -> None:
     assert len(first_points(space, search.bench.task.target, 4)) > 1
     fresh.drawing.draw(1, 0)
     assert fresh.drawing.queue == []
+
+
+def test_each_shape_of_the_first_bracket_keeps_its_own_best() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(120, 2)), columns=list("ab")).assign(y=rng.normal(size=120))
+    dataset = make_dataset(read_source(frame), DatasetOptions(target="y", folds=0))
+    families = families_for(("mlp",), dataset.columns)
+    bench = Workbench(dataset.columns, dataset.task, dataset.split, families=families, settings={}, seed=0)
+    space = table_space(96, 2, families=families, target=dataset.task.target, pinned={"epochs": 8})
+    search = Search(bench, space, seed=0, deadline=Deadline(Clock(None)), networks=24, trace=Trace(), engine="batched")
+    search.run()
+    shapes: dict[object, list[str]] = {}
+    for candidate in search.history:
+        shapes.setdefault(candidate.recipe.shape, []).append(candidate.status)
+    assert len(shapes) > 2
+    for statuses in shapes.values():
+        thinned = math.ceil(0.5 * math.ceil(0.5 * len(statuses)))  # at either rung of "halving"
+        assert len(statuses) - statuses.count("dropped") == thinned
+
+
+def test_each_further_block_begins_with_a_rival(search: Search) -> None:
+    fresh = Search(search.bench, search.space, seed=0, deadline=Deadline(Clock(None)), networks=48, trace=Trace())
+    fresh.drawing.sampler.tell([], [])
+    fresh.drawing._usual = []
+    rivals: list[dict[str, Value]] = [
+        {"network.family": "mlp", "network.family=mlp/network.embedding": e} for e in ("piecewise", "none")
+    ]
+    drawn = fresh.drawing.draw(3 * SIBLINGS, 1, rivals)
+    found = [recipe["network.embedding"] for _, recipe in drawn[SIBLINGS:]]
+    assert found == ["piecewise"] * SIBLINGS + ["none"] * SIBLINGS
+
+
+def test_rivals_are_structures_that_are_not_shown_to_be_worse(search: Search) -> None:
+    fresh = Search(search.bench, search.space, seed=0, deadline=Deadline(Clock(None)), networks=48, trace=Trace())
+    rows = np.random.default_rng(0).normal(1.0, 0.5, 200)
+    shifts = {"periodic": 0.0, "piecewise": 0.01, "none": 0.5}
+    for i, (embedding, shift) in enumerate(shifts.items()):
+        keys: dict[str, Value] = {"network.family": "mlp", "network.family=mlp/network.embedding": embedding}
+        recipe = Recipe({"network.family": "mlp", "network.embedding": embedding, "seed": 0})
+        fresh.losses[i] = rows + shift + 0.1 * np.random.default_rng(i).normal(size=200)
+        score = float(fresh.losses[i].mean())
+        fresh.history.append(Candidate(i, 1, keys, recipe, (i,), "finished", score, (score,), 1, 1, 1, 1.0, 1, ()))
+    leader = fresh.ranking[0].recipe["network.embedding"]
+    other = next(iter({"periodic", "piecewise"} - {leader}))
+    assert fresh._rivals() == [{"network.family": "mlp", "network.family=mlp/network.embedding": other}]
 
 
 def test_what_is_pinned_goes_before_the_portfolio() -> None:

@@ -138,6 +138,19 @@ def test_forecasts_hold_their_interval_on_curves_like_those_before() -> None:
     assert report["wrongly_condemned"] <= 0.1 * max(1, report["condemned_controls"]) + 1
 
 
+def test_one_lucky_network_condemns_nobody() -> None:
+    history = [candidate(i, 0.5 + 0.01 * i, rungs=((0.25, 0.7 + 0.01 * i),)) for i in range(20)]
+    lucky = candidate(99, 0.1, rungs=((0.25, 0.9),))
+    for known in (history, [*history, lucky]):
+        made = forecast(100, 0.25, 0.705, known)
+        assert made is not None
+        assert not made.condemned
+        assert made.bar == pytest.approx(0.57 if known is history else 0.56)  # the eighth best
+        hopeless = forecast(100, 0.25, 2.0, known)
+        assert hopeless is not None
+        assert hopeless.condemned
+
+
 def test_a_forecast_survives_its_record() -> None:
     made = forecast(4, 0.25, 0.6, [candidate(i, 0.1 * i, rungs=((0.25, 0.1 * i + 0.2),)) for i in range(12)])
     assert made is not None

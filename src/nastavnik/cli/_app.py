@@ -158,6 +158,34 @@ def check(
         raise typer.Exit(3)
 
 
+def try_settings(
+    run: Annotated[Path, typer.Argument(help="A finished run's folder.")],
+    settings: Annotated[
+        str, typer.Argument(help="NAME=VALUE[,NAME=VALUE …], such as optimizer.name=sgd, or a TOML file of them.")
+    ],
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Other settings to hold it against, or another value of the same; several times for more."),
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="Trainings of each, from common seeds.")] = 10,
+    network: Annotated[int | None, typer.Option(help="Another network than the chosen one (networks.csv).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print try.json on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Train a run's recipe with some settings against others, pair by pair, and say which is better."""
+    from nastavnik.cli._display import make_watcher
+    from nastavnik.jobs import try_settings as run_try
+
+    with make_watcher(quiet) as watcher:
+        found = run_try(run, settings, against=against or (), network=network, pairs=pairs, watcher=watcher)
+    if as_json:
+        print_json((run / "try.json").read_text(encoding="utf-8"))
+        return
+    from nastavnik.cli._display import tried
+
+    print(tried(found.to_json(), run))
+
+
 def list_vocabulary(
     kind: Annotated[
         str | None,
@@ -197,5 +225,6 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "predict": predict,
     "compare": compare,
     "check": check,
+    "try": try_settings,
     "list": list_vocabulary,
 }

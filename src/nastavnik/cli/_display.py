@@ -186,6 +186,18 @@ def comparison(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def tried(found: dict[str, Any], run: Path) -> str:
+    """What was trained with its mean score and cost, the differences, and where the page is."""
+    from nastavnik.report import tryout
+
+    lines = [f"{'nats a row':>10} {'steps':>6} {'parameters':>10}  choice"]
+    for arm in (found["arm"], *found["rivals"]):
+        mean = "–" if arm["mean"] is None else f"{arm['mean']:.4f}"
+        besides = f" ({arm['diverged']} of {found['pairs']} diverged)" if arm["diverged"] else ""
+        lines.append(f"{mean:>10} {arm['steps']:5.2f}x {arm['parameters']:10,}  {arm['words']}{besides}")
+    return "\n".join([*lines, *tryout(found), f"page: {run / 'try.html'}"])
+
+
 def checkup(found: Checkup) -> str:
     """Findings in words, what was wrong with other networks, and advice against advice."""
     from nastavnik.mentor import in_words as findings_in_words

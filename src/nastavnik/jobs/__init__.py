@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from nastavnik.jobs._fit import fit_request as fit_request
     from nastavnik.jobs._predict import predict as predict
     from nastavnik.jobs._setup import show_space as show_space
+    from nastavnik.jobs._try import Tryout as Tryout
+    from nastavnik.jobs._try import try_settings as try_settings
 
 _NAMES = {
     "_check": "Checkup check",
@@ -24,5 +26,6 @@ _NAMES = {
     "_fit": "Run families_of fit fit_request",
     "_predict": "predict",
     "_setup": "show_space",
+    "_try": "Tryout try_settings",
 }
 __getattr__, __dir__ = lazily(__name__, homes_of(__name__, _NAMES))

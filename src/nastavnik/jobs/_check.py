@@ -12,7 +12,7 @@ from nastavnik.arguments import checked
 from nastavnik.clock import Clock
 from nastavnik.errors import UserError, nearest
 from nastavnik.files import plain, read_json, write_json
-from nastavnik.jobs._reopening import reopened
+from nastavnik.jobs._reopening import asked_about, check_ended, finished_run, reopened
 from nastavnik.jobs._surroundings import a_job
 from nastavnik.mentor import (
     PAIRS,
@@ -32,7 +32,7 @@ from nastavnik.nets import Family
 from nastavnik.progress import Watcher
 from nastavnik.recipe import Recipe
 from nastavnik.run_folder import RunFolder
-from nastavnik.schemas import FINDINGS, RESULT
+from nastavnik.schemas import FINDINGS
 from nastavnik.selection import Candidate, Search
 from nastavnik.together import together
 from nastavnik.trace import History
@@ -130,12 +130,12 @@ def check(
                 f"{run} is a history of a loop of your own; --try and --network need a run of 'nastavnik fit'"
             )
         return replace(_history_checked(Path(run), suppressed, known, watcher), seconds=clock.elapsed)
-    folder = _finished(run)
+    folder = finished_run(run)
     assert folder.path is not None
     folder.claim()
     try:
         _, search = reopened(folder, family, clock)
-        _check_ended(folder, search)
+        check_ended(folder, search)
         found = _checked(folder, search, network, clock, suppressed, known, watcher)
         if try_rule is not None:
             found = tried(found, Lab(search.bench), try_rule, pairs, watcher, clock)
@@ -171,7 +171,7 @@ def _checked(
 ) -> Checkup:
     """The findings of one network, and of some others of the run."""
     assert folder.path is not None
-    number, recipe = _asked_about(folder, search, network)
+    number, recipe = asked_about(folder, search, network)
     lab, started = Lab(search.bench, engine=_way(recipe, search)), clock.elapsed
     watcher.doing(f"training network {number} again, watched, beside {_SIBLINGS} other seeds")
     seed = recipe.whole("seed")
@@ -255,22 +255,6 @@ def _together(
     return {"effects": effects, "best": best, "effect": effect, "low": low, "high": high}
 
 
-def _asked_about(folder: RunFolder, search: Search, network: int | None) -> tuple[int, Recipe]:
-    """A network's number and its recipe: the chosen one, or another of the run's; of none chosen, one that diverged."""
-    if network is None and folder.status != "finished":
-        return search.history[0].numbers[0], search.history[0].recipe
-    if network is None:
-        chosen = folder.read("result.json", RESULT)["chosen"]
-        return chosen["networks"][0], Recipe.from_json(chosen["recipe"])
-    for candidate in search.history:
-        if network in candidate.numbers:
-            return network, candidate.recipe
-    known = [n for c in search.history for n in c.numbers]
-    if not known:
-        raise UserError(f"the checkpoint of {folder.path} is gone, so none but the chosen network can be looked at")
-    raise UserError(f"there is no network {network} in this run; networks.csv has {len(known)}, from 0 to {max(known)}")
-
-
 def _way(recipe: Recipe, search: Search) -> str:
     """One network after the other where that takes less than what batching needs at its start, about two seconds."""
     data = search.bench.of(recipe).data
@@ -341,29 +325,6 @@ def _check_folder(path: Path) -> None:
         raise UserError(f"there is no folder {path}; check takes the folder of a run, or one that Mentor.save wrote")
     if (path / "findings.json").is_dir() or not os.access(path, os.W_OK):
         raise UserError(f"findings.json cannot be written into {path}; let it be writable, or check a copy of it")
-
-
-def _finished(run: str | Path) -> RunFolder:
-    folder = RunFolder.resume(run)
-    if not folder.record["asked"]:
-        raise UserError(f"{Path(run) / 'run.json'} is damaged: it does not say what was asked")
-    asked_again = Path(run) / "checkpoint" / "search.json"
-    if folder.status == "failed" and not asked_again.exists():
-        raise UserError(f"the checkpoint of {run} is gone, so there is no network of it that could be trained again")
-    if folder.status not in ("finished", "failed") and not asked_again.exists():
-        raise UserError(_unfinished(run))
-    return folder
-
-
-def _unfinished(run: str | Path) -> str:
-    return f"{run} is not finished; finish it with 'nastavnik fit --resume {run}'"
-
-
-def _check_ended(folder: RunFolder, search: Search) -> None:
-    """Refuse a run that could go on: one that is not finished, unless all its networks diverged and none is left."""
-    diverged = bool(search.history) and all(c.status == "diverged" for c in search.history)
-    if folder.status != "finished" and not (diverged and search.bracket is None):
-        raise UserError(_unfinished(folder.path or ""))
 
 
 def _write(path: Path, found: Checkup, watcher: Watcher) -> None:

@@ -38,7 +38,6 @@ from nastavnik.jobs._time import (
     BASELINE_SHARE,
     CLOSING_SECONDS,
     MOST_FINAL,
-    MOST_FINAL_OF_SEVERAL,
     REPORT_SECONDS,
     calm,
     refuse_too_short,
@@ -357,9 +356,7 @@ def _search(
         def reserve() -> None:
             """What the finish takes, as this machine is now."""
             if clock.budget is not None:
-                several = not _finals(request)
-                final = search.final_seconds(several)
-                final = min(final, MOST_FINAL_OF_SEVERAL * clock.budget) if several else final
+                final = search.final_seconds() if _finals(request) else 0.0
                 final = min(final + search.alone_seconds(), MOST_FINAL * clock.budget)
                 search.deadline.reserve = reserved(clock, dataset, request) + final
                 calm(clock, request)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nastavnik.clock import Clock, Deadline
 from nastavnik.dataset import Dataset
+from nastavnik.errors import UserError
 from nastavnik.jobs._checkpoint import read_checkpoint, restore
 from nastavnik.jobs._setup import dataset_of, prepare, read_table
 from nastavnik.nets import Family
+from nastavnik.recipe import Recipe
 from nastavnik.request import FitRequest
 from nastavnik.rooms import limited
 from nastavnik.run_folder import RunFolder
+from nastavnik.schemas import RESULT
 from nastavnik.selection import Search, families_for
 from nastavnik.trace import Trace
 
@@ -28,3 +33,43 @@ def reopened(folder: RunFolder, family: Family | None, clock: Clock) -> tuple[Da
     if checkpoint is not None:
         restore(search, folder, checkpoint)
     return dataset, search
+
+
+def asked_about(folder: RunFolder, search: Search, network: int | None) -> tuple[int, Recipe]:
+    """A network's number and its recipe: the chosen one, or another of the run's; of none chosen, one that diverged."""
+    if network is None and folder.status != "finished":
+        return search.history[0].numbers[0], search.history[0].recipe
+    if network is None:
+        chosen = folder.read("result.json", RESULT)["chosen"]
+        return chosen["networks"][0], Recipe.from_json(chosen["recipe"])
+    for candidate in search.history:
+        if network in candidate.numbers:
+            return network, candidate.recipe
+    known = [n for c in search.history for n in c.numbers]
+    if not known:
+        raise UserError(f"the checkpoint of {folder.path} is gone, so none but the chosen network can be looked at")
+    raise UserError(f"there is no network {network} in this run; networks.csv has {len(known)}, from 0 to {max(known)}")
+
+
+def finished_run(run: str | Path) -> RunFolder:
+    """The folder of a run that has ended: ``check_ended`` says whether it could go on."""
+    folder = RunFolder.resume(run)
+    if not folder.record["asked"]:
+        raise UserError(f"{Path(run) / 'run.json'} is damaged: it does not say what was asked")
+    asked_again = Path(run) / "checkpoint" / "search.json"
+    if folder.status == "failed" and not asked_again.exists():
+        raise UserError(f"the checkpoint of {run} is gone, so there is no network of it that could be trained again")
+    if folder.status not in ("finished", "failed") and not asked_again.exists():
+        raise UserError(_unfinished(run))
+    return folder
+
+
+def _unfinished(run: str | Path) -> str:
+    return f"{run} is not finished; finish it with 'nastavnik fit --resume {run}'"
+
+
+def check_ended(folder: RunFolder, search: Search) -> None:
+    """Refuse a run that could go on: one that is not finished, unless all its networks diverged and none is left."""
+    diverged = bool(search.history) and all(c.status == "diverged" for c in search.history)
+    if folder.status != "finished" and not (diverged and search.bracket is None):
+        raise UserError(_unfinished(folder.path or ""))

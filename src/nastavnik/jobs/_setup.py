@@ -77,7 +77,7 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
 
     def tree(alternatives: Mapping[str, Value]) -> Space:
         """The space, with these preparations tried beside the usual ones."""
-        return _space_for(dataset, families, _pinned(request), given, alternatives)
+        return space_for(dataset, families, _pinned(request), given, alternatives)
 
     space = tree({})
     settings = {name: v for name, v in space.fixed.items() if name.startswith(("preparation.", "likelihood."))}
@@ -98,13 +98,14 @@ def prepare(dataset: Dataset, families: list[Family], request: FitRequest) -> tu
     return bench, space, _strategy(request, bench, space, limits, dataset)
 
 
-def _space_for(
+def space_for(
     dataset: Dataset,
     families: list[Family],
     pinned: Mapping[str, Value],
     given: Space | None = None,
     alternatives: Mapping[str, Value] | None = None,
 ) -> Space:
+    """The tree of recipes for this dataset, with some values pinned."""
     return table_space(
         min(len(train) for train, _ in dataset.split.parts),
         dataset.columns.numbers.shape[1],
@@ -132,7 +133,7 @@ def settle_likelihood(dataset: Dataset, families: list[Family], request: FitRequ
 
     def point(name: str) -> Mapping[str, Value]:
         """The default recipe with this likelihood."""
-        return _space_for(dataset, families, {**_pinned(request), "likelihood.name": name}).default()
+        return space_for(dataset, families, {**_pinned(request), "likelihood.name": name}).default()
 
     chosen, losses = compare_likelihoods(
         names,

@@ -24,7 +24,6 @@ CLOSING_SECONDS = 0.4  # the end of the process
 _TRAINING_SECONDS = 1.2  # of the first training, beside its steps
 _SECONDS_A_STEP = 2e-3
 MOST_FINAL = 0.3  # of a budget for the final training after cross-validation
-MOST_FINAL_OF_SEVERAL = 0.08  # after a hold-out: without it they are taken as they are
 _BUSY = 1.5  # times as slow
 
 

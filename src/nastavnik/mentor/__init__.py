@@ -33,6 +33,7 @@ from nastavnik.mentor._trial import changed as changed
 from nastavnik.mentor._trial import factorial as factorial
 from nastavnik.mentor._trial import try_advice as try_advice
 from nastavnik.mentor._trial import try_finding as try_finding
+from nastavnik.mentor._trial import try_recipes as try_recipes
 from nastavnik.mentor._watching import watch as watch
 from nastavnik.mentor._words import evidence_in_words as evidence_in_words
 from nastavnik.mentor._words import in_words as in_words

@@ -95,6 +95,16 @@ def try_advice(lab: Lab, recipe: Recipe, advice: Sequence[Advice], *, pairs: int
     Raises:
         ValueError: fewer than two pairs.
     """
+    usable = [one for one in advice if applicable(one, recipe, lab.classes)]
+    return try_recipes(lab, recipe, [(one, changed(recipe, one.changes)) for one in usable], pairs=pairs)
+
+
+def try_recipes(lab: Lab, recipe: Recipe, others: Sequence[tuple[Advice, Recipe]], *, pairs: int = PAIRS) -> Trial:
+    """The same for recipes that are written out; an ``Advice`` beside each names it.
+
+    Raises:
+        ValueError: fewer than two pairs.
+    """
     if pairs < 2:
         raise ValueError(f"pairs must be 2 or more, but got {pairs}")
     seeds = [_FIRST_SEED + recipe.whole("seed") % 1000 + i for i in range(pairs)]
@@ -102,12 +112,11 @@ def try_advice(lab: Lab, recipe: Recipe, advice: Sequence[Advice], *, pairs: int
     without = lab.scores([recipe.replace({"seed": seed}) for seed in seeds])
     usual = max(1, lab.network_steps - before)
     arms, refused = [], {}
-    usable = [one for one in advice if applicable(one, recipe, lab.classes)]
-    level = 1 - (1 - LEVEL) / max(1, len(usable))
-    for one in usable:
+    level = 1 - (1 - LEVEL) / max(1, len(others))
+    for one, other in others:
         before = lab.network_steps
         try:
-            scores = lab.scores([changed(recipe, one.changes).replace({"seed": seed}) for seed in seeds])
+            scores = lab.scores([other.replace({"seed": seed}) for seed in seeds])
         except UserError as error:
             refused[one.words] = str(error)
             continue

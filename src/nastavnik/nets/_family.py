@@ -47,6 +47,11 @@ class Signature:
     answers: torch.Tensor | None = None
     _bins: dict[tuple[int, str], Bins] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def like(self, other: Signature) -> bool:
+        """Whether networks of the one can be built for the other."""
+        names = ("numbers", "cardinalities", "outputs", "distinct", "bags", "entries")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
     def bins(self, most: int, edges: str) -> Bins | None:
         """Bins of the plain number inputs, by "quantile" or "target"; fitted once for all networks of the rows."""
         if self.examples is None:

@@ -3,6 +3,8 @@
 from nastavnik.report._card import model_card as model_card
 from nastavnik.report._mentor import show_findings as show_findings
 from nastavnik.report._report import write_report as write_report
+from nastavnik.report._try import tryout as tryout
+from nastavnik.report._try import write_tryout as write_tryout
 from nastavnik.report._words import against_baselines as against_baselines
 from nastavnik.report._words import baseline_words as baseline_words
 from nastavnik.report._words import best_baseline as best_baseline

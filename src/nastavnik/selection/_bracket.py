@@ -67,7 +67,8 @@ class Bracket:
 
     ``offsets`` are added to each population's scores, so that targets prepared otherwise can be compared; ``spared``
     are trained to their end whatever they promise; ``seen`` holds, by the candidate's first network, its best scores
-    so far at the rungs that were reached.
+    so far at the rungs that were reached. ``apart``: each population is thinned out by itself, so that shapes are told
+    apart by networks that were trained to their end, not by how fast they begin.
     """
 
     drawn: Drawn
@@ -78,6 +79,7 @@ class Bracket:
     rung: int = 0
     seconds: list[float] = field(default_factory=list)
     seen: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    apart: bool = False
 
     def __post_init__(self) -> None:
         self.seconds = self.seconds or [0.0] * len(self.populations)
@@ -322,19 +324,13 @@ class Bracket:
 
     def _thin(self, stay: float, others: Callable[[Population], np.ndarray]) -> None:
         """Keep the best share of those in training, by their best score so far, or by the layers of their front."""
-        each = zip(self.populations, self.offsets, strict=True)
-        values = np.concatenate([np.column_stack([p.best.score + offset, others(p)]) for p, offset in each])
-        if len(values) < 2:
-            return
-        count = math.ceil(stay * len(values))
-        kept = np.zeros(len(values), dtype=bool)
-        kept[best_first([tuple(v) for v in values])[:count]] = True
-        kept |= np.concatenate([self._spared(p) for p in self.populations])
-        start = 0
-        for p in self.populations:
-            own = kept[start : start + len(p.best.score)]
-            start += len(own)
-            p.release(~own, "dropped")
+        each = [
+            np.column_stack([p.best.score + offset, others(p)])
+            for p, offset in zip(self.populations, self.offsets, strict=True)
+        ]
+        best = [_best_of(values, stay) for values in each] if self.apart else _divided(each, stay)
+        for p, kept in zip(self.populations, best, strict=True):
+            p.release(~(kept | self._spared(p)), "dropped")
 
     def _spared(self, population: Population) -> np.ndarray:
         return np.array([recipe in self.spared for recipe in population.recipes], dtype=bool)
@@ -350,6 +346,7 @@ class Bracket:
             "rung": self.rung,
             "seconds": self.seconds,
             "seen": [[number, scores] for number, scores in self.seen.items()],
+            "apart": self.apart,
             "populations": [own for own, _ in saved],
         }
         return record, {f"{i}.{name}": t for i, (_, own) in enumerate(saved) for name, t in own.items()}
@@ -376,4 +373,18 @@ class Bracket:
         rungs = tuple((share, stay) for share, stay in record["rungs"])
         offsets = tuple(map(offset, populations))
         seconds = list(record["seconds"])
-        return cls(drawn, populations, rungs, offsets, spared(drawn), record["rung"], seconds, seen)
+        apart = record.get("apart", False)  # which earlier checkpoints did not know
+        return cls(drawn, populations, rungs, offsets, spared(drawn), record["rung"], seconds, seen, apart)
+
+
+def _best_of(values: np.ndarray, stay: float) -> np.ndarray:
+    """Which of candidates [n] are the best share, by their objectives [n, m]; of a single one that one."""
+    kept = np.zeros(len(values), dtype=bool)
+    kept[best_first([tuple(v) for v in values])[: math.ceil(stay * len(values))]] = True
+    return kept
+
+
+def _divided(each: Sequence[np.ndarray], stay: float) -> list[np.ndarray]:
+    """The same of several populations together, for each."""
+    kept = _best_of(np.concatenate(each), stay)
+    return np.split(kept, np.cumsum([len(values) for values in each])[:-1])

@@ -347,10 +347,10 @@ class _Chooser:
     def ensemble(self) -> Votes:
         """The greedy ensemble of the pool.
 
-        Its members share the best one's way of preparing.
+        Its members share the best one's way of preparing the target, and what inputs there are.
         """
         bench = self.bench.of(self.ranking[0].recipe)
-        ranking = [c for c in self.ranking if self.bench.of(c.recipe) is bench]
+        ranking = [c for c in self.ranking if bench.joins(self.bench.of(c.recipe))]
         task = self.dataset.task
         own = task.weighed(np.ones(len(self.rows)), self.rows)
         y = task.values[self.rows]
@@ -396,35 +396,27 @@ class _Chooser:
 
         After cross-validation the recipe of a single one is trained anew on all but the test rows; of ``several`` the
         networks of all folds are taken as they are, each with its fold's preparation: together they have seen all rows.
-        After a hold-out a single network is taken as it is; under a clock several are trained anew.
+        After a hold-out networks are taken as they are.
 
         Returns the model, its candidates, the numbers of its networks, and how many networks were trained for it. A
         candidate whose final training diverges falls out, a single one for the next best. When the deadline passes
         meanwhile they are the networks of the first part, as they are.
         """
         folds = self.dataset.split.folds is not None
-        if several and folds:
-            return self._of_folds(chosen), chosen, tuple(n for c in chosen for n in c.numbers), 0
-        if folds or (several and self.search.networks is None):
+        if folds and not several:
             anew = self._anew(chosen, deadline)
             if anew is not None:
                 return anew
-        bench = self.bench.of(next(iter(chosen)).recipe)
-        members = [
-            Member(self.search.pool[c.number][0], c.recipe, self.temperature(c), votes) for c, votes in chosen.items()
-        ]
-        return self._model(bench.parts[0], members), chosen, tuple(c.numbers[0] for c in chosen), 0
+        count = self.bench.folds if folds and several else 1
+        return self._as_they_are(chosen, count), chosen, tuple(n for c in chosen for n in c.numbers[:count]), 0
 
     def _anew(self, chosen: Votes, deadline: Deadline | None) -> tuple[Model, Votes, tuple[int, ...], int] | None:
-        """The candidates trained on all but the test rows; None where the time was over before all were, or where all
-        diverged that may be taken as they are.
-        """
+        """The candidates trained on all but the test rows; None where the time was over before all were."""
         bench = self.bench.of(next(iter(chosen)).recipe)
         part, data = bench.whole()
         first = len(self.search.history) * self.bench.folds
         others = [c for c in self.ranking if c not in chosen and self.bench.of(c.recipe) is bench]
-        nexts = [] if self.dataset.split.folds is None else [[c] for c in others]
-        for candidates in ([*chosen], *nexts):
+        for candidates in ([*chosen], *([c] for c in others)):
             if deadline is not None and deadline.passed():
                 return None
             found = train_anew(self.search, candidates, part, data, first, deadline)
@@ -435,17 +427,16 @@ class _Chooser:
                 members = [Member(found[c], c.recipe, self.temperature(c), votes) for c, votes in kept.items()]
                 numbers = tuple(first + candidates.index(c) for c in kept)
                 return self._model(part, members), kept, numbers, len(members)
-        if self.dataset.split.folds is None:
-            return None
         raise UserError("every final training diverged; try --set optimizer.learning_rate=0.001")
 
-    def _of_folds(self, chosen: Votes) -> Model:
-        """The networks of all folds."""
-        parts = self.bench.of(next(iter(chosen)).recipe).parts
+    def _as_they_are(self, chosen: Votes, count: int) -> Model:
+        """The candidates' networks of so many parts, each with its own preparation."""
+        benches = list(dict.fromkeys(self.bench.of(c.recipe) for c in chosen))
+        parts = [part for bench in benches for part in bench.parts[:count]]
         members = [
-            Member(learner, c.recipe, self.temperature(c), votes, g)
+            Member(learner, c.recipe, self.temperature(c), votes, benches.index(self.bench.of(c.recipe)) * count + g)
             for c, votes in chosen.items()
-            for g, learner in enumerate(self.search.pool[c.number])
+            for g, learner in enumerate(self.search.pool[c.number][:count])
         ]
         model = self._model(parts[0], members)
         return replace(model, others=tuple(Fold(part.preparation, part.target) for part in parts[1:]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -56,8 +56,11 @@ class Drawing:
         self._seconds = seconds
         self._sizes: dict[tuple[str, object], float] = {}  # of what is limited, by its name and the recipe's shape
 
-    def draw(self, count: int, first: int) -> Drawn:
+    def draw(self, count: int, first: int, rivals: Sequence[Keys] = ()) -> Drawn:
         """So many recipes, numbered from ``first``; fewer when no more are found.
+
+        Of the blocks of siblings the first begins as the sampler will, each further one with one of the ``rivals``:
+        keys that name a structure.
 
         Raises:
             UserError: nothing that is drawn keeps the limits.
@@ -70,7 +73,8 @@ class Drawing:
             self.queue.remove(keys)
             self.sampler.adopt(keys)
             self._enter(keys, drawn, first)
-        while len(drawn) < count and self._draw_one(drawn, first):
+        starts = iter([{}, *rivals])
+        while len(drawn) < count and self._draw_one(drawn, first, starts):
             continue
         return drawn
 
@@ -85,7 +89,7 @@ class Drawing:
                 most -= not linear
         return found
 
-    def _given(self, drawn: Drawn) -> dict[str, Value]:
+    def _given(self, drawn: Drawn, starts: Iterator[Keys]) -> dict[str, Value]:
         """What the next point shares: the shape of a block that is not full yet, or what a new one begins with.
 
         What came from the queue begins blocks too, but for linear models, which cost nothing, and for preparations
@@ -97,7 +101,7 @@ class Drawing:
             alone = recipe["network.family"] in self.bench.linear_families or keys in self._plain
             if blocks[recipe.shape] < size and not alone:
                 return _shape(keys)
-        return self._start()
+        return next(starts, {}) or self._start()
 
     def enqueue(self, settings: Mapping[str, Value]) -> bool:
         """Train the default with these numbers next, moved into their ranges; whether they were inside them."""
@@ -166,9 +170,9 @@ class Drawing:
         """A point as the recipe of the candidate of this number."""
         return Recipe({**point, "seed": (self.seed * 100_003 + number) % _MOST_SEEDS})
 
-    def _draw_one(self, drawn: Drawn, first: int) -> bool:
-        """Add one recipe, if any is found."""
-        given = self._given(drawn) if self.sampler.siblings > 1 else {}
+    def _draw_one(self, drawn: Drawn, first: int, starts: Iterator[Keys]) -> bool:
+        """Add one recipe, if any is found; ``starts`` are what new blocks begin with."""
+        given = self._given(drawn, starts) if self.sampler.siblings > 1 else {}
         problem = None
         for attempt in range(self.sampler.tries):
             keys = self.sampler.ask(1, given if attempt < _SIMILAR else {})

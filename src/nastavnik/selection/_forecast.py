@@ -2,8 +2,9 @@
 
 A forecast made at a share of the training is b - f, b being the best score so far and f the further falls of the
 networks of this search that stood nearest to b at that share: their 5 %, 50 % and 95 % quantiles. Whoever is forecast
-to miss the best network even at the lowest is *condemned* and dropped; one in eight goes on nevertheless, so that the
-forecasts of condemned ones can be scored as well.
+to miss even at the lowest the best networks, as many as an ensemble takes, is *condemned* and dropped: one lucky
+network is not to stop all others. One in eight goes on nevertheless, so that the forecasts of condemned ones can be
+scored as well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from nastavnik.selection._candidate import Candidate
+from nastavnik.selection._ensemble import MOST_PICKS
 
 SHARES = (0.25, 0.55, 0.75)  # of a training, when forecasts are made
 LEVEL = 0.9  # of a forecast's interval
@@ -28,7 +30,7 @@ _CONTROLS = 8  # one in so many condemned networks goes on
 class Forecast:
     """What was forecast of a candidate (by its first network's number) when a share of its training was done.
 
-    Scores in nats per validation example; ``bar`` is the best final score of the networks it rests on.
+    Scores in nats per validation example; ``bar`` is the worst of the best few final scores known then.
     """
 
     network: int
@@ -57,7 +59,7 @@ def forecast(network: int, share: float, score: float, history: Sequence[Candida
     before, final = np.array(known).T
     nearest = np.argsort(np.abs(before - score), kind="stable")[:_NEAREST]
     most, middle, least = np.quantile((before - final)[nearest], [(1 + LEVEL) / 2, 0.5, (1 - LEVEL) / 2])
-    bar = float(final.min())
+    bar = float(np.sort(final)[:MOST_PICKS][-1])
     condemned = bool(score - most > bar)
     control = condemned and zlib.crc32(f"{network}".encode()) % _CONTROLS == 0
     return Forecast(

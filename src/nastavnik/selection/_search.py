@@ -22,7 +22,6 @@ from nastavnik.selection._bracket import Bracket, Drawn, cost_share, rungs_of
 from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._cost import CostModel, size_of
 from nastavnik.selection._drawing import Drawing
-from nastavnik.selection._ensemble import MOST_PICKS
 from nastavnik.selection._forecast import Forecast, forecast
 from nastavnik.selection._gain import expected_gain, resolution
 from nastavnik.selection._held_out import HeldOut
@@ -31,7 +30,7 @@ from nastavnik.selection._pool import pool_of, pool_tensors
 from nastavnik.selection._populating import fitting, populate
 from nastavnik.selection._workbench import Workbench
 from nastavnik.selection.pareto import front
-from nastavnik.selection.samplers import SIBLINGS
+from nastavnik.selection.samplers import SIBLINGS, Keys
 from nastavnik.space import Limits, Space
 from nastavnik.trace import Trace
 
@@ -45,6 +44,7 @@ _BLOCKS = 3  # of siblings, trained side by side
 _MANY = 8  # where that takes no more than _SHORT seconds
 _SHORT = 3.0
 _BEST = 8  # candidates whose differences tell what the rows can show
+_STRUCTURE = ("network.family", "network.embedding")
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Search:
         while True:
             if self.bracket is None:
                 count = self._plan() if self.history or self.deadline.unlimited else self._plan_first()
-                drawn = self._that_fit(self.drawing.draw(count, len(self.history))) if count else []
+                drawn = self._that_fit(self.drawing.draw(count, len(self.history), self._rivals())) if count else []
                 if count and not drawn:
                     self._end(self.drawing.exhausted)
                 if not drawn:
@@ -151,7 +151,8 @@ class Search:
                 rungs = rungs_of(self.strategy.halving, self.generation, len(drawn), self.strategy.forecasts)
                 populations = self._populations([recipe for _, recipe in drawn])
                 offsets = tuple(map(self._offset, populations))
-                self.bracket = Bracket(drawn, populations, rungs, offsets, self._spared(drawn))
+                apart = any(self.drawing.is_usual(keys) for keys, _ in drawn)
+                self.bracket = Bracket(drawn, populations, rungs, offsets, self._spared(drawn), apart=apart)
             self._train(self.bracket, pause)
             self.bracket = None
             self.generation += 1
@@ -185,6 +186,27 @@ class Search:
         # a thinned bracket costs less than its recipes would alone
         fits = [n for n in range(1, most + 1) if max(0.5, part) * self._forecast(n) < 0.6 * left]
         return max(fits, default=1)
+
+    def _rivals(self) -> list[Keys]:
+        """The structures beside the best one that are not shown to be worse, by the best network of each: a family with
+        an embedding of numbers. Whoever leads by luck is not to keep the others from being trained.
+
+        "Shown" is a paired 95 % interval of the held-out loss above zero.
+        """
+        best: dict[tuple[tuple[str, Value], ...], Candidate] = {}
+        for c in self.ranking:
+            if c.recipe["network.family"] not in self.bench.linear_families and c.number in self.losses:
+                own = {key: value for key, value in c.keys.items() if key.rsplit("/", 1)[-1] in _STRUCTURE}
+                best.setdefault(tuple(own.items()), c)
+        if not best:
+            return []
+        (_, leader), *others = best.items()
+
+        def shown(rival: Candidate) -> bool:
+            gap = self.losses[rival.number] - self.losses[leader.number]
+            return bool(gap.mean() > 1.96 * gap.std() / len(gap) ** 0.5)
+
+        return [dict(keys) for keys, rival in others if not shown(rival)]
 
     def _plan_first(self) -> int:
         """Under a clock the linear family comes first, alone: whatever happens later, it is there and finished."""
@@ -235,18 +257,15 @@ class Search:
         self.ended = why
         self.watcher.note(f"the search ends: {why}")
 
-    def final_seconds(self, several: bool) -> float:
-        """What training the best candidate anew on all rows will take, or as many as an ensemble may hold."""
+    def final_seconds(self) -> float:
+        """What training the best candidate anew on all rows will take."""
         split = self.bench.split
-        if not self.ranking or several == (split.folds is not None):  # they are taken as they are
+        if not self.ranking or split.folds is None:  # they are taken as they are
             return 0.0
-        best = self.ranking[: MOST_PICKS if several else 1]
-        c, slowness = best[0], self.deadline.clock.slowness
-        steps = round(float(np.mean([c.best_step for c in best])))
+        c = self.ranking[0]
         batch = self.bench.data.batch_size(c.recipe.whole("batch_size"))
-        shapes = min(_BLOCKS, len(best))
-        seconds = self.cost.seconds(size_of(self.pool[c.number][0]), len(best), shapes, steps, batch)
-        alone = 0.0 if several else steps * _ALONE * slowness
+        seconds = self.cost.seconds(size_of(self.pool[c.number][0]), 1, 1, c.best_step, batch)
+        alone = c.best_step * _ALONE * self.deadline.clock.slowness
         return max(seconds, alone) * len(split.development) / max(1, len(split.parts[0][0]))
 
     def alone_seconds(self) -> float:
@@ -393,10 +412,13 @@ class Search:
         self.pool[number] = outcome.learners
 
     def _keep_best(self) -> None:
-        """Weights are kept of the best few only, and of the best two of each family."""
+        """Weights are kept of the best few only, and of the best two of each family with each embedding of numbers."""
         kept = {c.number for c in self.ranking[:POOL]}
-        for family in {c.recipe["network.family"] for c in self.ranking}:
-            kept |= {c.number for c in [c for c in self.ranking if c.recipe["network.family"] == family][:2]}
+        seen: Counter[tuple[Value | None, ...]] = Counter()
+        for c in self.ranking:
+            kind = c.recipe["network.family"], c.recipe.get("network.embedding")
+            seen[kind] += 1
+            kept |= {c.number} if seen[kind] <= 2 else set()
         if len(self.strategy.objectives) > 1:
             ranked = self.ranking
             kept |= {ranked[i].number for i in front(np.array([c.values for c in ranked]))} if ranked else set()

@@ -112,6 +112,11 @@ class Workbench:
             self._variants[key]._origin = self
         return self._variants[key]
 
+    def joins(self, other: Workbench) -> bool:
+        """Whether networks of the other may predict together with these: of one target, and of as many inputs."""
+        pairs = zip(self.parts, other.parts, strict=True)
+        return other is self or all(a.target == b.target and a.signature.like(b.signature) for a, b in pairs)
+
     def alternatives(self) -> dict[str, str]:
         """Preparations that are other than plain here, each with its plain word: a search tries both."""
         found = {}
