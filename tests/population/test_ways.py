@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._C._functorch import is_gradtrackingtensor
 from worlds import BASE, distance, make, make_data
 
 from nastavnik import noise
@@ -56,6 +58,23 @@ def test_in_a_population_as_alone_whatever_the_way(
         assert together.way == way
         for population, k in zip(alone, (0, 3), strict=True):
             assert distance(together.network(k), population.network(0)) < tolerance
+
+
+def test_another_thread_makes_a_step_for_one_while_a_batched_step_runs() -> None:
+    """As the one that compiles does; the learner then holds the tensors of the batched step."""
+    population = make(changes_of({}), make_data(), engine="batched")
+    made: list[object] = []
+
+    def make_one(network: nn.Module, *_: object) -> None:
+        held = [is_gradtrackingtensor(p) for p in network.parameters()]
+        if all(held) and not made:
+            with ThreadPoolExecutor(1) as other:
+                made.append(other.submit(population.training.step, True, alone=True).result())
+
+    handle = population.learner.network.register_forward_hook(make_one)
+    population.train(2)
+    handle.remove()
+    assert (len(made), population.way) == (1, "batched")
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -33,7 +34,11 @@ _LOSS = "training loss"
 
 @dataclass(frozen=True)
 class Training:
-    """What all networks of a population share: the code of their step, the data, and how many run together."""
+    """What all networks of a population share: the code of their step, the data, and how many run together.
+
+    ``spare`` is a copy of the learner that nobody runs: a step for a network alone is made of it, also by another
+    thread while the learner holds the tensors of a batched step.
+    """
 
     learner: Learner
     shared: Tensors
@@ -44,12 +49,17 @@ class Training:
     kin: Hashable = None  # populations of one kin on the same data have the same step
     _made: dict[tuple[bool, bool, bool], Step] = field(default_factory=dict, init=False, repr=False, compare=False)
     _flops: list[float] = field(default_factory=list, init=False, repr=False, compare=False)
+    spare: Learner = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spare", copy.deepcopy(self.learner))
 
     def step(self, measured: bool, *, alone: bool = False, eager: bool = False) -> Step:
         """The step of one network, with or without its instruments; made once."""
         if (measured, alone, eager) not in self._made:
             instruments = self.instruments if measured else {}
-            step = make_step(self.learner, self.shared, self.method, instruments, alone=alone, eager=eager)
+            learner = self.spare if alone else self.learner
+            step = make_step(learner, self.shared, self.method, instruments, alone=alone, eager=eager)
             self._made[measured, alone, eager] = step
         return self._made[measured, alone, eager]
 
