@@ -79,6 +79,45 @@ def test_another_family_and_the_recipe_as_it_was(run: Path) -> None:
     assert "network.width" not in other.arm["settings"]
 
 
+def changed(run: Path, settings: str) -> dict[str, Any]:
+    """The settings in which the recipe of an arm differs from the run's."""
+    return dict(nastavnik.try_settings(run, settings, pairs=2).arm["settings"])
+
+
+def test_settings_that_were_asked_for_stay_while_their_choice_does(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "schedule.name": "one_cycle", "schedule.up": 0.2, "schedule.warmup": 0.1, "optimizer.name": "sgd",
+        "optimizer.momentum": 0.5, "optimizer.momentum@bias": 0.3, "optimizer.learning_rate": 0.01, "epochs": 3,
+        "loss.name": "focal", "loss.focal_gamma": 3.0,
+    }  # fmt: skip
+    run = tmp_path / "run"
+    nastavnik.fit("iris", networks=1, folds=0, family="mlp", out=run, settings=settings)
+    assert changed(run, "network.dropout=0.31") == {"network.dropout": 0.31}
+    assert changed(run, "optimizer.momentum=0.7") == {"optimizer.momentum": 0.7}
+    assert changed(run, "schedule.up=0.4") == {"schedule.up": 0.4}
+    assert changed(run, "loss.focal_gamma=1.5") == {"loss.focal_gamma": 1.5}
+    assert changed(run, "schedule.name=cosine") == {"schedule.name": "cosine"}
+    assert changed(run, "loss.name=likelihood") == {"loss.name": "likelihood"}
+    other = changed(run, "optimizer.name=adamw")
+    assert other["optimizer.name"] == "adamw"
+    assert not any(name.startswith(("schedule.", "loss.")) for name in other)
+    kept = json.loads((run / "result.json").read_text())["chosen"]["recipe"]
+    assert kept["optimizer"]["momentum@bias"] == 0.3  # the run's own is untouched
+
+
+def test_a_linear_model_has_no_settings_of_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    nastavnik.fit("iris", networks=1, folds=0, family="mlp,linear", out=run, settings={"epochs": 3})
+    nastavnik.try_settings(run, "network.family=linear", against=["mlp,epochs=4"], pairs=2)
+    linear = tmp_path / "linear"
+    nastavnik.fit("iris", networks=1, folds=0, family="linear", out=linear, settings={"epochs": 3})
+    for words in ("network.activation=relu", "network.dropout=0.2,epochs=4", "network.width=32,epochs=4"):
+        code, out, err = said(capsys, str(linear), words, "--quiet")
+        assert (code, out) == (2, "")
+        assert words.split("=")[0] in err
+        assert len(err.strip().splitlines()) == 1
+
+
 def test_the_command_and_its_page(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = tmp_path / "calm.toml"
     own.write_text('"network.dropout" = 0.4\n"optimizer.learning_rate" = 0.005\n')
@@ -110,6 +149,8 @@ def test_the_command_and_its_page(run: Path, tmp_path: Path, capsys: pytest.Capt
         (["optimizer.learning_rate=1e-4..1e-2"], "one value"),
         (["likelihood.name=student_t"], "likelihood.name"),
         (["seed=3"], "seed"),
+        (["network.dropout=0.1,network.dropout=0.2"], "twice"),
+        (["optimizer.learning_rate=1e30", "--against", "1e31", "--pairs", "2"], "every network diverged"),
         (["optimizer.momentum=0.9"], "optimizer.momentum"),
         (["network.dropout=0.1", "--pairs", "1"], "--pairs"),
         (["network.dropout=0.1", "--network", "99"], "there is no network 99"),
@@ -129,7 +170,10 @@ def test_what_cannot_be_tried_is_told_in_one_sentence(
 def test_a_toml_of_ranges_and_a_run_that_is_none_are_refused(run: Path, tmp_path: Path) -> None:
     ranges = tmp_path / "ranges.toml"
     ranges.write_text('"network.dropout" = [0.1, 0.2]\n')
-    with pytest.raises(UserError, match="one value each"):
-        nastavnik.try_settings(run, str(ranges))
+    limited = tmp_path / "limited.toml"
+    limited.write_text('"network.dropout" = 0.1\n[limits]\nparameters = 3\n')
+    for own in (ranges, limited):
+        with pytest.raises(UserError, match="one value each"):
+            nastavnik.try_settings(run, str(own))
     with pytest.raises(UserError, match="there is no folder"):
         nastavnik.try_settings(tmp_path / "nothing", "network.dropout=0.1")

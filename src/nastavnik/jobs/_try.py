@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from nastavnik.nets import Family
 from nastavnik.progress import Watcher
 from nastavnik.recipe import Recipe, Value, parse_value
 from nastavnik.selection import Search, families_for
-from nastavnik.space import Choice, Node, Space, default_of, read_space
+from nastavnik.space import Choice, Limits, Node, Space, default_of, read_space
 from nastavnik.together import together
 
 AS_IT_WAS = "as it was"
@@ -36,7 +36,9 @@ class Tryout:
     A record holds its ``words``, the ``settings`` in which its recipe differs from the run's, the parameters of its
     network, the ``scores`` of its trainings (mean negative log likelihood of the validation rows in nats, null where it
     diverged), their mean, and its steps over the arm's. A rival's has the paired ``difference``, the arm's scores less
-    its own (below 0: the arm is better), with an interval (``low``, ``high``, ``level``) and a ``verdict`` on the arm.
+    its own (below 0: the arm is better), with an interval (``low``, ``high``, ``level``) and a ``verdict`` on the arm;
+    in it a score more than ten nats beyond the median of both counts as that, so that the worst do not drown all
+    others; ``capped`` is how many did.
     """
 
     run: str
@@ -91,6 +93,8 @@ def try_settings(
         raise UserError(f"--pairs must be 2 or more, but got {pairs}")
     wanted = [_read(settings)]
     wanted += [_read(other, wanted[0][1]) for other in against] or [(AS_IT_WAS, {})]
+    if not Path(run).is_dir():
+        raise UserError(f"there is no folder {run}; try takes the folder of a finished run")
     folder = finished_run(run)
     assert folder.path is not None
     folder.claim()
@@ -105,6 +109,8 @@ def try_settings(
         trial = try_recipes(Lab(search.bench), recipes[0], arms[1:], pairs=pairs)
         if not trial.arms:
             raise UserError(next(iter(trial.refused.values())))
+        if not any(np.isfinite(scores).any() for scores in (trial.without, *(own.scores for own in trial.arms))):
+            raise UserError("every network diverged, whatever the choice; there is nothing to compare")
         sizes = {words: _parameters(search, other) for (words, _), other in zip(wanted, recipes, strict=True)}
         told = {w: _changed(recipe, other) for (w, _), other in zip(wanted, recipes, strict=True)}
 
@@ -132,29 +138,40 @@ def recipe_with(recipe: Recipe, changes: Mapping[str, Value], dataset: Dataset, 
     families, wanted = search.bench.families, str(changes.get("network.family", ""))
     if wanted and wanted not in [family.name for family in families]:
         families = [*families, *families_for((wanted,), dataset.columns)]
+    words = {name: value for name, value in changes.items() if isinstance(value, str)}
+    both = {n: f"{recipe[n]},{v}" for n, v in words.items() if isinstance(recipe.get(n), str) and recipe[n] != v}
+    below = _below(space_for(dataset, families, both), both)
+    kept = {n: v for n, v in recipe.items() if n.split("@")[0] not in below and n not in changes and n != "seed"}
     usual = space_for(dataset, families, {})
-    below = _below(usual, [n for n, v in changes.items() if recipe.get(n) != v])
-    kept = {name: value for name, value in recipe.items() if name not in below and name not in changes}
-    asked_for = {name: value for name, value in kept.items() if name not in {*_drawn(usual, kept), "seed"}}
-    point = _drawn(space_for(dataset, families, {**asked_for, **changes}), kept)
-    for name, value in changes.items():
-        if isinstance(value, str) and point[name] != value:
+    drawn, choices = _walked(usual, {**kept, **changes})
+    told = {name: value for name, value in kept.items() if name in choices or drawn.get(name) != value}
+    known = set(space_for(dataset, families, {**told, **words}).names())
+    for name in changes:
+        if name in set(usual.names()) and name not in known:
+            raise UserError(f"{name} would have no effect: {usual.owner_of(name)}")
+    point, _ = _walked(space_for(dataset, families, {**told, **changes}), kept)
+    for name, value in words.items():
+        if point[name] != value:
             raise UserError(f"{name} must be one value to be tried, but got {value!r}")
     return Recipe({**point, **{name: value for name, value in kept.items() if name in point}, "seed": recipe["seed"]})
 
 
-def _drawn(space: Space, kept: Mapping[str, Value]) -> dict[str, Value]:
-    """A space's point with these values where it has them, and the defaults elsewhere."""
+def _walked(space: Space, kept: Mapping[str, Value]) -> tuple[dict[str, Value], set[str]]:
+    """A space's point with these values where it has them and the defaults elsewhere; and the choices on its way."""
+    choices: set[str] = set()
 
     def answer(key: str, node: Node) -> Value:
-        value = kept.get(key.rsplit("/", 1)[-1])
+        name = key.rsplit("/", 1)[-1]
+        value = kept.get(name)
+        if isinstance(node, Choice) and any(set(branch.names()) for branch in node.branches.values()):
+            choices.add(name)
         possible = value is not None and (not isinstance(node, Choice) or value in node.branches)
         return value if possible and value is not None else default_of(node)
 
-    return space.draw(answer)
+    return space.draw(answer), choices
 
 
-def _below(space: Space, names: Sequence[str]) -> set[str]:
+def _below(space: Space, names: Iterable[str]) -> set[str]:
     """What hangs below choices, in any of their branches."""
     choices = [node for name in names for node in space.named(name) if isinstance(node, Choice)]
     return {name for choice in choices for branch in choice.branches.values() for name in branch.names()}
@@ -165,9 +182,9 @@ def _read(told: str | Mapping[str, Value], first: Mapping[str, Value] | None = N
     if not isinstance(told, str):
         return ", ".join(f"{name}={value}" for name, value in told.items()) or AS_IT_WAS, dict(told)
     if told.endswith(".toml"):
-        space, _ = read_space(told)
-        if space.nodes or not space.fixed:
-            raise UserError(f"{told} must give settings one value each, such as: optimizer.name = 'sgd'")
+        space, limits = read_space(told)
+        if space.nodes or not space.fixed or limits != Limits():
+            raise UserError(f"{told} must give settings one value each and nothing else: optimizer.name = 'sgd'")
         return told, dict(space.fixed)
     if first and len(first) == 1 and "=" not in told.split(",")[0] and told.strip():  # another value of the same
         told = f"{next(iter(first))}={told}"
@@ -176,6 +193,8 @@ def _read(told: str | Mapping[str, Value], first: Mapping[str, Value] | None = N
         name, equals, word = (part.strip() for part in piece.partition("="))
         if not (name and equals and word):
             raise UserError(f"{told!r} is no NAME=VALUE[,NAME=VALUE …], such as {_EXAMPLE}")
+        if name in found:
+            raise UserError(f"{told!r} gives {name} twice; give it one value")
         found[name] = parse_value(word)
     return ", ".join(f"{name}={value}" for name, value in found.items()), found
 
@@ -208,11 +227,11 @@ def _scores(scores: np.ndarray) -> dict[str, Any]:
 
 def _against(rival: Arm) -> dict[str, Any]:
     """What the trial says of the arm: it took the arm for the recipe as it was, and the rival for a change of it."""
-    difference, low, high = -rival.effect, -rival.high, -rival.low
+    difference, low, high = (0.0 - value for value in (rival.effect, rival.high, rival.low))
     verdict = "better" if high < 0 else "worse" if low > 0 else "no difference is shown"
     return {
         "difference": difference, "low": low, "high": high, "level": rival.level, "verdict": verdict,
-        "steps": rival.cost,
+        "steps": rival.cost, "capped": rival.capped,
     }  # fmt: skip
 
 

@@ -27,7 +27,8 @@ class Arm:
     """One change tried: ``scores`` [pairs] beside ``without`` [pairs], nats a validation row.
 
     ``effect`` is the mean difference (below 0 is better) with its interval at ``level``; ``cost`` its steps over
-    those of the recipe as it was; ``diverged`` how many networks did, which count as ten nats worse than the median.
+    those of the recipe as it was; ``diverged`` how many networks did. Scores more than ten nats beyond the median, of
+    what diverged too, count as that; ``capped`` is how many, with the change and without.
     """
 
     advice: Advice
@@ -38,6 +39,7 @@ class Arm:
     cost: float
     diverged: int
     level: float = LEVEL
+    capped: int = 0
 
     @property
     def verdict(self) -> str:
@@ -200,9 +202,10 @@ def _named(advice: Advice) -> str:
 
 
 def _arm(advice: Advice, scores: np.ndarray, without: np.ndarray, cost: float, level: float) -> Arm:
-    worst = _bound(np.concatenate([scores, without]))
+    both = np.concatenate([scores, without])
+    worst = _bound(both)
     effect = _interval(np.minimum(scores, worst) - np.minimum(without, worst), level)
-    return Arm(advice, scores, *effect, cost, int((~np.isfinite(scores)).sum()), level)
+    return Arm(advice, scores, *effect, cost, int((~np.isfinite(scores)).sum()), level, int((both > worst).sum()))
 
 
 def _bound(scores: np.ndarray) -> float:

@@ -36,7 +36,11 @@ def tryout(record: dict[str, Any]) -> list[str]:
             rival["verdict"], f"shows no difference ({rival['difference']:+.4g} nats a row)"
         )
         interval = f"{rival['low']:+.4g} to {rival['high']:+.4g}, {100 * rival['level']:.3g} % interval"
-        found.append(f"{arm} against {rival['words']}: {arm} {verdict} ({interval}, {record['pairs']} pairs)")
+        count = rival["capped"]
+        capped = (
+            f"; {count} score{'s count' if count > 1 else ' counts'} as ten nats beyond the median" if count else ""
+        )
+        found.append(f"{arm} against {rival['words']}: {arm} {verdict} ({interval}, {record['pairs']} pairs{capped})")
     found += [f"{words} could not be trained: {why}" for words, why in record["refused"].items()]
     return found
 
