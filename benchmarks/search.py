@@ -321,17 +321,17 @@ def _steps_of_one(name: str, seed: int) -> int:
 
 def test_loss(found: Search, dataset: Any) -> float:
     """Of the best candidate, calibrated on the validation rows, on the test rows: nats a row."""
-    from nastavnik.model import calibrate
+    from nastavnik.model import Member, calibrate
 
     best, part = found.ranking[0], found.bench.parts[0]
-    learners = found.pool[best.number]
-    temperature = calibrate(
-        learners, [part.rows(dataset.split.validation)[0]], [part.rows(dataset.split.validation)[1]]
-    )
+    judge = Member(found.pool[best.number][0], best.recipe).judge
+    inputs, targets = part.rows(dataset.split.validation)
+    temperature = calibrate([judge], [inputs], [targets])
     inputs, targets = part.rows(dataset.split.test)
     with torch.no_grad():
-        outputs = learners[0](inputs.numbers, inputs.categories)
-        return float(learners[0].likelihood.neg_log_likelihood(outputs, targets, temperature).mean())
+        outputs = judge(*inputs.double().tensors)
+        right = targets.double() if targets.is_floating_point() else targets
+        return float(judge.likelihood.neg_log_likelihood(outputs, right, temperature).mean())
 
 
 # Fronts

@@ -307,7 +307,7 @@ def _locked(path: Path) -> int | None:
         raise UserError(f"cannot open the folder {path}: {error.strerror}; choose another with --out") from error
     if not held(file):
         os.close(file)
-        raise UserError(f"another process is at work on the run in {path}; wait for it, or choose another --out")
+        raise UserError(f"another process is at work on the run in {path}; wait for it, or take another folder")
     return file
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from commands import said
 
 import nastavnik
 from nastavnik import UserError
@@ -28,13 +29,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
-
-
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["check", *words])
-    streams = capsys.readouterr()
-    return int(ended.value.code or 0), streams.out, streams.err
 
 
 def test_a_rate_too_small_is_found_tried_and_written_down(run: Path) -> None:
@@ -71,13 +65,15 @@ def test_a_rate_too_small_is_found_tried_and_written_down(run: Path) -> None:
 
 
 def test_the_command_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = said(capsys, str(run), "--json", "--quiet", "--fail-level", "error")
+    code, out, _ = said(capsys, "check", str(run), "--json", "--quiet", "--fail-level", "error")
     assert code == 3
     assert "rate_too_small" in [f["rule"] for f in json.loads(out)["findings"]]
-    code, out, _ = said(capsys, str(run), "--quiet", "--baseline", str(run / "findings.json"), "--fail-level", "info")
+    code, out, _ = said(
+        capsys, "check", str(run), "--quiet", "--baseline", str(run / "findings.json"), "--fail-level", "info"
+    )
     assert code == 0
     assert "known by the baseline" in out
-    _, out, _ = said(capsys, str(run), "--quiet", "--suppress", "rate_too_small,chance_level")
+    _, out, _ = said(capsys, "check", str(run), "--quiet", "--suppress", "rate_too_small,chance_level")
     assert "(rate_too_small" not in out
 
 
@@ -103,7 +99,7 @@ def test_what_is_known_does_not_fail(run: Path) -> None:
 def test_mistakes_get_a_sentence(
     run: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
-    code, _, err = said(capsys, *(word.replace("RUN", str(run)) for word in words), "--quiet")
+    code, _, err = said(capsys, "check", *(word.replace("RUN", str(run)) for word in words), "--quiet")
     assert code == 2
     assert sentence in err
     assert not (run / "findings.json").exists()
@@ -123,7 +119,7 @@ def test_damaged_files_get_a_sentence(
     run: Path, name: str, text: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run / name).write_text(text)
-    code, _, err = said(capsys, str(run), "--quiet")
+    code, _, err = said(capsys, "check", str(run), "--quiet")
     assert code == 2
     assert says in err
     assert not (run / "findings.json").exists()
@@ -132,7 +128,7 @@ def test_damaged_files_get_a_sentence(
 @pytest.mark.parametrize("findings", ["[1, 2]", '[{"x": 1}]', '["rule"]', "3"])
 def test_a_baseline_that_is_none(run: Path, findings: str, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "old.json").write_text(f'{{"format_version": 1, "findings": {findings}}}')
-    code, _, err = said(capsys, str(run), "--baseline", str(run / "old.json"))
+    code, _, err = said(capsys, "check", str(run), "--baseline", str(run / "old.json"))
     assert code == 2
     assert "is no findings.json" in err
 
@@ -148,7 +144,7 @@ def test_a_baseline_that_is_none(run: Path, findings: str, capsys: pytest.Captur
 )
 def test_a_damaged_history(tmp_path: Path, rest: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "history.json").write_text(json.dumps({"format_version": 1, **json.loads(rest)}))
-    code, _, err = said(capsys, str(tmp_path))
+    code, _, err = said(capsys, "check", str(tmp_path))
     assert code == 2
     assert "history.json is damaged" in err
 
@@ -159,7 +155,7 @@ def test_a_history_keeps_the_mentors_own_faults(tmp_path: Path, capsys: pytest.C
     with mentor.step(torch.ones(4, 2), torch.ones(3)):
         pass
     mentor.save(tmp_path)
-    code, out, _ = said(capsys, str(tmp_path), "--quiet")
+    code, out, _ = said(capsys, "check", str(tmp_path), "--quiet")
     assert code == 0
     assert "nothing was looked at" in out
     assert "the mentor's own fault" in out
@@ -171,7 +167,7 @@ def test_a_page_that_fit_did_not_write_is_left_alone(
     run: Path, page: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run / "report.html").write_bytes(page)
-    code, _, err = said(capsys, str(run))
+    code, _, err = said(capsys, "check", str(run))
     assert code == 0
     assert "was left alone" in err
     assert (run / "report.html").read_bytes() == page
@@ -180,7 +176,7 @@ def test_a_page_that_fit_did_not_write_is_left_alone(
 
 def test_what_cannot_be_written_is_refused_before_any_training(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "findings.json").mkdir()
-    code, _, err = said(capsys, str(run))
+    code, _, err = said(capsys, "check", str(run))
     assert code == 2
     assert "cannot be written" in err
 
@@ -196,10 +192,10 @@ def test_without_its_checkpoint_only_the_chosen_network_is_looked_at(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(run / "checkpoint")
-    code, _, err = said(capsys, str(run))
+    code, _, err = said(capsys, "check", str(run))
     assert code == 0
     assert "checkpoint is gone" in err
-    code, _, err = said(capsys, str(run), "--network", "2")
+    code, _, err = said(capsys, "check", str(run), "--network", "2")
     assert code == 2
     assert "none but the chosen network" in err
 
@@ -253,7 +249,7 @@ def test_without_its_checkpoint_such_a_run_gets_a_sentence(
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**record, "status": "failed"}))
     shutil.rmtree(run / "checkpoint")
-    code, _, err = said(capsys, str(run), "--quiet")
+    code, _, err = said(capsys, "check", str(run), "--quiet")
     assert code == 2
     assert "the checkpoint of" in err
     assert "is gone, so there is no network of it that could be trained again" in err

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import said
 from scipy import stats
 
 import nastavnik
 from nastavnik import UserError
-from nastavnik.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +28,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
-
-
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["try", *words])
-    streams = capsys.readouterr()
-    return int(ended.value.code or 0), streams.out, streams.err
 
 
 def test_a_rate_that_learns_is_better_than_one_that_does_not(run: Path) -> None:
@@ -112,7 +105,7 @@ def test_a_linear_model_has_no_settings_of_a_network(tmp_path: Path, capsys: pyt
     linear = tmp_path / "linear"
     nastavnik.fit("iris", networks=1, folds=0, family="linear", out=linear, settings={"epochs": 3})
     for words in ("network.activation=relu", "network.dropout=0.2,epochs=4", "network.width=32,epochs=4"):
-        code, out, err = said(capsys, str(linear), words, "--quiet")
+        code, out, err = said(capsys, "try", str(linear), words, "--quiet")
         assert (code, out) == (2, "")
         assert words.split("=")[0] in err
         assert len(err.strip().splitlines()) == 1
@@ -121,7 +114,9 @@ def test_a_linear_model_has_no_settings_of_a_network(tmp_path: Path, capsys: pyt
 def test_the_command_and_its_page(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = tmp_path / "calm.toml"
     own.write_text('"network.dropout" = 0.4\n"optimizer.learning_rate" = 0.005\n')
-    code, out, _ = said(capsys, str(run), "network.dropout=0.0", "--against", str(own), "--pairs", "3", "--quiet")
+    code, out, _ = said(
+        capsys, "try", str(run), "network.dropout=0.0", "--against", str(own), "--pairs", "3", "--quiet"
+    )
     assert code == 0
     assert f"against {own}" in out
     assert "3 pairs" in out
@@ -132,7 +127,7 @@ def test_the_command_and_its_page(run: Path, tmp_path: Path, capsys: pytest.Capt
     assert page.count("<circle") == 3
     parser = HTMLParser()
     parser.feed(page)
-    code, out, _ = said(capsys, str(run), "network.dropout=0.3", "--pairs", "2", "--quiet", "--json")
+    code, out, _ = said(capsys, "try", str(run), "network.dropout=0.3", "--pairs", "2", "--quiet", "--json")
     assert json.loads(out)["rivals"][0]["words"] == "as it was"
 
 
@@ -160,7 +155,7 @@ def test_the_command_and_its_page(run: Path, tmp_path: Path, capsys: pytest.Capt
 def test_what_cannot_be_tried_is_told_in_one_sentence(
     run: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
 ) -> None:
-    code, out, err = said(capsys, str(run), *words, "--quiet")
+    code, out, err = said(capsys, "try", str(run), *words, "--quiet")
     assert (code, out) == (2, "")
     assert told in err
     assert len(err.strip().splitlines()) == 1

@@ -14,6 +14,7 @@ from nastavnik.dataset import DatasetOptions, make_dataset
 from nastavnik.recipe import Recipe, Value
 from nastavnik.selection import Candidate, Search, Workbench, families_for, table_space
 from nastavnik.selection._portfolio import Start, centred, first_points, portfolio
+from nastavnik.selection._structures import rivals
 from nastavnik.selection.samplers import SIBLINGS
 from nastavnik.space import Choice, Number, Space, nodes_by_key
 from nastavnik.targets import Classification, Regression
@@ -127,10 +128,10 @@ def test_each_further_block_begins_with_a_rival(search: Search) -> None:
     fresh = Search(search.bench, search.space, seed=0, deadline=Deadline(Clock(None)), networks=48, trace=Trace())
     fresh.drawing.sampler.tell([], [])
     fresh.drawing._usual = []
-    rivals: list[dict[str, Value]] = [
+    others: list[dict[str, Value]] = [
         {"network.family": "mlp", "network.family=mlp/network.embedding": e} for e in ("piecewise", "none")
     ]
-    drawn = fresh.drawing.draw(3 * SIBLINGS, 1, rivals)
+    drawn = fresh.drawing.draw(3 * SIBLINGS, 1, others)
     found = [recipe["network.embedding"] for _, recipe in drawn[SIBLINGS:]]
     assert found == ["piecewise"] * SIBLINGS + ["none"] * SIBLINGS
 
@@ -147,7 +148,9 @@ def test_rivals_are_structures_that_are_not_shown_to_be_worse(search: Search) ->
         fresh.history.append(Candidate(i, 1, keys, recipe, (i,), "finished", score, (score,), 1, 1, 1, 1.0, 1, ()))
     leader = fresh.ranking[0].recipe["network.embedding"]
     other = next(iter({"periodic", "piecewise"} - {leader}))
-    assert fresh._rivals() == [{"network.family": "mlp", "network.family=mlp/network.embedding": other}]
+    assert rivals(fresh.ranking, fresh.losses, ("linear",)) == [
+        {"network.family": "mlp", "network.family=mlp/network.embedding": other}
+    ]
 
 
 def test_what_is_pinned_goes_before_the_portfolio() -> None:

@@ -173,17 +173,15 @@ def try_settings(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train a run's recipe with some settings against others, pair by pair, and say which is better."""
-    from nastavnik.cli._display import make_watcher
+    from nastavnik.cli._display import make_watcher, tried
     from nastavnik.jobs import try_settings as run_try
 
     with make_watcher(quiet) as watcher:
         found = run_try(run, settings, against=against or (), network=network, pairs=pairs, watcher=watcher)
     if as_json:
         print_json((run / "try.json").read_text(encoding="utf-8"))
-        return
-    from nastavnik.cli._display import tried
-
-    print(tried(found.to_json(), run))
+    else:
+        print(tried(found.to_json(), run))
 
 
 def list_vocabulary(

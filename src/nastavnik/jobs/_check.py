@@ -12,7 +12,7 @@ from nastavnik.arguments import checked
 from nastavnik.clock import Clock
 from nastavnik.errors import UserError, nearest
 from nastavnik.files import plain, read_json, write_json
-from nastavnik.jobs._reopening import asked_about, check_ended, finished_run, reopened
+from nastavnik.jobs._reopening import asked_about, ended_run
 from nastavnik.jobs._surroundings import a_job
 from nastavnik.mentor import (
     PAIRS,
@@ -130,19 +130,12 @@ def check(
                 f"{run} is a history of a loop of your own; --try and --network need a run of 'nastavnik fit'"
             )
         return replace(_history_checked(Path(run), suppressed, known, watcher), seconds=clock.elapsed)
-    folder = finished_run(run)
-    assert folder.path is not None
-    folder.claim()
-    try:
-        _, search = reopened(folder, family, clock)
-        check_ended(folder, search)
+    with ended_run(run, family, clock) as (folder, _, search):
         found = _checked(folder, search, network, clock, suppressed, known, watcher)
         if try_rule is not None:
             found = tried(found, Lab(search.bench), try_rule, pairs, watcher, clock)
         found = replace(found, seconds=clock.elapsed)
-        _write(folder.path, found, watcher)
-    finally:
-        folder.release()
+        _write(Path(run), found, watcher)
     return found
 
 

@@ -47,7 +47,7 @@ def compare(
 ) -> Comparison:
     """Rank the networks a run has kept by each criterion, and hold the rankings against the test score.
 
-    Every candidate of the run's checkpoint (the best twenty, and the best two of each family) is judged by the network
+    Every candidate of the run's checkpoint (the best twenty, and two of each structure) is judged by the network
     that its first fold trained, on that fold's rows. Evidences of different structures are never ranked against each
     other: each criterion has a ranking of its own. The test rows are touched once more, which ``result.json`` counts.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nastavnik.clock import Clock, Deadline
@@ -35,6 +37,23 @@ def reopened(folder: RunFolder, family: Family | None, clock: Clock) -> tuple[Da
     return dataset, search
 
 
+@contextmanager
+def ended_run(run: str | Path, family: Family | None, clock: Clock) -> Iterator[tuple[RunFolder, Dataset, Search]]:
+    """A run that has ended, taken up again while nobody else may: its folder, dataset and search.
+
+    Raises:
+        UserError: there is no such run, or it could go on.
+    """
+    folder = _finished(run)
+    folder.claim()
+    try:
+        dataset, search = reopened(folder, family, clock)
+        _check_ended(folder, search)
+        yield folder, dataset, search
+    finally:
+        folder.release()
+
+
 def asked_about(folder: RunFolder, search: Search, network: int | None) -> tuple[int, Recipe]:
     """A network's number and its recipe: the chosen one, or another of the run's; of none chosen, one that diverged."""
     if network is None and folder.status != "finished":
@@ -51,8 +70,7 @@ def asked_about(folder: RunFolder, search: Search, network: int | None) -> tuple
     raise UserError(f"there is no network {network} in this run; networks.csv has {len(known)}, from 0 to {max(known)}")
 
 
-def finished_run(run: str | Path) -> RunFolder:
-    """The folder of a run that has ended: ``check_ended`` says whether it could go on."""
+def _finished(run: str | Path) -> RunFolder:
     folder = RunFolder.resume(run)
     if not folder.record["asked"]:
         raise UserError(f"{Path(run) / 'run.json'} is damaged: it does not say what was asked")
@@ -68,7 +86,7 @@ def _unfinished(run: str | Path) -> str:
     return f"{run} is not finished; finish it with 'nastavnik fit --resume {run}'"
 
 
-def check_ended(folder: RunFolder, search: Search) -> None:
+def _check_ended(folder: RunFolder, search: Search) -> None:
     """Refuse a run that could go on: one that is not finished, unless all its networks diverged and none is left."""
     diverged = bool(search.history) and all(c.status == "diverged" for c in search.history)
     if folder.status != "finished" and not (diverged and search.bracket is None):

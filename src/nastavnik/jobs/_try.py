@@ -14,10 +14,10 @@ from nastavnik.clock import Clock
 from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
 from nastavnik.files import plain, write_json
-from nastavnik.jobs._reopening import asked_about, check_ended, finished_run, reopened
+from nastavnik.jobs._reopening import asked_about, ended_run
 from nastavnik.jobs._setup import space_for
 from nastavnik.jobs._surroundings import a_job
-from nastavnik.mentor import PAIRS, Advice, Arm, Lab, try_recipes
+from nastavnik.mentor import PAIRS, Advice, Arm, Lab, Trial, try_recipes
 from nastavnik.nets import Family
 from nastavnik.progress import Watcher
 from nastavnik.recipe import Recipe, Value, parse_value
@@ -95,35 +95,31 @@ def try_settings(
     wanted += [_read(other, wanted[0][1]) for other in against] or [(AS_IT_WAS, {})]
     if not Path(run).is_dir():
         raise UserError(f"there is no folder {run}; try takes the folder of a finished run")
-    folder = finished_run(run)
-    assert folder.path is not None
-    folder.claim()
-    try:
-        dataset, search = reopened(folder, family, clock)
-        check_ended(folder, search)
+    with ended_run(run, family, clock) as (folder, dataset, search):
         number, recipe = asked_about(folder, search, network)
         recipes = [recipe_with(recipe, changes, dataset, search) for _, changes in wanted]
-        _refuse_twins([words for words, _ in wanted], recipes)
+        words = [own for own, _ in wanted]
+        _refuse_twins(words, recipes)
         watcher.doing(f"training {len(recipes)} recipes, {pairs} networks each")
-        arms = [(Advice(words), other) for (words, _), other in zip(wanted, recipes, strict=True)]
-        trial = try_recipes(Lab(search.bench), recipes[0], arms[1:], pairs=pairs)
-        if not trial.arms:
-            raise UserError(next(iter(trial.refused.values())))
-        if not any(np.isfinite(scores).any() for scores in (trial.without, *(own.scores for own in trial.arms))):
-            raise UserError("every network diverged, whatever the choice; there is nothing to compare")
-        sizes = {words: _parameters(search, other) for (words, _), other in zip(wanted, recipes, strict=True)}
-        told = {w: _changed(recipe, other) for (w, _), other in zip(wanted, recipes, strict=True)}
-
-        def about(words: str, scores: np.ndarray) -> dict[str, Any]:
-            return {"words": words, "settings": told[words], "parameters": sizes[words], **_scores(scores)}
-
-        arm = {**about(wanted[0][0], trial.without), "steps": 1.0}
-        rivals = [{**about(own.advice.words, own.scores), **_against(own)} for own in trial.arms]
-        found = Tryout(str(run), number, pairs, arm, rivals, dict(trial.refused), clock.elapsed)
-        _write(folder.path, found)
-    finally:
-        folder.release()
+        rivals = [(Advice(own), other) for own, other in zip(words[1:], recipes[1:], strict=True)]
+        trial = try_recipes(Lab(search.bench), recipes[0], rivals, pairs=pairs)
+        _check_trained(trial)
+        told = {
+            own: {"words": own, "settings": _changed(recipe, other), "parameters": _parameters(search, other)}
+            for own, other in zip(words, recipes, strict=True)
+        }
+        arm = {**told[words[0]], **_scores(trial.without), "steps": 1.0}
+        others = [{**told[own.advice.words], **_scores(own.scores), **_against(own)} for own in trial.arms]
+        found = Tryout(str(run), number, pairs, arm, others, dict(trial.refused), clock.elapsed)
+        _write(Path(run), found)
     return found
+
+
+def _check_trained(trial: Trial) -> None:
+    if not trial.arms:
+        raise UserError(next(iter(trial.refused.values())))
+    if not any(np.isfinite(scores).any() for scores in (trial.without, *(own.scores for own in trial.arms))):
+        raise UserError("every network diverged, whatever the choice; there is nothing to compare")
 
 
 def recipe_with(recipe: Recipe, changes: Mapping[str, Value], dataset: Dataset, search: Search) -> Recipe:
@@ -151,7 +147,7 @@ def recipe_with(recipe: Recipe, changes: Mapping[str, Value], dataset: Dataset, 
             raise UserError(f"{name} would have no effect: {usual.owner_of(name)}")
     point, _ = _walked(space_for(dataset, families, {**told, **changes}), kept)
     for name, value in words.items():
-        if point[name] != value:
+        if point.get(name) != value:
             raise UserError(f"{name} must be one value to be tried, but got {value!r}")
     return Recipe({**point, **{name: value for name, value in kept.items() if name in point}, "seed": recipe["seed"]})
 

@@ -35,22 +35,18 @@ class Signature:
     ``examples`` are training rows for data-dependent parts, what ``forward`` takes (numbers [n, numbers],
     categories [n, c] and the fields), None when weights are loaded anyway. ``entries`` are the fields: pictures, texts
     as tokens, arrays. ``answers`` [n, m] are the examples' targets as numbers, or an indicator for each class.
+    Signatures are equal where networks of the one can be built for the other.
     """
 
     numbers: int
     cardinalities: tuple[int, ...]
     outputs: int
     distinct: tuple[int, ...]
-    examples: tuple[torch.Tensor, ...] | None = None
+    examples: tuple[torch.Tensor, ...] | None = field(default=None, compare=False)
     bags: tuple[tuple[int, int], ...] = ()
     entries: tuple[Entry, ...] = ()
-    answers: torch.Tensor | None = None
+    answers: torch.Tensor | None = field(default=None, compare=False)
     _bins: dict[tuple[int, str], Bins] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def like(self, other: Signature) -> bool:
-        """Whether networks of the one can be built for the other."""
-        names = ("numbers", "cardinalities", "outputs", "distinct", "bags", "entries")
-        return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def bins(self, most: int, edges: str) -> Bins | None:
         """Bins of the plain number inputs, by "quantile" or "target"; fitted once for all networks of the rows."""

@@ -28,9 +28,10 @@ from nastavnik.selection._held_out import HeldOut
 from nastavnik.selection._objectives import known_early, objective_values
 from nastavnik.selection._pool import pool_of, pool_tensors
 from nastavnik.selection._populating import fitting, populate
+from nastavnik.selection._structures import Structure, rivals, structure_of
 from nastavnik.selection._workbench import Workbench
 from nastavnik.selection.pareto import front
-from nastavnik.selection.samplers import SIBLINGS, Keys
+from nastavnik.selection.samplers import SIBLINGS
 from nastavnik.space import Limits, Space
 from nastavnik.trace import Trace
 
@@ -44,7 +45,6 @@ _BLOCKS = 3  # of siblings, trained side by side
 _MANY = 8  # where that takes no more than _SHORT seconds
 _SHORT = 3.0
 _BEST = 8  # candidates whose differences tell what the rows can show
-_STRUCTURE = ("network.family", "network.embedding")
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,8 @@ class Search:
         while True:
             if self.bracket is None:
                 count = self._plan() if self.history or self.deadline.unlimited else self._plan_first()
-                drawn = self._that_fit(self.drawing.draw(count, len(self.history), self._rivals())) if count else []
+                others = rivals(self.ranking, self.losses, self.bench.linear_families)
+                drawn = self._that_fit(self.drawing.draw(count, len(self.history), others)) if count else []
                 if count and not drawn:
                     self._end(self.drawing.exhausted)
                 if not drawn:
@@ -186,27 +187,6 @@ class Search:
         # a thinned bracket costs less than its recipes would alone
         fits = [n for n in range(1, most + 1) if max(0.5, part) * self._forecast(n) < 0.6 * left]
         return max(fits, default=1)
-
-    def _rivals(self) -> list[Keys]:
-        """The structures beside the best one that are not shown to be worse, by the best network of each: a family with
-        an embedding of numbers. Whoever leads by luck is not to keep the others from being trained.
-
-        "Shown" is a paired 95 % interval of the held-out loss above zero.
-        """
-        best: dict[tuple[tuple[str, Value], ...], Candidate] = {}
-        for c in self.ranking:
-            if c.recipe["network.family"] not in self.bench.linear_families and c.number in self.losses:
-                own = {key: value for key, value in c.keys.items() if key.rsplit("/", 1)[-1] in _STRUCTURE}
-                best.setdefault(tuple(own.items()), c)
-        if not best:
-            return []
-        (_, leader), *others = best.items()
-
-        def shown(rival: Candidate) -> bool:
-            gap = self.losses[rival.number] - self.losses[leader.number]
-            return bool(gap.mean() > 1.96 * gap.std() / len(gap) ** 0.5)
-
-        return [dict(keys) for keys, rival in others if not shown(rival)]
 
     def _plan_first(self) -> int:
         """Under a clock the linear family comes first, alone: whatever happens later, it is there and finished."""
@@ -412,13 +392,12 @@ class Search:
         self.pool[number] = outcome.learners
 
     def _keep_best(self) -> None:
-        """Weights are kept of the best few only, and of the best two of each family with each embedding of numbers."""
+        """Weights are kept of the best few only, and of the best two of each structure."""
         kept = {c.number for c in self.ranking[:POOL]}
-        seen: Counter[tuple[Value | None, ...]] = Counter()
+        seen: Counter[Structure] = Counter()
         for c in self.ranking:
-            kind = c.recipe["network.family"], c.recipe.get("network.embedding")
-            seen[kind] += 1
-            kept |= {c.number} if seen[kind] <= 2 else set()
+            seen[structure_of(c)] += 1
+            kept |= {c.number} if seen[structure_of(c)] <= 2 else set()
         if len(self.strategy.objectives) > 1:
             ranked = self.ranking
             kept |= {ranked[i].number for i in front(np.array([c.values for c in ranked]))} if ranked else set()

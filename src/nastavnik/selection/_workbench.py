@@ -115,7 +115,7 @@ class Workbench:
     def joins(self, other: Workbench) -> bool:
         """Whether networks of the other may predict together with these: of one target, and of as many inputs."""
         pairs = zip(self.parts, other.parts, strict=True)
-        return other is self or all(a.target == b.target and a.signature.like(b.signature) for a, b in pairs)
+        return other is self or all(a.target == b.target and a.signature == b.signature for a, b in pairs)
 
     def alternatives(self) -> dict[str, str]:
         """Preparations that are other than plain here, each with its plain word: a search tries both."""
