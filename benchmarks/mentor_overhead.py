@@ -170,14 +170,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    found = []
     for length in args.lengths:
         for net in args.nets:
             for kind in args.kinds:
-                found.append(plain(measure(net, kind, length, args.threads)))
-                print(json.dumps(found[-1]), flush=True)
-    if args.out:
-        write_json(args.out, {"threads": args.threads, "rows": renewed(args.out, found)})
+                row = plain(measure(net, kind, length, args.threads))
+                print(json.dumps(row), flush=True)
+                if args.out:  # after each row: hours of measuring are not lost with the last of them
+                    write_json(args.out, {"threads": args.threads, "rows": renewed(args.out, [row])})
 
 
 if __name__ == "__main__":

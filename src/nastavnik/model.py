@@ -37,7 +37,7 @@ from nastavnik.training.losses import TrainingLoss
 
 _ROWS_AT_ONCE = 4096
 _OF_ROWS = ("examples", "entries", "answers", "_bins")  # of a signature: what training needs, or is kept elsewhere
-_FIELDS_AT_ONCE = 256  # whose maps are many times as large as they are
+_FIELDS_AT_ONCE = 64  # whose maps are many times as large as they are
 
 
 class DataWarning(UserWarning):

@@ -18,7 +18,7 @@ import numpy as np
 
 from nastavnik.errors import UserError
 
-_MOST_TOUCHED = 2**26  # bytes that are looked at before they are let go
+_MOST_TOUCHED = 2**24  # bytes that are looked at before they are let go
 _LEAST = 2**20  # bytes below which an array is no matter
 
 

@@ -17,7 +17,7 @@ from nastavnik.rooms import touched
 from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.optimizers import Tensors
 
-_INPUTS = 2**26  # bytes of inputs that are copied at a time
+_INPUTS = 2**24  # bytes of inputs that are copied at a time
 _LIKELIHOOD = "likelihood."  # what the likelihood's tensors are called inside a learner
 Inputs = tuple[torch.Tensor, ...]
 

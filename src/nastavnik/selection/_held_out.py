@@ -11,7 +11,7 @@ from nastavnik.population import Data, Learner
 from nastavnik.selection._workbench import Workbench
 
 _MOST_ROWS = 2000
-_AT_ONCE = 256  # rows of one pass: what lies between the layers is many times as large as pictures
+_AT_ONCE = 64  # rows of one pass: what lies between the layers is many times as large as pictures
 
 
 def _outputs(learner: Learner, data: Data, part: int, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

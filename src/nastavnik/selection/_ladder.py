@@ -177,8 +177,8 @@ def _constant(bench: Workbench, g: int) -> Learner:
     recipe = Recipe({**bench.settings, "seed": 0})
     likelihood = bench.task.likelihood(recipe)
     learner = Learner(_Constant(likelihood.outputs), likelihood)
-    inputs, targets = bench.data.rows_of(g, bench.data.train[g])
-    return best_constant(learner, inputs, targets)
+    targets = bench.data.targets[g][bench.data.train[g]]
+    return best_constant(learner, (targets,), targets)  # of its inputs a constant asks only how many there are
 
 
 def best_constant(learner: Learner, inputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> Learner:
