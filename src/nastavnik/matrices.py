@@ -54,7 +54,9 @@ def matrix(name: str, part: Columns, preparation: Preparation, side: int) -> np.
 
 def _for_trees(numbers: np.ndarray, inputs: Inputs, preparation: Preparation) -> np.ndarray:
     told = inputs.numbers.numpy()[:, numbers.shape[1] + len(preparation.indicators) :]
-    return np.concatenate([numbers, told, inputs.categories.numpy(), *_flat(inputs, FEW_SQUARES)], axis=1)
+    exact = np.float32 if inputs.held else np.float64
+    blocks = [numbers, told, inputs.categories.numpy(), *_flat(inputs, FEW_SQUARES)]
+    return np.concatenate(blocks, axis=1, dtype=exact, casting="same_kind")
 
 
 def _tokens(inputs: Inputs, preparation: Preparation) -> np.ndarray:

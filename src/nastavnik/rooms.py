@@ -5,11 +5,14 @@ The file has no name any more when it is used, and is given back when nobody hol
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import math
 import mmap
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from weakref import WeakSet
@@ -20,6 +23,7 @@ from nastavnik.errors import UserError
 
 _MOST_TOUCHED = 2**24  # bytes that are looked at before they are let go
 _LEAST = 2**20  # bytes below which an array is no matter
+_TRIMMED = 1.0  # seconds between two times that free memory is given back
 
 
 class Allowance:
@@ -39,6 +43,7 @@ _allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 _mapped: WeakSet[mmap.mmap] = WeakSet()
 _lock = threading.Lock()
 _touched = 0
+_trimmed = 0.0
 
 
 @contextmanager
@@ -83,8 +88,10 @@ def room_for(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
 
 
 def touched(size: int) -> None:
-    """Say that so many bytes of such arrays were looked at: now and then their pages are let go."""
-    global _touched
+    """Say that so many bytes of such arrays were looked at: now and then their pages are let go, and what was freed is
+    given back to the system, which the C library would keep for itself.
+    """
+    global _touched, _trimmed
     if not _mapped:
         return
     with _lock:
@@ -92,6 +99,20 @@ def touched(size: int) -> None:
         if _touched < _MOST_TOUCHED:
             return
         _touched = 0
+        trims = time.monotonic() > _trimmed + _TRIMMED
+        _trimmed = time.monotonic() if trims else _trimmed
+    if trims:
+        _trim()(0)
     if hasattr(mmap, "MADV_DONTNEED"):
         for mapped in list(_mapped):
             mapped.madvise(mmap.MADV_DONTNEED)
+
+
+@functools.cache
+def _trim() -> Callable[[int], int]:
+    """The C library's own way of giving back what is free; where it has none, nothing is done."""
+    try:
+        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # no glibc
+        return lambda size: size
+    return found

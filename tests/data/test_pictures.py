@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import zipfile
@@ -59,6 +60,19 @@ def test_a_folder_for_each_class_is_a_table_of_pictures(folder: Path) -> None:
     assert field.values.shape == (30, 10, 12, 3)
     np.testing.assert_array_equal(field.values[15], pixels(100, True))
     assert found.task.classes == ("cat", "dog")
+
+
+def test_a_folder_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def refused(path: Any) -> Any:
+        if str(path).endswith("cat"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(UserError, match=r"the folder .*/cat cannot be read \(Permission denied\)"):
+        read_source(folder)
 
 
 def test_a_zip_is_read_in_place_and_gives_the_same(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,17 +36,36 @@ def place_of(path: Path) -> Place:
     """A folder or a zip file as a place.
 
     Raises:
-        UserError: it cannot be read, or is an archive that leads out of itself.
+        UserError: it or a folder in it cannot be read, or is an archive that leads out of itself.
     """
     if path.is_dir():
-        found = [p for p in sorted(path.rglob("*")) if not any(_hidden(part) for part in p.relative_to(path).parts)]
-        names = [p.relative_to(path).as_posix() for p in found if p.is_file()]
-        folders = [p.relative_to(path).as_posix() for p in found if p.is_dir()]
-        above = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+        names, folders = _below(path)
+        above = {name.rpartition("/")[0] for name in names}
+        above |= {str(parent) for folder in above for parent in PurePosixPath(folder).parents}
         empty = [f for f in folders if f not in above]
         return Place(str(path), names, lambda name: FileCell(path, name), empty)
     archive = Archive(path)
     return Place(str(path), sorted(archive.names), lambda name: MemberCell(archive, name))
+
+
+def _below(path: Path) -> tuple[list[str], list[str]]:
+    """Files and folders below one, in the order of their parts; strings, as there may be hundreds of thousands."""
+    names, folders = [], []
+    for top, inside, files in os.walk(path, onerror=_unreadable):
+        inside[:] = [name for name in inside if not _hidden(name)]
+        above = Path(top).relative_to(path).as_posix()
+        before = "" if above == "." else f"{above}/"
+        folders += [before + name for name in inside]
+        names += [before + n for n in files if not _hidden(n) and os.path.isfile(os.path.join(top, n))]
+    return sorted(names, key=_parts), sorted(folders, key=_parts)
+
+
+def _unreadable(error: OSError) -> None:
+    raise UserError(f"the folder {error.filename} cannot be read ({error.strerror}); mend its rights or move it away")
+
+
+def _parts(name: str) -> list[str]:
+    return name.split("/")
 
 
 def _hidden(part: str) -> bool:

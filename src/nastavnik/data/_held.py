@@ -28,8 +28,9 @@ _T = TypeVar("_T")
 
 
 class Held(ABC):
-    """One such cell; ``str`` is its name for people."""
+    """One such cell; ``str`` is its name for people. There may be hundreds of thousands: they are kept small."""
 
+    __slots__ = ()
     name: str
 
     def __str__(self) -> str:
@@ -59,6 +60,8 @@ class Held(ABC):
 
 class FileCell(Held):
     """A file below a folder."""
+
+    __slots__ = ("name", "root")
 
     def __init__(self, root: Path, name: str) -> None:
         self.root, self.name = root, name
@@ -126,6 +129,8 @@ class Archive:
 
 class MemberCell(Held):
     """A member of an archive."""
+
+    __slots__ = ("archive", "name")
 
     def __init__(self, archive: Archive, name: str) -> None:
         self.archive, self.name = archive, name

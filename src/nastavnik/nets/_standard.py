@@ -7,7 +7,7 @@ from torch import nn
 
 from nastavnik.fields import Entry
 
-_AT_ONCE = 128  # rows
+_AT_ONCE = 32  # rows
 
 
 class Standard(nn.Module):

@@ -29,6 +29,7 @@ import numpy as np
 
 _OBJECTS = 20_000  # between two looks for garbage, which would hold imports up
 _READY = 0.6  # of its share, after which a fit that can be ended is
+_AT_ONCE = 20_000  # rows that are predicted together: estimators make copies of them
 UNSEEN = 2000  # rows beyond those fitted on that tell a regression's noise
 Message = tuple[dict[str, Any], list[np.ndarray]]
 
@@ -282,7 +283,7 @@ def _fit_one(
         return np.ones((len(wanted), 1)), [int(own[0])], 1.0, None
     fitted(estimator, train[:size][known], own, None if weights is None else weights[:size][known])
     if task == "classification":
-        said: np.ndarray = estimator.predict_proba(wanted) if len(wanted) else np.empty((0, 0))
+        said = _in_pieces(estimator.predict_proba, wanted) if len(wanted) else np.empty((0, 0))
         classes = estimator.classes_.astype(int).tolist()
         if len(wanted) and said.shape[1] != len(classes):  # boosting speaks of two classes where it saw one
             raise ValueError("the training rows hold a single class")
@@ -295,7 +296,12 @@ def _fit_one(
         weighs = None if weights is None else (weights[unseen] if left_out else weights[:size])[index]
         residuals = values - estimator.predict(rows[index])
         noise = max(float(np.sqrt(np.average(residuals**2, weights=weighs))), 1e-12)
-    return estimator.predict(wanted) if len(wanted) else np.empty((0,)), [], noise or 1.0, estimator
+    return _in_pieces(estimator.predict, wanted) if len(wanted) else np.empty((0,)), [], noise or 1.0, estimator
+
+
+def _in_pieces(predict: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """What an estimator says of rows, so many at a time."""
+    return np.concatenate([predict(rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE)])
 
 
 def out_of_fold(
