@@ -62,7 +62,7 @@ def ends(run: Any, on: bool) -> list[torch.Tensor]:
         models.append(model)
         every = 7 if on else None
         mentor = nastavnik.Mentor(model, optimizer, loss, train=train, validation=validation, every=every, on=on)
-        mentor.album.most = 0.0  # looked at once, between two steps of the training
+        mentor.loop.album.most = 0.0  # looked at once, between two steps of the training
         return mentor
 
     run(watch)

@@ -360,7 +360,7 @@ def test_questions_change_nothing(at_once: bool) -> None:
         net = Busy()
         optimizer = torch.optim.SGD(net.parameters(), 0.1)
         mentor = Mentor(net, optimizer, nn.CrossEntropyLoss(), train=(x, y), validation=(x, y), every=2, on=on)
-        mentor.album.most = 0.0 if at_once else None
+        mentor.loop.album.most = 0.0 if at_once else None
         for i in range(12):
             with mentor.step(x[i * 8 : i * 8 + 8], y[i * 8 : i * 8 + 8]):
                 optimizer.zero_grad()
@@ -378,7 +378,7 @@ def test_a_full_album_is_looked_at_at_once() -> None:
     for most in (0.0, None):
         net = layers(4, 8, 3)
         mentor = Mentor(net, torch.optim.SGD(net.parameters(), 0.1), nn.CrossEntropyLoss(), every=1)
-        mentor.album.most = most
+        mentor.loop.album.most = most
         x, y = (t[:32] for t in blobs())
         for _ in range(10):
             with mentor.step(x, y):
@@ -386,6 +386,6 @@ def test_a_full_album_is_looked_at_at_once() -> None:
                 mentor.optimizer.zero_grad()
                 nn.functional.cross_entropy(net(x), y).backward()
                 mentor.optimizer.step()
-        assert len(mentor.album.kept) == (0 if most == 0 else 10)
+        assert len(mentor.loop.album.kept) == (0 if most == 0 else 10)
         found.append(mentor.history.series("batch loss").tolist())
     assert found[0] == found[1]

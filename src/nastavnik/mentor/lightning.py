@@ -60,7 +60,7 @@ class MentorCallback(pl.Callback):
         try:
             x, y = self._split(batch)
         except Exception as error:  # a batch of another form: nothing is seen of it, and that is said
-            self.mentor.note_fault("split(batch) must give (x, y)", error)
+            self.mentor.loop.note_fault("split(batch) must give (x, y)", error)
             return
         self._step = self.mentor.step(x, y)
         self._step.__enter__()
