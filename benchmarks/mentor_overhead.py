@@ -1,7 +1,7 @@
 """What watching costs: the bare loop and the watched one in interleaved blocks of one process.
 
 python benchmarks/mentor_overhead.py --lengths 400 1200 --out benchmarks/results/mentor-overhead.json   # 10 min, idle
-python benchmarks/mentor_overhead.py --lengths 10000 --nets mlp cnn                                     # an hour
+python benchmarks/mentor_overhead.py --lengths 10000 --nets mlp cnn                                     # three hours
 
 Four networks on random numbers (values do not change the time): a perceptron 784-100-10 and a small convolutional
 network (20 and 40 filters of 5×5) of MNIST's size with SGD and momentum, an LSTM (64 units over 28 steps of 28) and a

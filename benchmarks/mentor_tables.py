@@ -24,7 +24,7 @@ def overhead() -> str:
              "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
     for r in _results("mentor-overhead.json")["rows"]:
         lines.append(f"| {r['net']} | {r['kind']} | {r['ratio']:.3f} ({r['low']:.3f} to {r['high']:.3f}) "
-                     f"| {r['looks']} in {r['steps']:,} | {r['loop']:.2g} | {r['answering']:.2g} |")  # fmt: skip
+                     f"| {r['looks']} in {r['steps']:,} | {r['loop']:.3g} | {r['answering']:.2g} |")  # fmt: skip
     return "\n".join(lines)
 
 

@@ -54,7 +54,7 @@ def matrix(name: str, part: Columns, preparation: Preparation, side: int) -> np.
 
 def _for_trees(numbers: np.ndarray, inputs: Inputs, preparation: Preparation) -> np.ndarray:
     told = inputs.numbers.numpy()[:, numbers.shape[1] + len(preparation.indicators) :]
-    exact = np.float32 if inputs.held else np.float64
+    exact = np.float32 if inputs.held and not numbers.shape[1] else np.float64  # squares alone, and names' numbers
     blocks = [numbers, told, inputs.categories.numpy(), *_flat(inputs, FEW_SQUARES)]
     return np.concatenate(blocks, axis=1, dtype=exact, casting="same_kind")
 

@@ -29,15 +29,14 @@ from nastavnik.nets import FAMILIES, Family, Signature, initialize, monte_carlo
 from nastavnik.population import Learner
 from nastavnik.predictive import Predictive, mixture
 from nastavnik.recipe import Recipe
+from nastavnik.rooms import rows_at_once
 from nastavnik.schemas import MODEL
 from nastavnik.targets import Target, target_of
 from nastavnik.together import settle, together
 from nastavnik.training.likelihoods import TEMPERATURES
 from nastavnik.training.losses import TrainingLoss
 
-_ROWS_AT_ONCE = 4096
 _OF_ROWS = ("examples", "entries", "answers", "_bins")  # of a signature: what training needs, or is kept elsewhere
-_FIELDS_AT_ONCE = 64  # whose maps are many times as large as they are
 
 
 class DataWarning(UserWarning):
@@ -411,20 +410,20 @@ def member_predictive(member: Member, inputs: Inputs, target: TargetPreparation,
 
 
 def _described(learner: Learner, temperature: float, inputs: Inputs) -> dict[str, np.ndarray]:
-    pieces: list[dict[str, torch.Tensor]] = []
-    size = _ROWS_AT_ONCE if not inputs.held else _FIELDS_AT_ONCE
-    for start in range(0, max(len(inputs), 1), size):
-        rows = slice(start, start + size)
-        outputs = learner(*_as_asked(learner, inputs.take(rows)))
-        pieces.append(learner.likelihood.describe(outputs, temperature))
+    outputs = (learner(*_as_asked(learner, few)) for few in _few_at_once(inputs))
+    pieces = [learner.likelihood.describe(some, temperature) for some in outputs]
     return {name: torch.cat([p[name] for p in pieces]).double().numpy() for name in pieces[0]}
 
 
 def _in_pieces(learner: Learner, inputs: Inputs) -> torch.Tensor:
     """Outputs of all rows, so many at a time that what lies between fits into memory."""
-    size = _ROWS_AT_ONCE if not inputs.held else _FIELDS_AT_ONCE
-    pieces = [inputs.take(slice(start, start + size)) for start in range(0, max(len(inputs), 1), size)]
-    return torch.cat([learner(*_as_asked(learner, piece)) for piece in pieces]).double()
+    return torch.cat([learner(*_as_asked(learner, few)) for few in _few_at_once(inputs)]).double()
+
+
+def _few_at_once(inputs: Inputs) -> Iterator[Inputs]:
+    size = rows_at_once(sum(t[:1].nbytes for t in inputs.held))
+    for start in range(0, max(len(inputs), 1), size):
+        yield inputs.take(slice(start, start + size))
 
 
 def _judged(learner: Learner) -> Learner:

@@ -23,6 +23,8 @@ from nastavnik.errors import UserError
 
 _MOST_TOUCHED = 2**24  # bytes that are looked at before they are let go
 _LEAST = 2**20  # bytes below which an array is no matter
+_PASS = 2**19  # bytes of rows that go through a network together: its maps are many times as large
+_FEWEST, _MOST = 16, 4096  # rows
 _TRIMMED = 1.0  # seconds between two times that free memory is given back
 
 
@@ -85,6 +87,11 @@ def room_for(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
         mapped.madvise(mmap.MADV_RANDOM)
     _mapped.add(mapped)
     return np.frombuffer(mapped, dtype=dtype).reshape(shape)
+
+
+def rows_at_once(row: int) -> int:
+    """How many rows of so many bytes (0 for those of a table) go through a network together."""
+    return _MOST if not row else min(_MOST, max(_FEWEST, _PASS // row))
 
 
 def touched(size: int) -> None:

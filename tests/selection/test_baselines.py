@@ -4,14 +4,16 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from nastavnik.data import Columns, read_source
+from nastavnik.data import Columns, Field, Preparation, read_source
 from nastavnik.dataset import DatasetOptions, make_dataset
+from nastavnik.matrices import matrix
 from nastavnik.selection import BaselineProcess
 from nastavnik.selection import _baseline_worker as worker
 from nastavnik.targets import Regression
@@ -133,3 +135,18 @@ def test_here_or_in_a_process_they_say_the_same() -> None:
         assert other.predictive is not None
         y = data.task.values[wanted]
         assert one.predictive.neg_log_likelihood(y).tolist() == other.predictive.neg_log_likelihood(y).tolist()
+
+
+def test_numbers_beside_a_picture_are_given_to_trees_as_they_are() -> None:
+    moments = 1.7e9 + np.arange(40.0)  # seconds since 1970: single precision would make them one
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
+    columns = replace(columns_of(moments[:, None]), fields={"photo": Field(pixels, "picture")})
+    rows = matrix("trees", columns, Preparation.fit(columns, np.arange(40)), 8)
+    np.testing.assert_array_equal(rows[:, 0], moments)
+    assert rows.shape[1] == 1 + 8 * 8 * 3
+
+
+def test_many_rows_are_answered_as_they_are_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_AT_ONCE", 7)
+    rows = np.arange(40.0).reshape(20, 2)
+    np.testing.assert_array_equal(worker._in_pieces(lambda some: some.sum(1), rows), rows.sum(1))

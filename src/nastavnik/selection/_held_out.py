@@ -8,17 +8,17 @@ import numpy as np
 import torch
 
 from nastavnik.population import Data, Learner
+from nastavnik.rooms import rows_at_once
 from nastavnik.selection._workbench import Workbench
 
 _MOST_ROWS = 2000
-_AT_ONCE = 64  # rows of one pass: what lies between the layers is many times as large as pictures
 
 
 def _outputs(learner: Learner, data: Data, part: int, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """What a network says of rows, some at a time, and their targets."""
-    wide = any(t.ndim > 3 for t in data.inputs)
-    pieces = [data.rows_of(part, some) for some in rows.split(_AT_ONCE if wide else _MOST_ROWS)]
-    return torch.cat([learner(*inputs) for inputs, _ in pieces]), torch.cat([targets for _, targets in pieces])
+    size = rows_at_once(sum(t[0, :1].nbytes for t in data.inputs if t.ndim > 3))
+    outputs = torch.cat([learner(*data.rows_of(part, some)[0]) for some in rows.split(size)])
+    return outputs, data.targets[part][rows]
 
 
 class HeldOut:
