@@ -72,3 +72,10 @@ def test_chosen_rows_of_a_field_are_read_when_they_are_asked_for() -> None:
     np.testing.assert_array_equal(some.row(1), values[3])
     np.testing.assert_array_equal(some.keys, own.keys[[5, 3]])
     assert len(some) == 2
+
+
+def test_rows_that_go_through_a_network_together_are_fewer_the_larger_they_are() -> None:
+    counts = [rooms.rows_at_once(row) for row in (0, 240, 28 * 28, 64 * 64 * 4, 10**9)]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > counts[-1] > 1
+    assert counts[3] * 64 * 64 * 4 <= rooms._PASS

@@ -31,6 +31,7 @@ from nastavnik.selection import _baseline_worker as worker
 from nastavnik.selection._workbench import PLAIN
 from nastavnik.task import Task
 
+_Job = tuple[dict[str, Any], dict[str, np.ndarray]]  # what is asked, and the matrices
 _MOST_CELLS = 60_000_000  # rows × columns × outputs of one fit where no clock limits it
 _LIBRARIES = ("lightgbm", "catboost")
 BOOSTED = ("gradient_boosting", *_LIBRARIES)  # whose trees a model may hold
@@ -103,7 +104,7 @@ class BaselineProcess:
 
     def __init__(self, threads: int, script: Path = Path(worker.__file__), *, here: bool = False) -> None:
         self.threads, self._script, self._here = threads, script, here
-        self._kept: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None
+        self._kept: Callable[[], _Job] | None = None
         self._lock = threading.Lock()
         self._kinds: list[dict[str, Any]] = []  # those without a last answer
         self._answers: dict[str, tuple[dict[str, Any], list[np.ndarray]]] = {}
@@ -170,30 +171,34 @@ class BaselineProcess:
                 kind["first"] = kind["most"] = kind["most"] if kind["kept"] else max(1, round(0.9 * kind["most"]))
         prepared = _preparations(columns, rows, self._kinds)
         self._preparation = prepared["trees"]
-        arrays = _arrays(self._kinds, columns, order, wanted, prepared)
-        arrays["targets"] = np.stack([q.values.astype(np.float64) for q in questions], axis=1)[order]
-        if task.weights is not None:
-            arrays["weights"] = task.weights[order]
-        first = min(kind["first"] for kind in self._kinds)
-        fewest = int((~np.isnan(arrays["targets"][:first])).sum(0).min()) if len(questions) > 1 else len(rows)
-        job = {
-            "tasks": [q.task for q in questions],
-            "near": max(1, min(10, fewest // 2)),
-            "categories": category_places(prepared["trees"]),
-            "folds": [np.flatnonzero(np.isin(order, fold)).tolist() for fold in held] if folds else [],
-            "seed": seed,
-            "threads": self.threads,
-        }
-        if self._here:
-            self._kept = job, arrays
+
+        def made() -> _Job:
+            arrays = _arrays(self._kinds, columns, order, wanted, prepared)
+            arrays["targets"] = np.stack([q.values.astype(np.float64) for q in questions], axis=1)[order]
+            if task.weights is not None:
+                arrays["weights"] = task.weights[order]
+            first = min(kind["first"] for kind in self._kinds)
+            fewest = int((~np.isnan(arrays["targets"][:first])).sum(0).min()) if len(questions) > 1 else len(rows)
+            job = {
+                "tasks": [q.task for q in questions],
+                "near": max(1, min(10, fewest // 2)),
+                "categories": category_places(prepared["trees"]),
+                "folds": [np.flatnonzero(np.isin(order, fold)).tolist() for fold in held] if folds else [],
+                "seed": seed,
+                "threads": self.threads,
+            }
+            return job, arrays
+
+        if self._here:  # the matrices are made when they are needed: memory may be short until then
+            self._kept = made
             return
-        self._supervisor = threading.Thread(target=self._supervise, args=(job, arrays), daemon=True)
+        self._supervisor = threading.Thread(target=self._supervise, args=made(), daemon=True)
         self._supervisor.start()
 
     def collect(self, ended: Callable[[], bool] = lambda: False) -> list[Baseline]:
         """What came of it, waiting for the rest until ``ended``."""
         if self._kept is not None:
-            self._work(*self._kept)
+            self._work(*self._kept())
         supervisor = self._supervisor
         while supervisor is not None and supervisor.is_alive():
             if ended():
