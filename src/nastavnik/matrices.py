@@ -45,18 +45,29 @@ def matrix(name: str, part: Columns, preparation: Preparation, side: int) -> np.
     if name == "filled":
         return _for_trees(np.where(np.isnan(part.numbers), preparation.centre, part.numbers), inputs, preparation)
     exact = np.float32 if inputs.held else np.float64  # of thousands of pixels the first digits will do
-    blocks = [inputs.numbers.numpy().astype(exact), *(flat / np.float32(_BYTE) for flat in _flat(inputs, side))]
+    flat = _flat(inputs, side)
+    for own in flat:
+        own /= np.float32(_BYTE)
+    blocks = [inputs.numbers.numpy().astype(exact), *flat]
     for j, size in enumerate(preparation.cardinalities):
         if size <= _ONE_HOT:
             blocks.append(np.eye(size, dtype=exact)[inputs.categories[:, j].numpy()])
-    return np.concatenate(blocks, axis=1)
+    return _joined(blocks, exact)
 
 
 def _for_trees(numbers: np.ndarray, inputs: Inputs, preparation: Preparation) -> np.ndarray:
     told = inputs.numbers.numpy()[:, numbers.shape[1] + len(preparation.indicators) :]
     exact = np.float32 if inputs.held and not numbers.shape[1] else np.float64  # squares alone, and names' numbers
     blocks = [numbers, told, inputs.categories.numpy(), *_flat(inputs, FEW_SQUARES)]
-    return np.concatenate(blocks, axis=1, dtype=exact, casting="same_kind")
+    return _joined(blocks, exact)
+
+
+def _joined(blocks: list[np.ndarray], dtype: type[np.generic]) -> np.ndarray:
+    """Side by side; the squares of pictures alone are not copied."""
+    wide = [block for block in blocks if block.shape[1]]
+    if len(wide) == 1:
+        return wide[0].astype(dtype, copy=False)
+    return np.concatenate(blocks, axis=1, dtype=dtype, casting="same_kind")
 
 
 def _tokens(inputs: Inputs, preparation: Preparation) -> np.ndarray:
@@ -71,14 +82,20 @@ def _tokens(inputs: Inputs, preparation: Preparation) -> np.ndarray:
 
 
 def _flat(inputs: Inputs, side: int) -> list[np.ndarray]:
-    """Pictures as the means of at most side × side squares, arrays as they are; words of texts are told already."""
-    found: list[list[np.ndarray]] = [[] for t in inputs.held if t.dtype != torch.int32]
+    """Pictures as the means of at most side × side squares, arrays as they are; words of texts are told already.
+
+    The arrays are the caller's own.
+    """
+    found: list[np.ndarray] = []
     for start in range(0, max(1, len(inputs)), _AT_ONCE):
         some = [t for t in inputs.take(slice(start, start + _AT_ONCE)).fields if t.dtype != torch.int32]
-        for own, t in zip(found, some, strict=True):
+        for i, t in enumerate(some):
             if t.dtype == torch.uint8:
                 squares = -(-max(t.shape[1:3]) // side)
                 maps = t.permute(0, 3, 1, 2).float()
                 t = torch.nn.functional.avg_pool2d(maps, squares, ceil_mode=True) if squares > 1 else maps
-            own.append(t.flatten(1).numpy())
-    return [np.concatenate(own) for own in found]
+            rows = t.flatten(1).numpy()
+            if not start:
+                found.append(np.empty((len(inputs), rows.shape[1]), dtype=rows.dtype))
+            found[i][start : start + len(rows)] = rows
+    return found

@@ -150,3 +150,14 @@ def test_many_rows_are_answered_as_they_are_one_by_one(monkeypatch: pytest.Monke
     monkeypatch.setattr(worker, "_AT_ONCE", 7)
     rows = np.arange(40.0).reshape(20, 2)
     np.testing.assert_array_equal(worker._in_pieces(lambda some: some.sum(1), rows), rows.sum(1))
+
+
+def test_squares_of_pictures_are_their_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nastavnik.matrices._AT_ONCE", 7)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 1)).astype(np.uint8)
+    columns = replace(columns_of(np.empty((20, 0))), fields={"photo": Field(pixels, "picture")})
+    preparation = Preparation.fit(columns, np.arange(20))
+    means = pixels.reshape(20, 8, 2, 8, 2).mean((2, 4)).reshape(20, 64)
+    np.testing.assert_allclose(matrix("trees", columns, preparation, 8), means, rtol=1e-6)
+    np.testing.assert_allclose(matrix("others", columns, preparation, 8), means / 128, rtol=1e-6)
+    np.testing.assert_array_equal(columns.fields["photo"].values, pixels)

@@ -29,7 +29,7 @@ import numpy as np
 
 _OBJECTS = 20_000  # between two looks for garbage, which would hold imports up
 _READY = 0.6  # of its share, after which a fit that can be ended is
-_AT_ONCE = 20_000  # rows that are predicted together: estimators make copies of them
+_AT_ONCE = 5_000  # rows that are predicted together: estimators make copies of them
 UNSEEN = 2000  # rows beyond those fitted on that tell a regression's noise
 Message = tuple[dict[str, Any], list[np.ndarray]]
 
