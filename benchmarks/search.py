@@ -29,12 +29,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from nastavnik.clock import Clock, Deadline
 from nastavnik.data import read_source
 from nastavnik.dataset import DatasetOptions, make_dataset
 from nastavnik.nets import FAMILIES
 from nastavnik.population import Data, Learner, Population
 from nastavnik.recipe import Recipe
+from nastavnik.runs import Clock, Deadline
 from nastavnik.selection import SAMPLERS, Search, Strategy, optimism, scored_forecasts, table_space
 from nastavnik.selection.pareto import front, hypervolume
 from nastavnik.space import Choice, Node, Space, parse_space

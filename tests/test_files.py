@@ -13,10 +13,22 @@ from typing import Any
 import pytest
 
 from nastavnik.errors import UserError
-from nastavnik.files import file_hash, read_bytes, read_json, temporary_name, write_atomically, write_json, write_text
-from nastavnik.records import SEAL, Kind, listing, maybe, number, one_of, record, row, text, whole
-from nastavnik.run_folder import RunFolder, next_free
-from nastavnik.together import COMMIT, RUN_FILES, remove_run, settle, together
+from nastavnik.files import (
+    COMMIT,
+    RUN_FILES,
+    file_hash,
+    read_bytes,
+    read_json,
+    remove_run,
+    settle,
+    temporary_name,
+    together,
+    write_atomically,
+    write_json,
+    write_text,
+)
+from nastavnik.files.records import SEAL, Kind, listing, maybe, number, one_of, record, row, text, whole
+from nastavnik.runs import RunFolder, next_free
 
 FORKED = multiprocessing.get_context("fork")
 

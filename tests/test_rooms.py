@@ -12,7 +12,7 @@ import pytest
 from nastavnik import rooms
 from nastavnik.data import Field
 from nastavnik.errors import UserError
-from nastavnik.request import parse_memory
+from nastavnik.runs import parse_memory
 
 SHAPE = (3000, 40, 40)  # 4.8 million bytes
 

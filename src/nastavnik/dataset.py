@@ -26,8 +26,8 @@ from nastavnik.kinds import (
     to_columns,
     told_missing,
 )
-from nastavnik.request import DatasetOptions as DatasetOptions
-from nastavnik.request import check_target, target_names
+from nastavnik.runs import DatasetOptions as DatasetOptions
+from nastavnik.runs import check_target, target_names
 from nastavnik.targets import TARGETS, are_one, find_target, kinds_wanted
 from nastavnik.task import Task
 

@@ -19,8 +19,7 @@ from nastavnik.data import Columns, Table, with_columns
 from nastavnik.errors import UserError
 from nastavnik.jobs import families_of, fit_request
 from nastavnik.recipe import Value
-from nastavnik.request import FitRequest
-from nastavnik.run_folder import RunFolder
+from nastavnik.runs import FitRequest, RunFolder
 
 _TARGET, _WEIGHT = "target", "sample_weight"
 

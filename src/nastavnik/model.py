@@ -22,7 +22,7 @@ from nastavnik.arguments import checked
 from nastavnik.boosted import Boosted
 from nastavnik.data import Columns, Inputs, Preparation, TargetPreparation, as_frame, plain_frame
 from nastavnik.errors import UserError
-from nastavnik.files import file_hash, read_json, read_tensors, write_json, write_tensors, write_text
+from nastavnik.files import file_hash, read_json, read_tensors, settle, together, write_json, write_tensors, write_text
 from nastavnik.kinds import ColumnInfo, to_columns
 from nastavnik.metrics import LEVEL
 from nastavnik.nets import FAMILIES, Family, Signature, initialize, monte_carlo
@@ -32,7 +32,6 @@ from nastavnik.recipe import Recipe
 from nastavnik.rooms import rows_at_once
 from nastavnik.schemas import MODEL
 from nastavnik.targets import Target, target_of
-from nastavnik.together import settle, together
 from nastavnik.training.likelihoods import TEMPERATURES
 from nastavnik.training.losses import TrainingLoss
 

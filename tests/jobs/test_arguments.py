@@ -17,7 +17,7 @@ import nastavnik
 from nastavnik import UserError
 from nastavnik.arguments import fitted
 from nastavnik.population import Population
-from nastavnik.request import FitRequest
+from nastavnik.runs import FitRequest
 
 WRONG: dict[str, Any] = {
     "an object": object(), "a list in a list": [[1]], "bytes": b"x", "a complex number": 1j, "a class": int,

@@ -12,7 +12,6 @@ import pytest
 
 import nastavnik
 from nastavnik.cli._display import summary
-from nastavnik.clock import Clock, Deadline, beside
 from nastavnik.data import read_source
 from nastavnik.dataset import Dataset, DatasetOptions, make_dataset
 from nastavnik.errors import UserError
@@ -20,7 +19,7 @@ from nastavnik.jobs._setup import prepare
 from nastavnik.population import Population
 from nastavnik.report import against_baselines, best_baseline, hardly_trained
 from nastavnik.report._words import verdict
-from nastavnik.request import FitRequest
+from nastavnik.runs import Clock, Deadline, FitRequest, beside
 from nastavnik.selection import Search, deliver, families_named, training_of
 from nastavnik.trace import Trace
 
@@ -28,6 +27,22 @@ from nastavnik.trace import Trace
 @pytest.fixture
 def wine() -> Dataset:
     return make_dataset(read_source("wine"), DatasetOptions(target="target", folds=0))
+
+
+def test_there_is_a_network_when_making_it_ready_took_all_the_time(
+    wine: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(10)
+    begin = Population.begin
+
+    def slowly(self: Population, deadline: Deadline | None = None) -> None:
+        clock.started -= 20 * (self._way is None)
+        begin(self, deadline)
+
+    monkeypatch.setattr(Population, "begin", slowly)
+    search = search_of(wine, clock)
+    search.run()
+    assert search.ranking[0].steps > 0
 
 
 def search_of(dataset: Dataset, clock: Clock) -> Search:
@@ -146,7 +161,7 @@ def test_what_works_for_the_run_itself_does_not_make_the_machine_busy(monkeypatc
 
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(time, "process_time", process_time)
-    monkeypatch.setattr(nastavnik.clock, "_processors", lambda: 1)
+    monkeypatch.setattr(nastavnik.runs._clock, "_processors", lambda: 1)
     assert Clock().slowness == pytest.approx(4.5, rel=0.1)  # others' share, and that of the caches
     with beside(), beside():
         assert Clock().slowness == 1.0

@@ -18,7 +18,7 @@ import nastavnik
 from nastavnik import UserError
 from nastavnik.cli import main
 from nastavnik.data import read_source, write_csv
-from nastavnik.request import FitRequest
+from nastavnik.runs import FitRequest
 from nastavnik.space import parse_space, read_space_text
 
 COMMAND = [sys.executable, "-m", "nastavnik"]

@@ -293,7 +293,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_interrupted_run_is_resumed_to_the_same_bytes(whole: Path, tmp_path: Path) -> None:
-    from nastavnik.progress import Watcher
+    from nastavnik.runs import Watcher
 
     class Stop(Exception):
         pass
@@ -362,8 +362,7 @@ def test_odd_frames_are_read(rng: np.random.Generator) -> None:
 
 
 def test_a_run_ended_by_hand_is_resumed_to_the_same_bytes(whole: Path, tmp_path: Path) -> None:
-    from nastavnik.clock import Clock
-    from nastavnik.progress import Progress, Watcher
+    from nastavnik.runs import Clock, Progress, Watcher
 
     class Hand(Watcher):
         """Asks for the end in the middle of the second bracket, as Ctrl-C does."""

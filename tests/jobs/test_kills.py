@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 import nastavnik
 from nastavnik.errors import UserError
-from nastavnik.run_folder import RunFolder
+from nastavnik.runs import RunFolder
 
 ASKED = ["breast_cancer", "--networks", "32", "--set", "epochs=6", "--threads", "1", "--checkpoint", "0.2", "--quiet"]
 

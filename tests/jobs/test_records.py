@@ -20,7 +20,7 @@ from nastavnik.cli import main
 from nastavnik.data import read_source
 from nastavnik.errors import InterruptedEarly, UserError
 from nastavnik.files import write_json
-from nastavnik.records import SEAL
+from nastavnik.files.records import SEAL
 from nastavnik.schemas import MODEL, RUN
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,7 @@ from jsonschema import validate
 
 import nastavnik
 from nastavnik.errors import UserError
-from nastavnik.progress import Watcher
-from nastavnik.request import HALVINGS, OBJECTIVES, SAMPLERS
+from nastavnik.runs import HALVINGS, OBJECTIVES, SAMPLERS, Watcher
 from nastavnik.selection import HALVINGS as HALVING_TABLE
 from nastavnik.selection import OBJECTIVES as OBJECTIVE_TABLE
 from nastavnik.selection import SAMPLERS as SAMPLER_TABLE

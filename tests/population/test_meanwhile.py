@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from worlds import make, make_data
 
-from nastavnik.clock import Clock, Deadline
 from nastavnik.compiler import Ended, NotCompilable
 from nastavnik.compiler._running import run_unless
 from nastavnik.population import _choice, _meanwhile
 from nastavnik.population._ways import Compiled
+from nastavnik.runs import Clock, Deadline
 
 
 def gone(pid: int) -> bool:

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 from worlds import BASE, D, distance, make, make_data
 
-from nastavnik.clock import Clock, Deadline
 from nastavnik.nets import Factory, Signature
 from nastavnik.population import Data, Learner, Order, Population
 from nastavnik.recipe import Recipe
+from nastavnik.runs import Clock, Deadline
 from nastavnik.training.likelihoods import Categorical
 
 

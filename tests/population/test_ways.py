@@ -15,11 +15,11 @@ from torch._C._functorch import is_gradtrackingtensor
 from worlds import BASE, distance, make, make_data
 
 from nastavnik import noise
-from nastavnik.clock import Clock, Deadline
 from nastavnik.compiler import NotCompilable
 from nastavnik.errors import UserError
 from nastavnik.population import Data, Learner, Population, _ways, _work
 from nastavnik.recipe import Recipe
+from nastavnik.runs import Clock, Deadline
 from nastavnik.training.likelihoods import Categorical, Gaussian
 
 WAYS = ("sequential", "batched", "compiled")

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
-from nastavnik.clock import Clock, Deadline
 from nastavnik.data import read_source
 from nastavnik.dataset import DatasetOptions, make_dataset
 from nastavnik.recipe import Recipe, Value
+from nastavnik.runs import Clock, Deadline
 from nastavnik.selection import Candidate, Search, Workbench, families_for, table_space
 from nastavnik.selection._portfolio import Start, centred, first_points, portfolio
 from nastavnik.selection._structures import rivals

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
-from nastavnik.clock import Clock, Deadline
 from nastavnik.data import read_source
 from nastavnik.dataset import DatasetOptions, make_dataset
 from nastavnik.model import Model
 from nastavnik.recipe import Value
+from nastavnik.runs import Clock, Deadline
 from nastavnik.selection import Search, Strategy, Workbench, families_for, table_space
 from nastavnik.selection._choice import _Chooser
 from nastavnik.selection._final import train_anew

@@ -173,7 +173,7 @@ def test_a_grid_gives_back_what_was_withdrawn() -> None:
 
 def test_those_that_follow_a_front_are_those_the_request_lets() -> None:
     from nastavnik.errors import UserError as Refused
-    from nastavnik.request import FitRequest
+    from nastavnik.runs import FitRequest
 
     for name, sampler in SAMPLERS.items():
         try:

@@ -74,7 +74,7 @@ def predict(
 ) -> None:
     """Predict a table's rows, in its order."""
     from nastavnik.jobs import predict as run_predict
-    from nastavnik.request import parse_numbers
+    from nastavnik.runs import parse_numbers
 
     table = run_predict(
         run,

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nastavnik.clock import Clock
-from nastavnik.progress import Progress, Watcher
+from nastavnik.runs import Clock, Progress, Watcher
 
 if TYPE_CHECKING:
     from nastavnik.jobs import Checkup

@@ -14,11 +14,10 @@ import typer
 from nastavnik.cli._streams import print_json
 from nastavnik.errors import UserError
 from nastavnik.recipe import parse_settings
-from nastavnik.request import FitRequest, parse_budget, parse_limits, parse_memory, parse_pairs
+from nastavnik.runs import FitRequest, parse_budget, parse_limits, parse_memory, parse_pairs
 
 if TYPE_CHECKING:
-    from nastavnik.clock import Clock
-    from nastavnik.run_folder import RunFolder
+    from nastavnik.runs import Clock, RunFolder
 
 _LONGEST = 60  # characters of a folder that is named after its table
 
@@ -182,8 +181,7 @@ def fit(
     **told: Any,
 ) -> None:
     """Train a population of networks on a table, choose one, test it once, and write a report."""
-    from nastavnik.clock import Clock
-    from nastavnik.run_folder import RunFolder, lasting_source
+    from nastavnik.runs import Clock, RunFolder, lasting_source
 
     clock: Clock = context.obj or Clock()
     if resume is not None:
@@ -208,7 +206,7 @@ def fit(
 
 def _resume(place: Path, clock: Clock, limits: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
     """Go on with a run; a finished one is shown, unless more was asked for."""
-    from nastavnik.run_folder import RunFolder
+    from nastavnik.runs import RunFolder
     from nastavnik.schemas import RESULT
 
     folder = RunFolder.resume(place)

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nastavnik.clock import Clock
+    from nastavnik.runs import Clock
 
 _OBJECTS = 20_000  # between two looks for garbage; Python's 700 cost a third of a second while libraries are imported
 
@@ -16,8 +16,8 @@ _OBJECTS = 20_000  # between two looks for garbage; Python's 700 cost a third of
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 the caller's mistake, 1 ours, 130 stopped by a second Ctrl-C."""
     from nastavnik.cli._streams import BROKEN_PIPE, flush, forget, open_streams, own_warnings_only
-    from nastavnik.clock import Clock
     from nastavnik.errors import complaint
+    from nastavnik.runs import Clock
 
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else torch's threads spin where the machine is busy
     open_streams()

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 
-from nastavnik.clock import beside
+from nastavnik.runs import beside
 
 _LOOK_EVERY = 0.05  # seconds
 

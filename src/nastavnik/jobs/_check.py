@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nastavnik.arguments import checked
-from nastavnik.clock import Clock
 from nastavnik.errors import UserError, nearest
-from nastavnik.files import plain, read_json, write_json
+from nastavnik.files import plain, read_json, together, write_json
 from nastavnik.jobs._reopening import asked_about, ended_run
 from nastavnik.jobs._surroundings import a_job
 from nastavnik.mentor import (
@@ -29,12 +28,10 @@ from nastavnik.mentor import (
     try_finding,
 )
 from nastavnik.nets import Family
-from nastavnik.progress import Watcher
 from nastavnik.recipe import Recipe
-from nastavnik.run_folder import RunFolder
+from nastavnik.runs import Clock, RunFolder, Watcher
 from nastavnik.schemas import FINDINGS
 from nastavnik.selection import Candidate, Search
-from nastavnik.together import together
 from nastavnik.trace import History
 
 ALL = "all"  # what --try means without a rule

@@ -12,7 +12,7 @@ from typing import Any
 
 from nastavnik.errors import UserError
 from nastavnik.files import file_hash, read_json, read_tensors, write_json, write_tensors
-from nastavnik.run_folder import RunFolder
+from nastavnik.runs import RunFolder
 from nastavnik.schemas import SEARCH
 from nastavnik.selection import Search
 from nastavnik.trace import Trace

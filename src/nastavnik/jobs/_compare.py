@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from nastavnik.arguments import checked
-from nastavnik.clock import Clock
 from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
 from nastavnik.files import plain, write_json
@@ -18,8 +17,7 @@ from nastavnik.jobs._reopening import reopened
 from nastavnik.jobs._surroundings import a_job
 from nastavnik.model import Member, member_predictive
 from nastavnik.nets import Family
-from nastavnik.progress import Watcher
-from nastavnik.run_folder import RunFolder
+from nastavnik.runs import Clock, RunFolder, Watcher
 from nastavnik.selection import Candidate, Rows, Search, Verdict, ask_criterion, criteria_named
 
 _FEWEST = 5  # networks that a rank correlation asks for

@@ -17,7 +17,6 @@ import pandas as pd
 from torch import nn
 
 from nastavnik.arguments import checked
-from nastavnik.clock import Clock, Deadline
 from nastavnik.data import Table, read_source, with_weights, write_csv
 from nastavnik.dataset import FEWEST_ROWS, Dataset
 from nastavnik.errors import InterruptedEarly, UserError
@@ -45,11 +44,19 @@ from nastavnik.jobs._time import (
 )
 from nastavnik.model import Model
 from nastavnik.nets import Factory, Family
-from nastavnik.progress import Watcher
 from nastavnik.recipe import Value
-from nastavnik.request import FitRequest, parse_budget, parse_memory, target_words
 from nastavnik.rooms import limited
-from nastavnik.run_folder import RunFolder, lasting_source
+from nastavnik.runs import (
+    Clock,
+    Deadline,
+    FitRequest,
+    RunFolder,
+    Watcher,
+    lasting_source,
+    parse_budget,
+    parse_memory,
+    target_words,
+)
 from nastavnik.schemas import RESULT
 from nastavnik.selection import (
     BaselineProcess,
@@ -422,8 +429,8 @@ def _search_networks(request: FitRequest, bench: Workbench) -> int:
 
 
 def _leave_unscored(search: Search, folder: RunFolder) -> None:
-    """What is left of a fit without a score: if all diverged, what ``check`` needs to name the cause."""
-    if not search.history:
+    """What is left of a fit without a score: if it diverged, what ``check`` needs to name the cause."""
+    if not _diverged(search):
         folder.write(status="interrupted")
         return
     with folder.publish(status="failed") as stage:
@@ -433,8 +440,12 @@ def _leave_unscored(search: Search, folder: RunFolder) -> None:
             write_atomically(stage / "networks.csv", lambda part: table.to_csv(part, index=False))
 
 
+def _diverged(search: Search) -> bool:
+    return any(c.status == "diverged" for c in search.history)  # others were cut before they could
+
+
 def _nothing_scored(search: Search, clock: Clock, folder: RunFolder) -> str:
-    if search.history:
+    if _diverged(search):
         cause = f"'nastavnik check {folder.path}' looks for the cause, and a new fit may take its place; " * bool(
             folder.path
         )

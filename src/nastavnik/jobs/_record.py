@@ -9,7 +9,7 @@ import pandas as pd
 
 from nastavnik.files import plain
 from nastavnik.metrics import LEVEL
-from nastavnik.request import FitRequest
+from nastavnik.runs import FitRequest
 from nastavnik.selection import Delivery, Search, hyperparameter_importance, optimism, scored_forecasts
 
 _WASTED = ("dropped", "diverged")

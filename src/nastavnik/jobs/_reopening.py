@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nastavnik.clock import Clock, Deadline
 from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
 from nastavnik.jobs._checkpoint import read_checkpoint, restore
 from nastavnik.jobs._setup import dataset_of, prepare, read_table
 from nastavnik.nets import Family
 from nastavnik.recipe import Recipe
-from nastavnik.request import FitRequest
 from nastavnik.rooms import limited
-from nastavnik.run_folder import RunFolder
+from nastavnik.runs import Clock, Deadline, FitRequest, RunFolder
 from nastavnik.schemas import RESULT
 from nastavnik.selection import Search, families_for
 from nastavnik.trace import Trace

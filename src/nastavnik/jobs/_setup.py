@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from nastavnik.clock import Clock, Deadline
 from nastavnik.data import Table, read_source
 from nastavnik.dataset import FEW_ROWS, FEWEST_ROWS, Dataset, make_dataset
 from nastavnik.errors import UserError
 from nastavnik.nets import Family
 from nastavnik.population import Population
 from nastavnik.recipe import Recipe, Value
-from nastavnik.request import FitRequest, target_words
-from nastavnik.run_folder import RunFolder
+from nastavnik.runs import Clock, Deadline, FitRequest, RunFolder, target_words
 from nastavnik.selection import (
     SAMPLERS,
     Search,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import os
 
-from nastavnik.clock import Clock
 from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
 from nastavnik.recipe import Recipe
-from nastavnik.request import FitRequest
+from nastavnik.runs import Clock, FitRequest
 from nastavnik.selection import Workbench, simplest
 from nastavnik.space import Space
 

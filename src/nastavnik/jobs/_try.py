@@ -10,20 +10,18 @@ from typing import Any
 import numpy as np
 
 from nastavnik.arguments import checked
-from nastavnik.clock import Clock
 from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
-from nastavnik.files import plain, write_json
+from nastavnik.files import plain, together, write_json
 from nastavnik.jobs._reopening import asked_about, ended_run
 from nastavnik.jobs._setup import space_for
 from nastavnik.jobs._surroundings import a_job
 from nastavnik.mentor import PAIRS, Advice, Arm, Lab, Trial, try_recipes
 from nastavnik.nets import Family
-from nastavnik.progress import Watcher
 from nastavnik.recipe import Recipe, Value, parse_value
+from nastavnik.runs import Clock, Watcher
 from nastavnik.selection import Search, families_for
 from nastavnik.space import Choice, Limits, Node, Space, default_of, read_space
-from nastavnik.together import together
 
 AS_IT_WAS = "as it was"
 _EXAMPLE = "optimizer.name=sgd,optimizer.learning_rate=0.1"

@@ -11,7 +11,7 @@ from torch import nn
 
 from nastavnik.arguments import checked
 from nastavnik.errors import UserError
-from nastavnik.files import plain, read_json, write_json
+from nastavnik.files import plain, read_json, settle, together, write_json
 from nastavnik.mentor._arguments import bare, cadences, check_arguments, check_rows, optimizers_of
 from nastavnik.mentor._batch import flat_batch
 from nastavnik.mentor._batches import FIRST, Batches
@@ -22,7 +22,6 @@ from nastavnik.mentor._loop import Loop
 from nastavnik.mentor._steps import Idle, Step
 from nastavnik.mentor._words import in_words
 from nastavnik.schemas import HISTORY
-from nastavnik.together import settle, together
 from nastavnik.trace import History
 
 

@@ -6,7 +6,6 @@ import time
 
 import torch
 
-from nastavnik.clock import Deadline
 from nastavnik.compiler import Ended
 from nastavnik.population._meanwhile import PACE, Meanwhile, measure_later
 from nastavnik.population._memory import ran_out_of_memory
@@ -22,6 +21,7 @@ from nastavnik.population._ways import (
     Training,
     Way,
 )
+from nastavnik.runs import Deadline
 from nastavnik.training.optimizers import SecondOrder, Tensors
 
 # The fixed rule's seconds, of the order of what a processor core of today takes

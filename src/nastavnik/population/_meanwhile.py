@@ -9,10 +9,10 @@ from time import perf_counter
 
 import torch
 
-from nastavnik.clock import Deadline
 from nastavnik.compiler import Ended, NotCompilable
 from nastavnik.population._step import State
 from nastavnik.population._ways import Compiled, Stretch, Way
+from nastavnik.runs import Deadline
 from nastavnik.training.optimizers import Tensors
 
 _WAIT = 0.05  # seconds

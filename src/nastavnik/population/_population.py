@@ -15,7 +15,6 @@ import torch
 from torch.func import vmap
 
 from nastavnik.arguments import checked
-from nastavnik.clock import Deadline
 from nastavnik.compiler import check_compiler
 from nastavnik.errors import UserError, nearest
 from nastavnik.instruments import INSTRUMENTS, Instrument, Subject
@@ -40,6 +39,7 @@ from nastavnik.population._standing import Outcome, Standing, gone
 from nastavnik.population._step import State
 from nastavnik.population._ways import Stretch, Training, Way
 from nastavnik.recipe import Recipe
+from nastavnik.runs import Deadline
 from nastavnik.trace import Trace
 from nastavnik.training import Method
 from nastavnik.training.optimizers import Tensors

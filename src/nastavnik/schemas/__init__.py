@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nastavnik.records import (
+from nastavnik.files.records import (
     Kind,
     anything,
     listing,

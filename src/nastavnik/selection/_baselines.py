@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from nastavnik.boosted import Boosted
-from nastavnik.clock import beside
 from nastavnik.data import Columns, Preparation
 from nastavnik.matrices import FEW_SQUARES, category_places, matrix
 from nastavnik.predictive import Predictive
 from nastavnik.rooms import allowed
+from nastavnik.runs import beside
 from nastavnik.selection import _baseline_worker as worker
 from nastavnik.selection._workbench import PLAIN
 from nastavnik.task import Task

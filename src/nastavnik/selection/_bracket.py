@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from nastavnik.clock import Deadline
 from nastavnik.population import Outcome, Population
 from nastavnik.recipe import Recipe, Value
+from nastavnik.runs import Deadline
 from nastavnik.selection._abreast import Gate, side_by_side
 from nastavnik.selection._cost import CostModel
 from nastavnik.selection._forecast import SHARES

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from nastavnik.clock import Deadline
 from nastavnik.data import Split
 from nastavnik.dataset import Dataset
 from nastavnik.metrics import difference, lead, scores
@@ -15,6 +14,7 @@ from nastavnik.model import Member, calibrate, member_predictive
 from nastavnik.population import Population
 from nastavnik.predictive import JointPredictive, Predictive, stitch
 from nastavnik.recipe import Recipe, Value
+from nastavnik.runs import Deadline
 from nastavnik.selection._baselines import Baseline
 from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._search import Search

@@ -10,14 +10,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from nastavnik.clock import Deadline
 from nastavnik.data import Columns
 from nastavnik.dataset import Dataset
 from nastavnik.errors import UserError
 from nastavnik.metrics import Scores, difference, lead, scores
 from nastavnik.model import Fold, Member, Model, calibrate, member_predictive
 from nastavnik.predictive import Predictive, mixture, stitch
-from nastavnik.request import FitRequest
+from nastavnik.runs import Deadline, FitRequest
 from nastavnik.selection._baselines import Baseline
 from nastavnik.selection._blend import blend
 from nastavnik.selection._by_target import by_target, gain_of_sharing, networks_for_sharing

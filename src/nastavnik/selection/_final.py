@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from nastavnik.clock import Deadline
 from nastavnik.population import Data, Learner, Population
+from nastavnik.runs import Deadline
 from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._workbench import Part
 

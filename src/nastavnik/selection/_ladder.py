@@ -16,8 +16,8 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from nastavnik.data import Split
 from nastavnik.population import Learner, Population
-from nastavnik.progress import Watcher
 from nastavnik.recipe import Recipe, Value
+from nastavnik.runs import Watcher
 from nastavnik.selection._held_out import HeldOut
 from nastavnik.selection._search import Search
 from nastavnik.selection._workbench import Workbench

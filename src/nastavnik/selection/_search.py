@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from nastavnik.clock import Deadline
 from nastavnik.population import Learner, Outcome, Population
-from nastavnik.progress import Progress, Watcher
 from nastavnik.recipe import Recipe, Value
+from nastavnik.runs import Deadline, Progress, Watcher
 from nastavnik.selection._bracket import Bracket, Drawn, cost_share, rungs_of
 from nastavnik.selection._candidate import Candidate
 from nastavnik.selection._cost import CostModel, size_of
@@ -276,9 +275,6 @@ class Search:
 
     def _train(self, bracket: Bracket, pause: Callable[[], None]) -> None:
         """Train one bracket through its rungs and enter its candidates."""
-        deadline = self.deadline
-        if not self.history and deadline.left < _GRACE:  # the very first networks get a moment, whatever the budget
-            deadline = Deadline(deadline.clock, deadline.clock.left - _GRACE)
 
         def tell(population: Population, share: float) -> None:
             self.watcher.doing(f"training {len(population)} networks of one shape to {share:.0%} of their steps")
@@ -287,11 +283,23 @@ class Search:
         def early(population: Population) -> np.ndarray:
             return known_early(self.strategy.objectives, population)
 
-        cost = None if deadline.unlimited else self.cost
-        bracket.train(deadline, tell, self.cost.learn, pause, self._condemned, early, cost)
+        def train(deadline: Deadline) -> bool:
+            """Whether it was cut short."""
+            cost = None if deadline.unlimited else self.cost
+            bracket.train(deadline, tell, self.cost.learn, pause, self._condemned, early, cost)
+            return deadline.passed()
+
+        def moment() -> Deadline:
+            """The very first networks get one, whatever the budget."""
+            return Deadline(self.deadline.clock, self.deadline.clock.left - _GRACE)
+
+        very_first = not self.history
+        cut = train(moment() if very_first and self.deadline.left < _GRACE else self.deadline)
+        if cut and very_first and not bracket.network_steps and not self.deadline.clock.stop_requested:
+            cut = train(moment())  # to make them ready took all the time there was
         self._note_ways(bracket)
         self.network_steps += bracket.network_steps
-        outcomes = bracket.outcomes(deadline.passed())
+        outcomes = bracket.outcomes(cut)
         first = len(self.history)
         for keys, recipe in bracket.drawn:
             outcome, total, seconds = outcomes[recipe]

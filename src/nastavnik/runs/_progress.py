@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from nastavnik.clock import Clock
+from nastavnik.runs._clock import Clock
 
 
 @dataclass(frozen=True)

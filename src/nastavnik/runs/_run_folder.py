@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from nastavnik.errors import InterruptedEarly, UserError
-from nastavnik.files import file_hash, held, read_json, write_json
-from nastavnik.records import SEAL, Kind
+from nastavnik.files import file_hash, held, read_json, remove_run, settle, together, write_json
+from nastavnik.files.records import SEAL, Kind
 from nastavnik.schemas import RESULT, RUN
-from nastavnik.together import remove_run, settle, together
 
 _PACKAGES = ("nastavnik", "torch", "numpy", "pandas", "scikit-learn", "optuna", "safetensors")
 _LONGEST_NAME = 100

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nastavnik.errors import UserError
-from nastavnik.files import LEFTOVER, clear_leftovers, held
+from nastavnik.files._files import LEFTOVER, clear_leftovers, held
 
 COMMIT = ".nastavnik-commit"
 _ANEW = ".anew"  # in a stage: what an earlier run left is removed before

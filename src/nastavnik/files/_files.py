@@ -1,7 +1,7 @@
 """Reading and writing single files so that nobody sees half of one: written beside under a name of its own, then
 renamed; believed only if it is a file, has the form it should have, and the content it was written with.
 
-Files that belong together are put in place together by ``together.py``.
+Files that belong together are put in place together by ``together``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nastavnik.errors import UserError
-from nastavnik.records import SEAL, Kind, Mismatch, OtherVersion, anything, believed, record, seal
+from nastavnik.files.records import SEAL, Kind, Mismatch, OtherVersion, anything, believed, record, seal
 
 FORMAT_VERSION = 1
 ANY = Kind("a record", record({"format_version": anything}), FORMAT_VERSION)
