@@ -10,6 +10,7 @@ import numpy as np
 from nastavnik.predictive import LEVEL, Predictive, Weighted, mean_of
 
 _DRAWS = 1000
+_AT_ONCE = 1_000_000  # weights of rows that are drawn at a time
 _SHARES = ("accuracy", "balanced_accuracy", "coverage", "exact")
 _HEADLINES = ("accuracy", "f1", "r2", "nll")  # the first that a target has is shown first
 _LOW_IS_GOOD = ("nll",)
@@ -62,7 +63,7 @@ def with_intervals(table: dict[str, Weighted], n: int, seed: int) -> Scores:
     rng = np.random.default_rng(seed)
     even = np.ones((1, n))
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in table}
-    block = max(1, min(_DRAWS, 4_000_000 // max(n, 1)))
+    block = max(1, min(_DRAWS, _AT_ONCE // max(n, 1)))
     for start in range(0, _DRAWS, block):
         size = min(block, _DRAWS - start)
         picks = rng.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
