@@ -19,7 +19,8 @@ from nastavnik.data import read_source
 from nastavnik.errors import UserError
 
 QUICK: dict[str, Any] = {"networks": 6, "folds": 0}
-TWENTY: dict[str, Any] = {"networks": 20, "folds": 0, "settings": {"epochs": 20}}  # two brackets
+SHORT: dict[str, Any] = {**QUICK, "settings": {"epochs": 5}}  # where nothing need be learned
+TWENTY: dict[str, Any] = {"networks": 20, "folds": 0, "settings": {"epochs": 12}}  # two brackets
 
 
 def schema() -> dict[str, object]:
@@ -92,7 +93,7 @@ def test_the_report_needs_no_connection(fitted: Path) -> None:
 def test_the_same_command_gives_the_same_bytes(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
-        nastavnik.fit("wine", networks=12, out=folder, seed=3)
+        nastavnik.fit("wine", networks=12, out=folder, seed=3, settings={"epochs": 10})
     first, second = ((f / "model" / "model.safetensors").read_bytes() for f in folders)
     assert first == second
     results = [json.loads((f / "result.json").read_text()) for f in folders]
@@ -157,7 +158,7 @@ def test_a_users_own_module_is_a_family(houses: pd.DataFrame, tmp_path: Path) ->
     def make(inputs: int, outputs: int) -> nn.Module:
         return nn.Sequential(nn.Linear(inputs, 12), nn.ReLU(), nn.Dropout(0.1), nn.Linear(12, outputs))
 
-    run = nastavnik.fit(houses, target="town", family=make, out=tmp_path / "r", **QUICK)
+    run = nastavnik.fit(houses, target="town", family=make, out=tmp_path / "r", **SHORT)
     assert (run.networks["network.family"] == "factory").all()
     with pytest.raises(UserError, match="family 'factory', which is not ours"):
         nastavnik.Model.load(tmp_path / "r")
@@ -168,14 +169,14 @@ def test_a_users_own_module_is_a_family(houses: pd.DataFrame, tmp_path: Path) ->
 
 
 def test_ensembles_hold_several_networks(houses: pd.DataFrame) -> None:
-    run = nastavnik.fit(houses, target="price", deliver="ensemble", networks=8, folds=0)
+    run = nastavnik.fit(houses, target="price", deliver="ensemble", networks=8, folds=0, settings={"epochs": 10})
     assert len(run.model.members) == len(run.result["chosen"]["networks"]) >= 1
     assert len({id(m.learner) for m in run.model.members}) == len(run.model.members)
     assert set(run.result["comparison"]["validation"]) == {"single", "ensemble"}
 
 
 def test_a_network_picked_twice_counts_twice(houses: pd.DataFrame, tmp_path: Path) -> None:
-    run = nastavnik.fit(houses, target="price", **QUICK)
+    run = nastavnik.fit(houses, target="price", **SHORT)
     (member,) = run.model.members
     other = dataclasses.replace(member, learner=copy.deepcopy(member.learner), temperature=5.0)
     twice = dataclasses.replace(run.model, members=(dataclasses.replace(member, votes=2), other))
@@ -187,22 +188,22 @@ def test_a_network_picked_twice_counts_twice(houses: pd.DataFrame, tmp_path: Pat
 
 def test_groups_times_and_given_splits(houses: pd.DataFrame) -> None:
     houses["plot"] = np.arange(len(houses)) // 3
-    grouped = nastavnik.fit(houses, target="price", group="plot", **QUICK)
+    grouped = nastavnik.fit(houses, target="price", group="plot", **SHORT)
     parts = [set(houses["plot"].iloc[getattr(grouped.dataset.split, p)]) for p in ("train", "validation", "test")]
     assert parts[0].isdisjoint(parts[1] | parts[2])
     assert parts[1].isdisjoint(parts[2])
     assert "plot" not in grouped.dataset.columns.number_names
-    timed = nastavnik.fit(houses, target="price", time="sold", **QUICK)
+    timed = nastavnik.fit(houses, target="price", time="sold", **SHORT)
     sold = pd.to_datetime(houses["sold"])
     assert sold.iloc[timed.dataset.split.train].max() < sold.iloc[timed.dataset.split.test].min()
     houses["part"] = ["train"] * 100 + ["valid"] * 30 + ["test"] * 30
-    given = nastavnik.fit(houses, target="price", split="part", **QUICK)
+    given = nastavnik.fit(houses, target="price", split="part", **SHORT)
     assert given.dataset.split.test.tolist() == list(range(130, 160))
 
 
 def test_repeated_identifiers_stay_together(houses: pd.DataFrame) -> None:
     houses.insert(0, "id", [7_000_000 + 11 * (i - (i % 10 == 9)) for i in range(len(houses))])
-    run = nastavnik.fit(houses, target="price", **QUICK)
+    run = nastavnik.fit(houses, target="price", **SHORT)
     split = run.dataset.split
     ids = houses["id"].to_numpy()
     assert not set(ids[split.test]) & set(ids[split.train])
@@ -227,8 +228,8 @@ def test_class_weights_lift_the_rare_class(rng: np.random.Generator) -> None:
 
 
 def test_few_networks_mean_a_hold_out_and_many_folds() -> None:
-    few = nastavnik.fit("iris", networks=3)
-    many = nastavnik.fit("iris", networks=11)
+    few = nastavnik.fit("iris", networks=3, settings={"epochs": 5})
+    many = nastavnik.fit("iris", networks=11, settings={"epochs": 5})
     assert few.dataset.split.folds is None
     assert many.dataset.split.folds is not None
     assert many.result["cost"]["networks"] == 11  # two candidates in five folds, and the final network
@@ -277,8 +278,9 @@ def test_breast_cancer_and_diabetes_keep_up_with_linear_models() -> None:
 
 
 def test_a_finished_run_goes_on_with_more_networks(tmp_path: Path) -> None:
-    straight = nastavnik.fit("iris", networks=9, folds=0, out=tmp_path / "a")
-    nastavnik.fit("iris", networks=4, folds=0, out=tmp_path / "b")
+    short: dict[str, Any] = {"folds": 0, "settings": {"epochs": 5}}
+    straight = nastavnik.fit("iris", networks=9, out=tmp_path / "a", **short)
+    nastavnik.fit("iris", networks=4, out=tmp_path / "b", **short)
     more = nastavnik.fit(resume=tmp_path / "b", networks=9)
     assert more.result["cost"]["networks"] == straight.result["cost"]["networks"] == 9
     assert more.result["test_touches"] == 2
@@ -318,7 +320,7 @@ def test_an_interrupted_run_is_resumed_to_the_same_bytes(whole: Path, tmp_path: 
 
 
 def test_a_resumed_run_keeps_its_folds(tmp_path: Path) -> None:
-    nastavnik.fit("iris", networks=4, out=tmp_path / "r")  # too few for folds
+    nastavnik.fit("iris", networks=4, out=tmp_path / "r", settings={"epochs": 5})  # too few for folds
     more = nastavnik.fit(resume=tmp_path / "r", networks=20)
     assert more.dataset.split.folds is None
     assert more.result["cost"]["networks"] == 20
@@ -337,7 +339,7 @@ def test_a_skewed_target_with_zeros_and_negatives(rng: np.random.Generator) -> N
 
 def test_twenty_rows_are_enough_and_undefined_scores_are_null(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": np.arange(20) * 1.5, "p": np.repeat([1.25, 2.5], 10)})
-    run = nastavnik.fit(frame, target="p", task="regression", out=tmp_path / "r", **QUICK)
+    run = nastavnik.fit(frame, target="p", task="regression", out=tmp_path / "r", **SHORT)
     jsonschema.validate(json.loads((tmp_path / "r" / "result.json").read_text()), schema())
     for score in run.result["test"].values():
         assert all(v is None or abs(v) < 1e6 for v in score.values())
@@ -357,7 +359,7 @@ def test_odd_frames_are_read(rng: np.random.Generator) -> None:
             3: rng.choice(["p", "q"], n),
         }
     )
-    run = nastavnik.fit(frame, target=3, **QUICK)
+    run = nastavnik.fit(frame, target=3, **SHORT)
     assert set(run.model.predict(frame.iloc[:5])["prediction"]) <= {"p", "q"}
 
 
@@ -383,7 +385,7 @@ def test_a_run_ended_by_hand_is_resumed_to_the_same_bytes(whole: Path, tmp_path:
 
 
 def test_resume_wants_the_same_data(houses_csv: Path, houses: pd.DataFrame, tmp_path: Path) -> None:
-    nastavnik.fit(houses_csv, target="price", out=tmp_path / "r", **QUICK)
+    nastavnik.fit(houses_csv, target="price", out=tmp_path / "r", **SHORT)
     houses.iloc[5:].to_csv(houses_csv, index=False)
     before = (tmp_path / "r" / "result.json").read_bytes()
     with pytest.raises(UserError, match=r"is not what the run .* was trained on"):
