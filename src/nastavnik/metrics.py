@@ -33,6 +33,12 @@ def headline(names: Iterable[str]) -> str:
     return next(name for name in _HEADLINES if name in known)
 
 
+def best_value(name: str, values: Iterable[float]) -> float | None:
+    """The best of a metric's values; None of none."""
+    pick = min if name in _LOW_IS_GOOD else max
+    return pick(values, default=None)
+
+
 def lead(
     ours: Predictive, theirs: Predictive, y: np.ndarray, *, seed: int = 0, weights: np.ndarray | None = None
 ) -> dict[str, float]:

@@ -184,6 +184,20 @@ def try_settings(
         print(tried(found.to_json(), run))
 
 
+def runs(
+    folder: Annotated[Path, typer.Argument(help="The folder that holds them.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print a record for each run.")] = False,
+) -> None:
+    """Show the runs in a folder: how far they are, how good they came out, and what they cost."""
+    import json
+
+    from nastavnik.cli._display import run_table
+    from nastavnik.runs import runs_in
+
+    found = runs_in(folder)
+    print_json(json.dumps(found, indent=1, ensure_ascii=False) + "\n" if as_json else run_table(found, folder))
+
+
 def list_vocabulary(
     kind: Annotated[
         str | None,
@@ -224,5 +238,6 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "check": check,
     "try": try_settings,
+    "runs": runs,
     "list": list_vocabulary,
 }

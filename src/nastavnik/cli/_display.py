@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from nastavnik.jobs import Checkup
 
 
+_WIDEST = 48  # characters of a cell in a table
+
+
 @contextmanager
 def make_watcher(quiet: bool) -> Iterator[Watcher]:
     """The watcher that suits stderr."""
@@ -220,3 +223,33 @@ def checkup(found: Checkup) -> str:
         causes = "; ".join(cause["title"] for cause in other["causes"]) or "nothing is found to be wrong"
         lines.append(f"network {other['network']} ({other['status']}): {causes}")
     return "\n".join(lines)
+
+
+def run_table(runs: list[dict[str, Any]], place: Path) -> str:
+    """A line for each run, the latest last."""
+    if not runs:
+        return f"there is no run in {place}"
+    head = (
+        "run",
+        "started",
+        "status",
+        "target",
+        "family",
+        "test score (95 % interval)",
+        "baseline",
+        "networks",
+        "time",
+    )
+    rows = [head, *map(_run_cells, runs)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, *(r["problem"] for r in runs if r["problem"])])
+
+
+def _run_cells(run: dict[str, Any]) -> tuple[str, ...]:
+    started = (run["started"] or "")[:16].replace("T", " ")
+    score = "" if run["score"] is None else f"{run['score']} {interval(run)}" + " validation" * (run["part"] != "test")
+    best = "" if run["best_baseline"] is None else f"{run['best_baseline']:.4f}"
+    cost = ("", "") if run["networks"] is None else (str(run["networks"]), f"{run['seconds']:.0f} s")
+    told = (started, run["status"], run["target"] or "", run["family"] or "", score, best, *cost)
+    return (run["run"], *(word if len(word) <= _WIDEST else word[: _WIDEST - 1] + "…" for word in told))

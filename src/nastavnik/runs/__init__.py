@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nastavnik.runs._clock import Clock as Clock
     from nastavnik.runs._clock import Deadline as Deadline
     from nastavnik.runs._clock import beside as beside
+    from nastavnik.runs._listing import runs_in as runs_in
     from nastavnik.runs._progress import Progress as Progress
     from nastavnik.runs._progress import Watcher as Watcher
     from nastavnik.runs._request import CRITERIA as CRITERIA
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "_clock": "Clock Deadline beside",
+    "_listing": "runs_in",
     "_progress": "Progress Watcher",
     "_request": "CRITERIA DatasetOptions FitRequest HALVINGS OBJECTIVES SAMPLERS check_target parse_budget "
     "parse_limits parse_memory parse_numbers parse_pairs target_names target_words",
