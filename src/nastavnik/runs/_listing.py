@@ -18,8 +18,8 @@ def runs_in(folder: str | Path) -> list[dict[str, Any]]:
     A record has ``run`` (its folder), ``status`` (running, killed, interrupted, failed, finished, or damaged), when it
     ``started``, its ``source`` and ``target``, the ``family`` that was delivered, the headline ``score`` of
     the test ``part`` (validation, where there is none) with its ``value`` and 95 % interval (``low``, ``high``), the
-    trained ``networks`` and the ``seconds`` they took. ``best_baseline`` is the best cheap baseline's value of the same score.
-    What is not known is None; ``problem`` says why a damaged run cannot be read.
+    trained ``networks`` and the ``seconds`` they took. ``best_baseline`` is the best cheap baseline's value of the
+    same score. What is not known is None; ``problem`` says why a damaged run cannot be read.
 
     Raises:
         UserError: there is no such folder.
