@@ -80,7 +80,8 @@ def with_intervals(table: dict[str, Weighted], n: int, seed: int) -> Scores:
     for name, metric in table.items():
         draws = np.concatenate(drawn[name])
         draws = draws[~np.isnan(draws)]  # a draw of equal rows has no R²
-        low, high = np.quantile(draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) if len(draws) else (np.nan, np.nan)
+        enough = len(draws) > LEVEL * _DRAWS  # the others would leave out just what such few rows are unsure of
+        low, high = np.quantile(draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) if enough else (np.nan, np.nan)
         value = float(metric(even)[0])
         if name in _SHARES and low == high == value and value in (0.0, 1.0):
             low, high = _wilson(value, n)  # where all rows agree a bootstrap knows no doubt

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, load_wine
 
 import nastavnik
 from nastavnik.cli import main
 from nastavnik.files import read_json
 from nastavnik.jobs._compare import rank_correlation
 from nastavnik.selection import CRITERIA
+from nastavnik.space import Choice, Space
 
 QUICK = "validation,bic,laplace_kfac,laplace_last_layer,description_length"
 
@@ -121,3 +124,26 @@ def test_what_a_criterion_needs_is_said_beforehand(options: dict[str, object], w
 def test_every_criterion_has_a_place_in_the_docs() -> None:
     text = (Path(__file__).parents[2] / "docs" / "evidence.md").read_text()
     assert [name for name in CRITERIA if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize(("seed", "numbers"), [(0, "quantile"), (1, "standard")])  # each is the best of one seed
+def test_each_network_is_tested_on_inputs_prepared_as_its_recipe_says(seed: int, numbers: str, tmp_path: Path) -> None:
+    space = Space({"preparation.numbers": Choice.of("standard", "quantile")}, {"epochs": 5, "network.family": "mlp"})
+    frame = load_wine(as_frame=True).frame
+    frame.to_csv(tmp_path / "wine.csv", index=False)
+    options: dict[str, Any] = {"folds": 0, "deliver": "ensemble", "test": 0.3, "seed": seed}
+    run = nastavnik.fit(
+        tmp_path / "wine.csv", target="target", networks=24, out=tmp_path / "run", space=space, **options
+    )
+    rows = run.dataset.split.test
+    truth = frame["target"].to_numpy()[rows]
+    alone = {}
+    for member in run.model.members:
+        model = dataclasses.replace(run.model, members=(dataclasses.replace(member, temperature=1.0),))
+        p = model.predict(frame.iloc[rows])[[f"p_{c}" for c in range(3)]].to_numpy()
+        alone[member.recipe.in_words()] = -np.log(p[np.arange(len(rows)), truth]).mean()
+    assert {m.recipe["preparation.numbers"] for m in run.model.members} == {numbers}
+    found = nastavnik.compare(tmp_path / "run", criteria="validation")
+    told = {n["words"]: n["test_nll"] for n in found.networks}
+    for words, nll in alone.items():
+        assert told[words] == pytest.approx(nll, rel=1e-4)

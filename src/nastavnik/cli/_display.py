@@ -184,7 +184,9 @@ def comparison(found: Mapping[str, Any]) -> str:
             interval = f"{record['correlation']:+.2f} ({record['low']:+.2f} to {record['high']:+.2f}): "
         lines.append(f"{record['criterion']:20} {chosen:>7} {record['seconds']:8.2f}  {interval}{record['says']}")
     lines.append("")
-    lines.append(f"{len(found['networks'])} networks; the test rows have been touched {found['test_touches']} times")
+    count, times = len(found["networks"]), found["test_touches"]
+    touched = f"{times} time{'s' * (times != 1)}"
+    lines.append(f"{count} network{'s' * (count != 1)}; the test rows have been touched {touched}")
     return "\n".join(lines)
 
 

@@ -97,10 +97,11 @@ def _verdicts(search: Search, candidate: Candidate, names: Sequence[str], watche
 def _tested(search: Search, dataset: Dataset, candidates: Sequence[Candidate]) -> dict[Candidate, float]:
     """The same networks' mean negative log likelihood of the test rows, in own units."""
     rows, y = dataset.split.test, dataset.task.values[dataset.split.test]
-    part = search.bench.parts[0]
-    inputs = part.preparation.apply(dataset.columns.take(rows))
+    columns = dataset.columns.take(rows)
     found = {}
     for c in candidates:
+        part = search.bench.of(c.recipe).parts[0]  # each network's inputs are prepared as its recipe says
+        inputs = part.preparation.apply(columns)
         predictive = member_predictive(Member(search.pool[c.number][0], c.recipe), inputs, part.target)
         found[c] = float(predictive.neg_log_likelihood(y).mean())
     return found
@@ -165,7 +166,8 @@ def _sentence(record: dict[str, Any], tested: bool) -> str:
     if not tested:
         return "there are no test rows to hold it against"
     if "correlation" not in record:
-        return f"{record['networks']} networks are too few for a rank correlation"
+        few = "one network is" if record["networks"] == 1 else f"{record['networks']} networks are"
+        return f"{few} too few for a rank correlation"
     if record["low"] > 0:
         return "agrees with the test score here"
     if record["high"] < 0:

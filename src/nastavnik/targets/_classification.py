@@ -17,6 +17,7 @@ from nastavnik.training.likelihoods import Likelihood
 from nastavnik.training.losses import TrainingLoss
 
 MOST_CLASSES = 20  # whole numbers of more distinct values are numbers
+_ROWS_A_CLASS = 3  # so are those of fewer rows a value
 _MOST_MEANS = 10  # classes whose shares are taken by level
 _LEAST = 1e-12
 
@@ -41,7 +42,7 @@ class Classification(Target):
         if not np.isfinite(numbers).all() or not np.all(numbers == np.floor(numbers)):
             return None
         distinct = len(np.unique(numbers))
-        if distinct > min(MOST_CLASSES, len(numbers) // 2):
+        if distinct > min(MOST_CLASSES, len(numbers) // _ROWS_A_CLASS):
             return None
         if column.told:
             return f"{distinct} classes, as the source says"
