@@ -151,6 +151,18 @@ def test_rows_of_few_values_meet_by_chance() -> None:
     assert "shared_rows" not in rules(History(found))
 
 
+def test_a_single_column_of_few_values_holds_no_copies() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 30, (3000, 1), generator=draw).float()
+    y = (torch.rand(3000, generator=draw) < 0.5).long()
+    found = data_facts(((x[:2000],), y[:2000]), ((x[2000:],), y[2000:]), 2)
+    assert found["shared rows"] == 1.0
+    assert "shared_rows" not in rules(History(found))
+    fine = torch.arange(500)[torch.randint(0, 500, (3000,), generator=draw)][:, None].float()  # each six times over
+    copied = data_facts(((fine[:2000],), y[:2000]), ((fine[2000:],), y[2000:]), 2)
+    assert "shared_rows" in rules(History(copied))
+
+
 def test_words_tell_rows_apart() -> None:
     numbers, words = torch.ones(40, 1), torch.arange(40)[:, None]
     y = torch.zeros(40, 1)

@@ -154,7 +154,8 @@ def data_facts(
         keys, counts = np.unique(rows, axis=0, return_counts=True)
         facts["repeated rows"] = float(counts[counts > 1].sum() / max(1, counts.sum())) if len(keys) else 0.0
         if any(again):
-            facts["finest column"] = max(len(np.unique(column)) for column in rows.T) / len(keys)
+            values = max(len(np.unique(column)) for column in rows.T)
+            facts["finest column"], facts["rows a value"] = values / len(keys), len(rows) / values
     return facts
 
 

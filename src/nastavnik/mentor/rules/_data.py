@@ -11,6 +11,7 @@ from nastavnik.mentor._rule import Advice, Sign, rule
 from nastavnik.trace import History
 
 _MOST_PLACES = 0.8  # of all words or pixels: what is so common hides the others
+_OFTEN = 10.0  # training rows to each value of the finest column: a single column of few values tells all rows apart
 _FINE = 0.5  # of different rows that one column alone tells apart: then equal rows are copies, and no chance
 
 
@@ -224,7 +225,7 @@ def shared_rows(history: History) -> Iterator[Sign]:
     """
     facts = history.facts
     if facts.get("shared rows", 0.0) * facts.get("validation rows", 0) > 2.5:
-        by_chance = facts.get("finest column", 0.0) < _FINE
+        by_chance = facts.get("finest column", 0.0) < _FINE or facts.get("rows a value", 0.0) > _OFTEN
         yield Sign(
             facts["shared rows"] - (facts["repeated rows"] if by_chance else 0.0),
             evidence={"shared": facts["shared rows"], "repeated in training": facts["repeated rows"]},
