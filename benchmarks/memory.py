@@ -88,7 +88,8 @@ def fit(folder: Path, memory: str | None, out: Path) -> dict[str, Any]:
     model = file_hash(out / "model" / "model.safetensors")
     accuracy = run.result["test"]["accuracy"]["value"]
     return {
-        "memory": memory, "start": start, "peak": peak.most, "weights": weights, "seconds": seconds, "model": model,
+        "memory": memory, "start": start, "peak": peak.most, "taken": peak.most - start,
+        "weights": weights, "seconds": seconds, "model": model,
         "accuracy": accuracy,
     }  # fmt: skip
 
@@ -164,6 +165,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=250_000)
     parser.add_argument("--memory", default="500MB")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--out", type=Path, help="also write the fits' records here")
     parser.add_argument("--one", nargs=3)
     args = parser.parse_args()
     if args.one:
@@ -180,10 +182,14 @@ def main() -> None:
         folder = args.folder or Path(made) / "pictures"
         if not folder.exists():
             make(folder, args.pictures)
+        found = []
         for memory in (args.memory, "none"):
             command = [sys.executable, __file__, "--one", str(folder), memory, str(Path(made) / "run")]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             print(done.stdout.strip() or done.stderr[-2000:], flush=True)
+            found += [{"pictures": args.pictures, **json.loads(done.stdout)}] if done.returncode == 0 else []
+            if args.out:
+                args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from nastavnik.predictive import LEVEL, Predictive, Weighted, mean_of
 
 _DRAWS = 1000
+_DEFINED = 0.95  # of the draws, at least, for an interval
 _AT_ONCE = 1_000_000  # weights of rows that are drawn at a time
 _SHARES = ("accuracy", "balanced_accuracy", "coverage", "exact")
 _HEADLINES = ("accuracy", "f1", "r2", "nll")  # the first that a target has is shown first
@@ -33,10 +34,11 @@ def headline(names: Iterable[str]) -> str:
     return next(name for name in _HEADLINES if name in known)
 
 
-def best_value(name: str, values: Iterable[float]) -> float | None:
-    """The best of a metric's values; None of none."""
-    pick = min if name in _LOW_IS_GOOD else max
-    return pick(values, default=None)
+def best_of(metric: str, values: Mapping[str, float | None]) -> str | None:
+    """Whose value of a metric is best; None where nobody has one."""
+    known = {name: value for name, value in values.items() if value is not None}
+    pick = min if metric in _LOW_IS_GOOD else max
+    return pick(known, key=lambda name: known[name], default=None)
 
 
 def lead(
@@ -80,7 +82,7 @@ def with_intervals(table: dict[str, Weighted], n: int, seed: int) -> Scores:
     for name, metric in table.items():
         draws = np.concatenate(drawn[name])
         draws = draws[~np.isnan(draws)]  # a draw of equal rows has no R²
-        enough = len(draws) > LEVEL * _DRAWS  # the others would leave out just what such few rows are unsure of
+        enough = len(draws) > _DEFINED * _DRAWS  # the others would leave out just what such few rows are unsure of
         low, high = np.quantile(draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) if enough else (np.nan, np.nan)
         value = float(metric(even)[0])
         if name in _SHARES and low == high == value and value in (0.0, 1.0):

@@ -231,17 +231,8 @@ def run_table(runs: list[dict[str, Any]], place: Path) -> str:
     """A line for each run, the latest last."""
     if not runs:
         return f"there is no run in {place}"
-    head = (
-        "run",
-        "started",
-        "status",
-        "target",
-        "family",
-        "test score (95 % interval)",
-        "baseline",
-        "networks",
-        "time",
-    )
+    known = ("run", "started", "status", "target", "family")
+    head = (*known, "test score (95 % interval)", "baseline", "networks", "time")
     rows = [head, *map(_run_cells, runs)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nastavnik.metrics import best_of as best_of_values
 from nastavnik.metrics import headline as headline_of
 from nastavnik.targets import in_digits
 
@@ -125,12 +126,9 @@ def best_baseline(result: dict[str, Any]) -> tuple[str, dict[str, Any], str] | N
 def best_of(baselines: dict[str, dict[str, Any]], head: str) -> tuple[str, dict[str, Any], str] | None:
     """The best of these by a metric; see ``best_baseline``."""
     tested = {name: b for name, b in baselines.items() if "test" in b}
-    scored = {
-        name: float(b["test"][head]["value"]) for name, b in tested.items() if b["test"][head]["value"] is not None
-    }
-    if not scored:
+    name = best_of_values(head, {name: b["test"][head]["value"] for name, b in tested.items()})
+    if name is None:
         return None
-    name = min(scored, key=lambda n: scored[n]) if head == "nll" else max(scored, key=lambda n: scored[n])
     ahead = tested[name]["ahead"]
     if None in ahead.values() or ahead["low"] <= 0 <= ahead["high"]:
         standing = "no difference that these rows can show"

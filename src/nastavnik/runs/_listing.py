@@ -47,7 +47,7 @@ def _record(path: Path) -> dict[str, Any]:
             record["status"] = "killed"
         if (path / "result.json").exists():
             record |= _outcome(run.read("result.json", RESULT))
-    except UserError as error:
+    except (UserError, OSError) as error:
         record |= {"status": "damaged", "problem": str(error)}
     return record
 
@@ -64,12 +64,13 @@ def _is_free(path: Path) -> bool:
 
 
 def _outcome(result: dict[str, Any]) -> dict[str, Any]:
-    from nastavnik.metrics import best_value, headline
+    from nastavnik.metrics import best_of, headline
 
     tested = result["test"] is not None
     part = result["test" if tested else "validation"]
     name = headline(part)
-    others = [b["test"][name]["value"] for b in result["baselines"].values() if tested and "test" in b]
+    others = {n: b["test"][name]["value"] for n, b in result["baselines"].items() if tested and "test" in b}
+    best = best_of(name, others)
     recipe = result["chosen"]["recipe"]
     return {
         "target": result["task"]["target"],
@@ -77,7 +78,7 @@ def _outcome(result: dict[str, Any]) -> dict[str, Any]:
         "part": "test" if tested else "validation",
         "score": name,
         **{key: part[name][key] for key in ("value", "low", "high")},
-        "best_baseline": best_value(name, [v for v in others if v is not None]),
+        "best_baseline": None if best is None else others[best],
         "networks": result["cost"]["networks"],
         "seconds": result["cost"]["seconds"],
     }
