@@ -12,6 +12,7 @@ import argparse
 import gzip
 import io
 import json
+import os
 import re
 import runpy
 import shutil
@@ -31,6 +32,7 @@ from quality import reviews
 from real_data import DATA
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+CORES = len(os.sched_getaffinity(0))
 PARTS = Path(__file__).resolve().parent / "results" / "gallery.json"
 
 
@@ -202,15 +204,18 @@ def made(name: str) -> str:
 def main() -> None:
     """Make what was asked for anew, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", choices=list(CASES))
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     known = json.loads(PARTS.read_text(encoding="utf-8")) if PARTS.exists() else {}
-    for name in parser.parse_args().cases or CASES:
+    asked = parser.parse_args().cases or list(CASES)
+    if unknown := set(asked) - set(CASES):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    for name in asked:
         known[name] = made(name)
         PARTS.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     intro = (
         "# Six kinds of data, the same four commands\n\nFrom raw files to a report, predictions for new files, a check "
-        "whose advice is tried, and what other criteria\nwould have chosen; as they ran on two cores, by "
-        "`benchmarks/gallery.py`, which wrote this page."
+        "whose advice is tried, and what other criteria\nwould have chosen; as they ran on "
+        f"{CORES} core{'s' * (CORES != 1)}, by `benchmarks/gallery.py`, which wrote this page."
     )
     page = "\n\n".join([intro, *[known[name] for name in CASES if name in known]])
     (DOCS / "gallery.md").write_text(page + "\n", encoding="utf-8")

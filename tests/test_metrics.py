@@ -100,6 +100,16 @@ def test_a_perfect_score_on_few_rows_is_not_certain() -> None:
     assert found["low"] == pytest.approx(18 / (18 + 1.96**2))
 
 
+def test_fewer_than_six_rows_bound_nothing(rng: np.random.Generator) -> None:
+    """Of five rows all may favour the worse network by chance in more than one of twenty draws: 2 / 2⁵ = 6 %."""
+    better = rng.normal(size=6) - 10
+    known, unknown = (difference(better[:n], better[:n] + 10) for n in (6, 5))
+    assert known["high"] < 0
+    assert unknown["value"] == pytest.approx(-10)
+    assert np.isnan(unknown["low"])
+    assert np.isnan(unknown["high"])
+
+
 def test_a_paired_difference_is_sharper_than_its_parts(rng: np.random.Generator) -> None:
     common = rng.normal(size=500) * 5
     found = difference(common + 0.1 + rng.normal(0, 0.1, 500), common)

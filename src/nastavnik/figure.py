@@ -43,9 +43,9 @@ def blank(x: str, y: str) -> Figure:
     """A picture without traces."""
     return Figure(
         height=380,
-        margin={"l": 60, "r": 20, "t": 20, "b": 50},
+        margin={"l": 60, "r": 20, "t": 62, "b": 50},  # above: plotly's buttons, and below them the legend
         font={"family": "system-ui, sans-serif", "color": INK, "size": 13},
-        legend={"orientation": "h", "y": 1.08},
+        legend={"orientation": "h", "y": 1, "yanchor": "bottom"},
         xaxis={"title": {"text": x}},
         yaxis={"title": {"text": y}, "automargin": True},
     )

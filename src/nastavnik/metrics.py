@@ -11,6 +11,7 @@ from nastavnik.predictive import LEVEL, Predictive, Weighted, mean_of
 
 _DRAWS = 1000
 _DEFINED = 0.95  # of the draws, at least, for an interval
+_FEWEST = 6  # rows for an interval: five that agree happen by chance in 2 of 32 tosses, more than 5 %
 _AT_ONCE = 1_000_000  # weights of rows that are drawn at a time
 _SHARES = ("accuracy", "balanced_accuracy", "coverage", "exact")
 _HEADLINES = ("accuracy", "f1", "r2", "nll")  # the first that a target has is shown first
@@ -23,7 +24,7 @@ def scores(predictive: Predictive, y: np.ndarray, *, seed: int = 0, weights: np.
 
     Which they are is for each sort of predictive distribution to say: shares of rows, the target's own units, nats.
     ``weights`` weigh rows. The interval is a 95 % percentile bootstrap over rows with 1,000 draws; Wilson's where
-    every row is right.
+    every row is right; unknown (NaN) for fewer than six rows, which no interval without a law behind it can hold.
     """
     return with_intervals(_weighed(predictive.metrics(y), weights), len(y), seed)
 
@@ -82,7 +83,9 @@ def with_intervals(table: dict[str, Weighted], n: int, seed: int) -> Scores:
     for name, metric in table.items():
         draws = np.concatenate(drawn[name])
         draws = draws[~np.isnan(draws)]  # a draw of equal rows has no R²
-        enough = len(draws) > _DEFINED * _DRAWS  # the others would leave out just what such few rows are unsure of
+        enough = (
+            n >= _FEWEST and len(draws) > _DEFINED * _DRAWS
+        )  # the others would leave out just what such few rows are unsure of
         low, high = np.quantile(draws, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) if enough else (np.nan, np.nan)
         value = float(metric(even)[0])
         if name in _SHARES and low == high == value and value in (0.0, 1.0):

@@ -169,9 +169,9 @@ def summary(result: dict[str, Any], folder: Path) -> str:
 
 
 def interval(score: dict[str, float | None]) -> str:
-    """A value with its interval; a dash for what these rows do not define."""
-    value, low, high = ("–" if v is None else f"{v:.4f}" for v in (score["value"], score["low"], score["high"]))
-    return f"{value} ({low} to {high})"
+    """A value with its interval; a dash for what these rows do not define, and that they are too few to bound it."""
+    value, low, high = (None if v is None else f"{v:.4f}" for v in (score["value"], score["low"], score["high"]))
+    return f"{value or '–'} ({'interval unknown' if low is None or high is None else f'{low} to {high}'})"
 
 
 def comparison(found: Mapping[str, Any]) -> str:

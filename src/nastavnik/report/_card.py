@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nastavnik.dataset import Dataset
-from nastavnik.report._words import against_baselines, blended, cost, figure, metric_name, verdict
+from nastavnik.report._words import against_baselines, blended, cost, ends, figure, metric_name, verdict
 from nastavnik.selection import Delivery
 from nastavnik.training.optimizers import OPTIMIZERS, FirstOrder
 from nastavnik.training.regularizers import strengths
@@ -66,4 +66,4 @@ def strength_lines(delivery: Delivery, dataset: Dataset) -> list[str]:
 def _cell(score: dict[str, float] | None) -> str:
     if score is None:
         return "–"
-    return f"{figure(score['value'])} ({figure(score['low'])} to {figure(score['high'])})"
+    return f"{figure(score['value'])} ({ends(score)})"

@@ -80,7 +80,7 @@ def candidates(rows: list[dict[str, Any]]) -> Figure:
         showlegend=False,
     )
     figure.lay_out(yaxis={"autorange": "reversed"})
-    figure.lay_out(height=140 + 26 * len(rows))
+    figure.lay_out(height=182 + 26 * len(rows))
     return figure
 
 
@@ -98,7 +98,7 @@ def columns(delivery: Delivery, most: int = 20) -> Figure:
         showlegend=False,
     )
     figure.lay_out(yaxis={"autorange": "reversed"})
-    figure.lay_out(height=140 + 22 * len(rows))
+    figure.lay_out(height=182 + 22 * len(rows))
     return figure
 
 
@@ -123,7 +123,7 @@ def hyperparameters(rows: list[dict[str, Any]], most: int = 12) -> Figure:
         hovertemplate="%{y}: %{x:.3f}<extra></extra>",
     )
     figure.lay_out(yaxis={"autorange": "reversed"})
-    figure.lay_out(height=140 + 22 * len(rows))
+    figure.lay_out(height=182 + 22 * len(rows))
     return figure
 
 
@@ -188,5 +188,5 @@ def baselines(result: dict[str, Any], head: str) -> Figure:
         hovertemplate="%{y}: %{x:.4f}<extra></extra>",
     )
     figure.lay_out(yaxis={"autorange": "reversed"})
-    figure.lay_out(height=140 + 28 * len(names))
+    figure.lay_out(height=182 + 28 * len(names))
     return figure

@@ -19,6 +19,7 @@ from nastavnik.report._words import (
     blended,
     by_target,
     cost,
+    ends,
     figure,
     headline,
     metric_name,
@@ -43,7 +44,7 @@ def write_report(
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nastavnik.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["figure"] = figure
+    environment.filters.update(figure=figure, ends=ends)
     head = headline(result)
     part, predictive, rows = _shown_part(delivery)
     y, target = dataset.task.values, dataset.task.target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from nastavnik.metrics import best_of as best_of_values
@@ -72,12 +73,17 @@ def verdict(result: dict[str, Any]) -> str:
     scored = [(f"{one['name']}: ", one["head"], one["score"]) for one in by_target(result)]
     scored = scored or [("", headline(result), result[part][headline(result)])]
     words = [
-        f"{name}{metric_name(head).capitalize()} {figure(score['value'])} "
-        f"(95 % interval {figure(score['low'])} to {figure(score['high'])})"
+        f"{name}{metric_name(head).capitalize()} {figure(score['value'])} (95 % interval {ends(score)})"
         for name, head, score in scored
     ]
     said = f"{', '.join(words)} on {touched}."
     return " ".join(filter(None, (said, hardly_trained(result), of_one_fold(result))))
+
+
+def ends(score: Mapping[str, float | None]) -> str:
+    """From where to where a score's interval goes; "unknown" where the rows are too few to say."""
+    known = score["low"] is not None and score["high"] is not None
+    return f"{figure(score['low'])} to {figure(score['high'])}" if known else "unknown"
 
 
 def hardly_trained(result: dict[str, Any]) -> str:
@@ -158,7 +164,8 @@ def against_baselines(result: dict[str, Any]) -> str:
         return not_done(result)
     name, record, standing = best
     more = {"behind": "behind ours", "ahead of us": "ahead of us: take it, unless you need what a network gives"}
-    value = figure(record["test"][headline(result)]["value"])
+    head = headline(result)
+    value = f"{metric_name(head)} {figure(record['test'][head]['value'])}"
     said = f"The best baseline, {baseline_words(name, record)}, reaches {value}: {more.get(standing, standing)}."
     return f"{said} {not_done(result)}".rstrip()
 

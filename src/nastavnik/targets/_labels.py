@@ -102,7 +102,7 @@ class Labels(Target):
             hovertemplate="%{y}: %{x:.3f} of %{text}<extra></extra>",
         )
         figure.lay_out(yaxis={"autorange": "reversed"}, xaxis={"range": [0, 1.02]})
-        figure.lay_out(height=140 + 22 * len(order))
+        figure.lay_out(height=182 + 22 * len(order))
         return figure
 
     def _there(self, row: np.ndarray) -> list[str]:
