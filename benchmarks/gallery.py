@@ -184,7 +184,7 @@ def made(name: str) -> str:
         commands = {
             f"fit {case.fit} --out {out}": 14,
             f"predict {out} {case.new}{keep} --out predictions.csv": 0,
-            f"check {out} --try all --pairs 4": 16,
+            f"check {out} --try all --budget 2m": 16,
             f"compare {out} --criteria validation,bic,description_length": 8,
         }
         said = {}

@@ -1,5 +1,6 @@
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,8 @@ def houses_csv(houses: pd.DataFrame, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True, scope="session")
 def only_scikit_learn() -> Iterator[None]:
     """Baselines without LightGBM and CatBoost, which take seconds each, here and in processes started from here; they
-    have tests of their own."""
+    have tests of their own. scikit-learn is imported once, so that a fit without a budget starts no process to do it."""
+    import_module("sklearn.ensemble")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent / "without_boosting"), prepend=os.pathsep)
         patch.setattr("nastavnik.selection._baselines.is_here", lambda name: name not in ("lightgbm", "catboost"))

@@ -92,6 +92,7 @@ def test_what_is_known_does_not_fail(run: Path) -> None:
         (["RUN", "--try", "dead_units"], "dead_units found nothing in this run"),
         (["RUN", "--network", "99"], "there is no network 99"),
         (["RUN", "--pairs", "1"], "--pairs must be 2 or more"),
+        (["RUN", "--budget", "0s"], "--budget '0s' is no span of time"),
         (["RUN", "--fail-level", "fatal"], "--fail-level must be one of"),
         (["RUN", "--baseline", "RUN/run.json"], "is no findings.json"),
     ],
@@ -212,6 +213,17 @@ def test_a_network_that_the_budget_cut_short_is_an_error(run: Path) -> None:
     finding = next(f for f in found.findings if f.rule == "cut_short")
     assert finding.severity == "error"
     assert finding.evidence["steps taken"] == 1
+    assert found.history.steps("batch loss")[-1] < finding.evidence["of"] / 8  # trained again about as far
+
+
+def test_a_budget_is_kept_by_fewer_trainings(run: Path) -> None:
+    path = run / "checkpoint" / "search.json"
+    record = json.loads(path.read_text())
+    for candidate in record["history"]:
+        candidate.update(seconds=1000.0)
+    write_json(path, record, SEARCH)
+    found = nastavnik.check(run, budget=300)
+    assert found.history.facts["siblings"] == []
 
 
 def test_an_unfinished_run_is_refused(run: Path) -> None:

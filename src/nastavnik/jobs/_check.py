@@ -29,7 +29,7 @@ from nastavnik.mentor import (
 )
 from nastavnik.nets import Family
 from nastavnik.recipe import Recipe
-from nastavnik.runs import Clock, RunFolder, Watcher
+from nastavnik.runs import Clock, RunFolder, Watcher, parse_budget
 from nastavnik.schemas import FINDINGS
 from nastavnik.selection import Candidate, Search
 from nastavnik.trace import History
@@ -39,6 +39,7 @@ _SIBLINGS = 4  # further seeds of the recipe, so that a stuck run is told from a
 _FEW_STEPS = 2500  # of a network, at about a millisecond each
 _OTHERS = 4  # of the run's other networks, that are looked at too
 _FEWEST_PAIRS = 5  # of a trial that a budget cuts short
+_LEAST_SHARE = 0.1  # of a training that shows anything
 _TOGETHER = 3  # pieces of advice of different findings in one factorial
 
 
@@ -88,6 +89,7 @@ def check(
     pairs: int = PAIRS,
     suppress: Iterable[str] = (),
     baseline: str | Path | None = None,
+    budget: float | str | None = None,
     family: Family | None = None,
     watcher: Watcher | None = None,
     clock: Clock | None = None,
@@ -97,7 +99,8 @@ def check(
     A run of ``fit`` is looked at by training its chosen recipe again from its own seed, watched by all instruments,
     beside four other seeds; and some of its other networks, the diverged and the worst first. Of a run in which none
     reached a finite loss, the first is trained again, and its diverging shows why. What ``Mentor.save`` wrote is read
-    as it is. The result is written to ``findings.json``, and into the report if there is one.
+    as it is. Where a budget ended the run's training early, all are given as many steps. The result is written to
+    ``findings.json``, and into the report if there is one.
 
     Args:
         run: a finished run's folder, or one that ``Mentor.save`` wrote.
@@ -106,16 +109,18 @@ def check(
         pairs: trainings with and without a change.
         suppress: rules whose findings are left out.
         baseline: an earlier ``findings.json``; what it holds is known.
+        budget: a span of time (``"5m"``, seconds): there are fewer other seeds and networks to fit into it, and trials
+            have fewer pairs, or are left out. The chosen recipe is trained once whatever it takes.
         family: the module factory of a run that had one.
         watcher: hears what is done.
-        clock: with a budget, trials that would go beyond it have fewer pairs, or are left out.
+        clock: the one of a fit that the check belongs to, with that fit's budget.
 
     Raises:
         UserError: there is no such run, network or rule, or nothing that could be tried.
     """
     watcher = watcher or Watcher()
     if clock is None:
-        clock = Clock()
+        clock = Clock(parse_budget(budget))
         watcher.begin(clock)
     suppressed = _rules(suppress)
     _check_trial(try_rule, pairs, suppressed)
@@ -130,7 +135,8 @@ def check(
     with ended_run(run, family, clock) as (folder, _, search):
         found = _checked(folder, search, network, clock, suppressed, known, watcher)
         if try_rule is not None:
-            found = tried(found, Lab(search.bench), try_rule, pairs, watcher, clock)
+            share = _share(_candidate(search, *asked_about(folder, search, network)))
+            found = tried(found, Lab(search.bench, share=share), try_rule, pairs, watcher, clock)
         found = replace(found, seconds=clock.elapsed)
         _write(Path(run), found, watcher)
     return found
@@ -162,12 +168,15 @@ def _checked(
     """The findings of one network, and of some others of the run."""
     assert folder.path is not None
     number, recipe = asked_about(folder, search, network)
-    lab, started = Lab(search.bench, engine=_way(recipe, search)), clock.elapsed
-    watcher.doing(f"training network {number} again, watched, beside {_SIBLINGS} other seeds")
+    candidate = _candidate(search, number, recipe)
+    share, siblings = _share(candidate), _siblings(candidate, search, clock)
+    lab, started = Lab(search.bench, engine=_way(recipe, search, share), share=share), clock.elapsed
+    watcher.doing(f"training network {number} again, watched, beside {siblings} other seeds")
     seed = recipe.whole("seed")
-    recipes = [recipe, *(recipe.replace({"seed": seed + 1 + i}) for i in range(_SIBLINGS))]
+    recipes = [recipe, *(recipe.replace({"seed": seed + 1 + i}) for i in range(siblings))]
     history = lab.watch(recipes, first=1).histories[0]
-    history.facts |= _way_gone(search, number, recipe) if network is None else {}
+    if network is None and candidate is not None and candidate.lacking > 0:
+        history.facts |= {"delivered steps": candidate.steps, "planned steps": candidate.total_steps}
     findings = [replace(f, networks=(number,)) for f in diagnose(history, suppress=suppressed)]
     each = (clock.elapsed - started) / len(recipes)
     if not search.history:
@@ -245,23 +254,30 @@ def _together(
     return {"effects": effects, "best": best, "effect": effect, "low": low, "high": high}
 
 
-def _way(recipe: Recipe, search: Search) -> str:
+def _way(recipe: Recipe, search: Search, share: float) -> str:
     """One network after the other where that takes less than what batching needs at its start, about two seconds."""
     data = search.bench.of(recipe).data
-    steps = recipe.whole("epochs") * data.steps_per_epoch(data.batch_size(recipe.whole("batch_size")))
+    steps = share * recipe.whole("epochs") * data.steps_per_epoch(data.batch_size(recipe.whole("batch_size")))
     return "sequential" if steps * (1 + _SIBLINGS) <= _FEW_STEPS else "auto"
 
 
-def _way_gone(search: Search, number: int, recipe: Recipe) -> dict[str, Any]:
-    """How far the delivered network came, of how far it was to go; empty where the budget did not end its training.
-
-    One that was trained on all rows in the end took as many steps as its candidate.
-    """
+def _candidate(search: Search, number: int, recipe: Recipe) -> Candidate | None:
+    """Whose network that is, or that of the same recipe, for one that was trained on all rows in the end."""
     own = [c for c in search.history if number in c.numbers] or [c for c in search.history if c.recipe == recipe]
-    for candidate in own[:1]:
-        if candidate.lacking > 0:
-            return {"delivered steps": candidate.steps, "planned steps": candidate.total_steps}
-    return {}
+    return own[0] if own else None
+
+
+def _share(candidate: Candidate | None) -> float:
+    """Of the steps that were planned those that a budget allowed: longer trainings would show another network."""
+    return 1.0 if candidate is None else max(_LEAST_SHARE, 1.0 - candidate.lacking)
+
+
+def _siblings(candidate: Candidate | None, search: Search, clock: Clock) -> int:
+    """As many other seeds as half of the time that is left allows, by what the run took for one."""
+    if candidate is None or clock.budget is None or candidate.seconds <= 0:
+        return _SIBLINGS
+    each = candidate.seconds / search.bench.folds
+    return max(0, min(_SIBLINGS, int(0.5 * clock.left / each) - 1))
 
 
 def _others(search: Search, chosen: int) -> list[Candidate]:

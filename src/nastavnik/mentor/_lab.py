@@ -36,10 +36,13 @@ class Lab:
             end and keep the last.
         block: networks run together.
         engine: the way to run.
+        share: of its steps that a training is given, its schedule with it: as much as a budget gave a run's.
     """
 
-    def __init__(self, bench: Workbench, *, best: bool = True, block: int = 64, engine: str = "auto") -> None:
-        self.bench, self.best, self.block, self.engine = bench, best, block, engine
+    def __init__(
+        self, bench: Workbench, *, best: bool = True, block: int = 64, engine: str = "auto", share: float = 1.0
+    ) -> None:
+        self.bench, self.best, self.block, self.engine, self.share = bench, best, block, engine, share
         self.network_steps = 0
 
     @property
@@ -94,7 +97,7 @@ class Lab:
             [self.learner(recipe) for recipe in recipes],
             recipes,
             data,
-            total_steps=recipes[0].whole("epochs") * data.steps_per_epoch(batch),
+            total_steps=max(1, round(self.share * recipes[0].whole("epochs") * data.steps_per_epoch(batch))),
             patience=_PATIENCE if evaluations else None,
             evaluations=evaluations,
             block=self.block,

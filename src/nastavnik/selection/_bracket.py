@@ -16,7 +16,7 @@ from nastavnik.population import Outcome, Population
 from nastavnik.recipe import Recipe, Value
 from nastavnik.runs import Deadline
 from nastavnik.selection._abreast import Gate, side_by_side
-from nastavnik.selection._cost import CostModel
+from nastavnik.selection._cost import CostModel, Spent
 from nastavnik.selection._forecast import SHARES
 from nastavnik.selection.pareto import best_first
 
@@ -84,7 +84,7 @@ class Bracket:
     def __post_init__(self) -> None:
         self.seconds = self.seconds or [0.0] * len(self.populations)
         self._pace: dict[int, float] = {}  # of each population that has run: its latest seconds over the cost model's
-        self._timed = [0.0, 0.0]  # seconds of all, and the cost model's
+        self.spent = Spent(len(self.populations))
         self._gate, self._lock = Gate(), threading.Lock()
         self._workers, self._rested = 1, 0.0
 
@@ -97,11 +97,10 @@ class Bracket:
         self,
         deadline: Deadline,
         tell: Callable[[Population, float], None],
-        learn: Callable[[dict[Population, float]], None],
         pause: Callable[[], None],
         condemn: Condemn,
         others: Callable[[Population], np.ndarray],
-        cost: CostModel | None = None,
+        cost: CostModel,
     ) -> None:
         """Through the rungs that are left.
 
@@ -111,16 +110,14 @@ class Bracket:
         Args:
             deadline: when to stop, at whatever step.
             tell: hears of each population and the share of its steps that it is trained to next.
-            learn: hears what populations have cost in seconds, after each rung.
             pause: a moment when everything may be saved.
             condemn: which candidates of a population have no hope any more.
             others: a population's objectives beside the score [C, m - 1], for a halving that knows the front.
-            cost: what steps cost; none where no clock limits the training.
+            cost: what steps cost.
         """
         while self.rung < len(self.rungs):
             share, stay = self.rungs[self.rung]
             self._to(share, deadline, tell, pause, cost)
-            learn(dict(zip(self.populations, self.seconds, strict=True)))
             if deadline.passed():
                 return
             if share < 1.0:
@@ -137,16 +134,16 @@ class Bracket:
         deadline: Deadline,
         tell: Callable[[Population, float], None],
         pause: Callable[[], None],
-        cost: CostModel | None,
+        cost: CostModel,
     ) -> None:
         """All populations to a share of their steps: one after the other, or under a clock several side by side, those
         first whose step is compiled, while the others' is being.
         """
         waiting = [i for i, population in enumerate(self.populations) if len(population)]
-        if cost is None:
+        if deadline.unlimited:
             for i in waiting:
                 tell(self.populations[i], share)
-                self._train_one(i, self._end(i, share), deadline, pause, None)
+                self._train_one(i, self._end(i, share), deadline, pause, cost)
             return
         for i in waiting:
             self.populations[i].begin(deadline)
@@ -200,9 +197,7 @@ class Bracket:
         stop = population.step + population.stride if population.is_compiling else population.next_evaluation
         return min(self._end(i, share), stop)
 
-    def _train_one(
-        self, i: int, until: int, deadline: Deadline, pause: Callable[[], None], cost: CostModel | None
-    ) -> None:
+    def _train_one(self, i: int, until: int, deadline: Deadline, pause: Callable[[], None], cost: CostModel) -> None:
         """Train one population; its seconds are counted at each pause, so that a saved bracket knows them."""
         population = self.populations[i]
         started, step, settled = time.monotonic(), population.step, not population.is_compiling and population.step > 0
@@ -213,11 +208,12 @@ class Bracket:
             seconds = now - started
             self.seconds[i] += seconds
             known, settled = settled, not population.is_compiling  # the first slice of a way warms up
-            if cost is None:
+            if len(population) and population.step > step:
+                raw = (population.step - step) * cost.step(population, len(population))
+                self._count(i, seconds, raw, population.way == "compiled", known)
+            if deadline.unlimited:
                 pause()
             else:
-                if len(population) and population.step > step and known:
-                    self._time(i, seconds, (population.step - step) * cost.step(population, len(population)))
                 self._rest(deadline, pause, cost)
             started, step = time.monotonic(), population.step
 
@@ -227,13 +223,16 @@ class Bracket:
                 break
         self.seconds[i] += time.monotonic() - started
 
-    def _time(self, i: int, seconds: float, raw: float) -> None:
-        """Take note of what a slice took, and would take by the cost model."""
+    def _count(self, i: int, seconds: float, raw: float, compiled: bool, known: bool) -> None:
+        """Take note of what a slice took, if that is ``known``, and would take by the cost model."""
         with self._lock:
-            ratio = seconds / raw / self._workers
-            self._pace[i] = (self._pace.get(i, ratio) + ratio) / 2
-            self._timed[0] += seconds / self._workers
-            self._timed[1] += raw
+            self.spent.raw += raw
+            self.spent.compiled += raw * compiled
+            if known:
+                ratio = seconds / raw / self._workers
+                self._pace[i] = (self._pace.get(i, ratio) + ratio) / 2
+                self.spent.timed_seconds += seconds / self._workers
+                self.spent.timed_raw += raw
 
     def _rest(self, deadline: Deadline, pause: Callable[[], None], cost: CostModel) -> None:
         """Let candidates go where time is short, and save now and then, while everything is at rest."""
@@ -252,7 +251,7 @@ class Bracket:
 
     def pace(self, cost: CostModel) -> float:
         """The seconds of a step over the cost model's, as far as they were timed."""
-        return cost.blended(*self._timed)
+        return cost.blended(self.spent.timed_seconds, self.spent.timed_raw)
 
     def left(self, cost: CostModel, kept: Collection[int] | None = None, *, planned: bool = False) -> float:
         """Seconds until all, or the candidates ``kept`` (by first network), are trained as the rungs say.

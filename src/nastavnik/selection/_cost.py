@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -13,19 +14,41 @@ _BYTES = 2e10
 _LEAST = 3e-5  # seconds of a step of the smallest network
 _CALL = 1.5e-3  # seconds of Python and dispatch a step
 _COMPILED_CALL = 3e-4  # of a compiled one: what lies between stretches of steps, evaluations above all
-_BELIEVED = 3.0  # seconds that the guess counts for beside what was measured: small populations tell of beginnings
+_START = 0.3  # seconds around the steps of a population: to make, trace and compile it, to judge its candidates
+_BELIEVED = 0.5  # seconds of steps that what was thought before counts for beside what was measured
+_REMEMBERED = 6.0  # populations whose starts tell of the next one's, the latest
+
+
+@dataclass
+class Spent:
+    """What steps have taken: by the model, not corrected (``raw``, and of it what was compiled), and by the clock.
+
+    Only a part is timed: the first slice of a way warms up.
+    """
+
+    populations: int
+    raw: float = 0.0
+    compiled: float = 0.0
+    timed_raw: float = 0.0
+    timed_seconds: float = 0.0
 
 
 class CostModel:
-    """Seconds = correction × steps × (shapes × call + networks × (arithmetic + memory traffic of the update))."""
+    """Seconds = shapes × start + correction × steps × (shapes × call + networks × each).
+
+    ``each`` is a network's arithmetic and the memory traffic of its update. A start costs what it costs however long
+    the training is: counted among the steps it would make long trainings look out of reach.
+    """
 
     def __init__(self) -> None:
         self.correction = 1.0
+        self.start = _START
+        self._started = 1.0  # populations that it is the mean of
         self.call = _CALL  # of populations to come, as most went lately
 
     def seconds(self, size: int, networks: int, shapes: int, steps: int, batch: int) -> float:
         """Forecast for ``networks`` of ``size`` weights each, trained as ``shapes`` populations."""
-        return self.correction * steps * (shapes * self.call + networks * _each(size, batch))
+        return shapes * self.start + self.correction * steps * (shapes * self.call + networks * _each(size, batch))
 
     def step(self, population: Population, networks: int) -> float:
         """One step of so many networks of a population, not corrected."""
@@ -39,17 +62,15 @@ class CostModel:
         share = seconds / (_BELIEVED + seconds)
         return math.exp(share * math.log(seconds / raw) + (1 - share) * math.log(self.correction))
 
-    def learn(self, measured: dict[Population, float]) -> None:
-        """Take the measured seconds of populations into account."""
-        seconds, steps = sum(measured.values()), sum(p.network_steps for p in measured)
-        raw = 0.0
-        for p in measured:
-            calls = p.step * math.ceil(p.network_steps / max(1, p.step) / p.block)
-            raw += calls * _call(p) + p.network_steps * _each(size_of(p.learner), p.batch)
-        if raw > 0 and seconds > 0.2:
-            self.correction = self.blended(seconds, raw)
-            compiled = sum(p.network_steps for p in measured if p.way == "compiled")
-            self.call = _COMPILED_CALL if compiled > 0.5 * steps else _CALL
+    def learn(self, spent: Spent, seconds: float) -> None:
+        """Take into account what a bracket has spent on steps, of so many seconds in all."""
+        if not spent.raw:
+            return
+        self.correction = self.blended(spent.timed_seconds, spent.timed_raw)
+        self.call = _COMPILED_CALL if spent.compiled > 0.5 * spent.raw else _CALL
+        starts = max(0.0, seconds - self.correction * spent.raw)
+        self.start = (self._started * self.start + starts) / (self._started + spent.populations)
+        self._started = min(_REMEMBERED, self._started + spent.populations)
 
 
 def _call(population: Population) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,6 +141,7 @@ class Search:
         if not self.history:
             self._tell_of_the_grid()
         while True:
+            began = time.monotonic()
             if self.bracket is None:
                 count = self._plan() if self.history or self.deadline.unlimited else self._plan_first()
                 others = rivals(self.ranking, self.losses, self.bench.linear_families)
@@ -153,7 +155,7 @@ class Search:
                 offsets = tuple(map(self._offset, populations))
                 apart = any(self.drawing.is_usual(keys) for keys, _ in drawn)
                 self.bracket = Bracket(drawn, populations, rungs, offsets, self._spared(drawn), apart=apart)
-            self._train(self.bracket, pause)
+            self._train(self.bracket, pause, began)
             self.bracket = None
             self.generation += 1
             if not self.deadline.clock.stop_requested:
@@ -273,8 +275,8 @@ class Search:
 
     # Training
 
-    def _train(self, bracket: Bracket, pause: Callable[[], None]) -> None:
-        """Train one bracket through its rungs and enter its candidates."""
+    def _train(self, bracket: Bracket, pause: Callable[[], None], began: float) -> None:
+        """Train one bracket, which was begun then, through its rungs and enter its candidates."""
 
         def tell(population: Population, share: float) -> None:
             self.watcher.doing(f"training {len(population)} networks of one shape to {share:.0%} of their steps")
@@ -285,8 +287,7 @@ class Search:
 
         def train(deadline: Deadline) -> bool:
             """Whether it was cut short."""
-            cost = None if deadline.unlimited else self.cost
-            bracket.train(deadline, tell, self.cost.learn, pause, self._condemned, early, cost)
+            bracket.train(deadline, tell, pause, self._condemned, early, self.cost)
             return deadline.passed()
 
         def moment() -> Deadline:
@@ -306,6 +307,7 @@ class Search:
             self._record(keys, outcome, total, seconds * self.bench.folds, bracket)
         self.drawing.tell(self.history[first:])
         self._keep_best()
+        self.cost.learn(bracket.spent, time.monotonic() - began)
         self._tell([])
 
     def _condemned(self, share: float, population: Population) -> np.ndarray:

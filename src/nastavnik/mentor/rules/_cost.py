@@ -49,8 +49,8 @@ def _longer_budget(history: History) -> Iterator[Advice]:
 def cut_short(history: History) -> Iterator[Sign]:
     """The budget ended when the delivered network had taken less than half of its steps.
 
-    Its scores are those of a network that is not trained; everything else here is about the same recipe trained to its
-    end (score: the share of the steps that it lacks).
+    Its scores are those of a network that is not trained; everything else here is about the same recipe trained as far
+    (score: the share of the steps that it lacks).
     """
     taken, planned = history.facts.get("delivered steps"), history.facts.get("planned steps")
     if taken is not None and planned:
